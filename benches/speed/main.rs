@@ -1,0 +1,87 @@
+//! How fast the broker is: it, a limit loop and Apache Kafka in turn in one run, under the same load.
+//!
+//! ```text
+//! cargo bench --bench speed                       everything; Apache Kafka needs a JDK (compat-tests/kafka)
+//! cargo bench --bench speed -- --no-kafka         without it
+//! cargo bench --bench speed -- produce start      only scenarios whose name contains one of these words
+//! cargo bench --bench speed -- groups             consumer groups instead; 10,000 connections need as many descriptors
+//! cargo bench --bench speed -- --rounds 3 --megabytes 256
+//! ```
+//!
+//! The limit loop (`limit.rs`) does no more than the same system calls: what is above it is the price of being a broker.
+//! All three are processes of their own, loaded by the same client (`load.rs`) over loopback. Rounds are interleaved:
+//! first round all three, second round all three, and so on. CPU time is the server's alone, user and system.
+//! Figures are the least CPU time and the best throughput of all rounds, and the median of latencies and times.
+//! Only the ratios mean anything on another machine.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a program that measures the real world, and ends with a panic when it cannot"
+)]
+
+mod groups;
+mod limit;
+mod load;
+mod members;
+mod report;
+mod scenarios;
+mod servers;
+
+use std::path::PathBuf;
+
+/// What to measure, and how long.
+struct Options {
+    /// Words of which a scenario's name must contain one; all scenarios if there are none.
+    words: Vec<String>,
+    /// Whether to measure Apache Kafka.
+    kafka: bool,
+    /// Interleaved repetitions.
+    rounds: usize,
+    /// Bytes to move in each round of a throughput scenario, in MB.
+    megabytes: u64,
+    /// Where servers keep their data. A folder of its own is made there.
+    folder: PathBuf,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == "limit") {
+        limit::serve(&arguments[1..]);
+    }
+    let are_groups = arguments.first().is_some_and(|word| word == "groups");
+    let options = parse(arguments.into_iter().skip(usize::from(are_groups)).collect());
+    if are_groups { groups::run(&options) } else { scenarios::run(&options) }
+}
+
+fn parse(arguments: Vec<String>) -> Options {
+    let mut options = Options {
+        words: Vec::new(),
+        kafka: true,
+        rounds: 5,
+        megabytes: 512,
+        folder: std::env::temp_dir(),
+    };
+    let mut rest = arguments.into_iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().unwrap_or_else(|| panic!("{argument} needs a value"));
+        match argument.as_str() {
+            "--no-kafka" => options.kafka = false,
+            "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
+            "--megabytes" => options.megabytes = value().parse().expect("a number of megabytes"),
+            "--folder" => options.folder = value().into(),
+            // Cargo adds this to what the user wrote.
+            "--bench" => {}
+            word if word.starts_with('-') => panic!("unknown option {word}"),
+            word => options.words.push(word.to_owned()),
+        }
+    }
+    options
+}

@@ -1,0 +1,114 @@
+//! The three servers as processes: started, looked at, ended.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// One server process. It is ended when this is dropped.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    /// From the start of the process until it said where it listens.
+    pub(crate) begun: Instant,
+}
+
+impl Server {
+    /// A limit loop; for the arguments see `limit.rs`.
+    pub(crate) fn limit(arguments: &[String]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("limit").args(arguments);
+        Self::that_says(command, |line| line.parse().ok())
+    }
+
+    /// The broker with these settings. Its data is in memory if no directory is given.
+    pub(crate) fn ottla(data: Option<&Path>, settings: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+        command.args(["serve", "--listen", "127.0.0.1:0"]).env_clear().env("RUST_LOG", "warn");
+        command.args(settings.iter().flat_map(|setting| ["-o", setting]));
+        match data {
+            Some(data) => command.arg("--data").arg(data),
+            None => command.arg("--memory"),
+        };
+        Self::that_says(command, |line| {
+            line.strip_prefix("ottla ready kafka=")?.split(' ').next()?.parse().ok()
+        })
+    }
+
+    /// Apache Kafka with these settings and 1 GiB of heap; formats the directory if that was not done.
+    pub(crate) fn kafka(data: &Path, settings: &[&str]) -> Self {
+        let begun = Instant::now();
+        let mut command = Command::new(launcher());
+        command.arg("serve").arg(data).env("KAFKA_HEAP", "-Xms1g -Xmx1g");
+        command.args(settings.iter().flat_map(|setting| ["-o", setting]));
+        std::fs::create_dir_all(data).unwrap();
+        let log = std::fs::File::create(data.join("out.log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut process = command.spawn().expect("Apache Kafka's launcher");
+        let address = loop {
+            assert!(
+                process.try_wait().unwrap().is_none(),
+                "Kafka ended: see {}/out.log",
+                data.display()
+            );
+            let known = std::fs::read_to_string(data.join("bootstrap")).unwrap_or_default();
+            if let Ok(address) = known.trim().parse::<SocketAddr>()
+                && std::net::TcpStream::connect(address).is_ok()
+            {
+                break address;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Self { process, address, begun }
+    }
+
+    fn that_says(mut command: Command, address: fn(&str) -> Option<SocketAddr>) -> Self {
+        let begun = Instant::now();
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("a server");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = address(line.trim()).unwrap_or_else(|| panic!("it says {line:?}"));
+        Self { process, address, begun }
+    }
+
+    /// CPU time of all its threads so far, user and system, in seconds. Its step is 10 ms.
+    pub(crate) fn cpu(&self) -> f64 {
+        let stat = self.proc("stat");
+        // Fields are counted from behind the name, which may contain anything.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        ticks as f64 / 100.0
+    }
+
+    /// Resident memory in MB: `VmRSS` now, `VmHWM` at most so far.
+    pub(crate) fn memory(&self, field: &str) -> f64 {
+        let status = self.proc("status");
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_000.0
+    }
+
+    fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap()
+    }
+
+    /// Ends it as an operator does and waits until it is gone.
+    pub(crate) fn stop(mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have been stopped before; then there is nothing to end.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn launcher() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("compat-tests/kafka")
+}

@@ -1,0 +1,129 @@
+// The client program for franz-go: requests as JSON lines in, answers as JSON lines out.
+// The vocabulary is described in src/client.rs. As `client member LIBRARY OPTIONS` it is a member of a consumer group.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+const patience = 50 * time.Second
+
+// request holds the fields of every request; each uses its own.
+type request struct {
+	Do         string             `json:"do"`
+	Topic      string             `json:"topic"`
+	Partition  int32              `json:"partition"`
+	Partitions int32              `json:"partitions"`
+	Total      int                `json:"total"`
+	Configs    map[string]*string `json:"configs"`
+	Changes    []change           `json:"changes"`
+	Records    []record           `json:"records"`
+	Codec      string             `json:"codec"`
+	Acks       int                `json:"acks"`
+	Idempotent bool               `json:"idempotent"`
+	Count      int                `json:"count"`
+	At         json.RawMessage    `json:"at"`
+	Before     int64              `json:"before"`
+}
+
+type change struct {
+	Op    string  `json:"op"`
+	Name  string  `json:"name"`
+	Value *string `json:"value"`
+}
+
+// record has its bytes as base64 in JSON, which is what encoding/json makes of []byte.
+type record struct {
+	Partition int32    `json:"partition"`
+	Offset    *int64   `json:"offset"`
+	Timestamp *int64   `json:"timestamp"`
+	Key       []byte   `json:"key"`
+	Value     []byte   `json:"value"`
+	Headers   []header `json:"headers"`
+}
+
+// header is a pair [name, value].
+type header struct {
+	name  string
+	value []byte
+}
+
+func (h header) MarshalJSON() ([]byte, error) { return json.Marshal([]any{h.name, h.value}) }
+
+func (h *header) UnmarshalJSON(text []byte) error {
+	return json.Unmarshal(text, &[]any{&h.name, &h.value})
+}
+
+type failure struct {
+	Code    *int16 `json:"code"`
+	Message string `json:"message"`
+}
+
+type answer struct {
+	Ok    any      `json:"ok"`
+	Error *failure `json:"error,omitempty"`
+}
+
+func main() {
+	if len(os.Args) == 4 && os.Args[1] == "member" {
+		runMember(os.Args[2], os.Args[3])
+		return
+	}
+	client, err := newClient(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	input := bufio.NewReader(os.Stdin)
+	output := json.NewEncoder(os.Stdout)
+	for {
+		line, err := input.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		if err := output.Encode(answerTo(client, line)); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+func answerTo(client *client, line []byte) answer {
+	var r request
+	if err := json.Unmarshal(line, &r); err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	result, err := client.handle(ctx, &r)
+	if err == nil {
+		return answer{Ok: result}
+	}
+	failed := failure{Message: err.Error()}
+	var refused *kerr.Error
+	if errors.As(err, &refused) {
+		failed.Code = &refused.Code
+	}
+	return answer{Error: &failed}
+}
+
+func version() (string, error) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", errors.New("no build information")
+	}
+	for _, module := range info.Deps {
+		if module.Path == "github.com/twmb/franz-go" {
+			return fmt.Sprintf("%s (%s)", module.Version, info.GoVersion), nil
+		}
+	}
+	return "", errors.New("built without franz-go")
+}

@@ -1,0 +1,160 @@
+//! Runs every client against one broker, and the brokers' own proofs: crash, files on disk, likeness to Apache Kafka.
+//!
+//! `cargo test -p ottla-compat-tests` tests Ottla; with `OTTLA_COMPAT_SERVER=kafka` the same scenarios run against
+//! Apache Kafka, which shows that they ask for nothing that Kafka does not do. A scenario is run for each client that
+//! has the skills it needs, on one shared broker, with a topic name of its own.
+
+mod cluster;
+mod configs;
+mod consumer_groups;
+mod crash;
+mod files;
+mod group_history;
+mod group_member;
+mod groups;
+mod offsets;
+mod page;
+mod probe;
+mod records;
+mod suites;
+mod tools;
+mod topics;
+mod verifiable;
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result, anyhow};
+use libtest_mimic::{Arguments, Failed, Trial};
+use ottla_compat_tests::{Client, ClientKind, Server, ServerKind, Skill, wait_until};
+
+/// One thing that a client does and what must come of it.
+#[derive(Clone, Copy)]
+struct Scenario {
+    name: &'static str,
+    needs: &'static [Skill],
+    run: fn(&mut Bench<'_>) -> Result<()>,
+}
+
+/// What a scenario works with.
+struct Bench<'a> {
+    server: &'a Server,
+    kind: ClientKind,
+    client: Client,
+    /// A topic name that no other scenario uses; it may add to it.
+    topic: String,
+}
+
+impl Bench<'_> {
+    /// Creates the topic of this scenario and waits until the client sees all its partitions led.
+    fn create(&mut self, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
+        let topic = self.topic.clone();
+        create(&mut self.client, &topic, partitions, configs)
+    }
+}
+
+fn create(
+    client: &mut Client,
+    topic: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Result<()> {
+    client.create_topic(topic, partitions, configs).with_context(|| format!("creating {topic}"))?;
+    wait_for_partitions(client, topic, partitions)
+}
+
+fn wait_for_partitions(client: &mut Client, topic: &str, partitions: i32) -> Result<()> {
+    wait_until(&format!("{topic} has {partitions} partitions with leaders"), || {
+        let seen = client.describe_topic(topic).unwrap_or_default();
+        let led = seen.iter().filter(|partition| partition.leader >= 0).count();
+        Ok((led == usize::try_from(partitions)?).then_some(()))
+    })
+}
+
+/// The broker that all scenarios share, started when the first of them runs.
+#[derive(Default)]
+struct SharedServer(OnceLock<Result<Server, String>>);
+
+impl SharedServer {
+    fn get(&self) -> Result<&Server> {
+        let start = || ServerKind::from_environment().and_then(|kind| Server::start(kind, &[]));
+        let server = self.0.get_or_init(|| start().map_err(|error| format!("{error:#}")));
+        server.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+}
+
+fn main() -> ExitCode {
+    let shared = Arc::new(SharedServer::default());
+    let mut trials = client_trials(&shared);
+    trials.extend(
+        BROKER_TESTS.iter().map(|(name, test)| {
+            trial((*name).to_owned(), || test(ServerKind::from_environment()?))
+        }),
+    );
+    trials.extend(groups::trials());
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    if let Some(Ok(mut server)) = Arc::into_inner(shared).and_then(|shared| shared.0.into_inner())
+        && let Err(error) = server.stop()
+    {
+        eprintln!("the broker that all clients shared: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+/// A trial per client and scenario that it has the skills for.
+fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
+    let scenarios = [
+        records::SCENARIOS,
+        topics::SCENARIOS,
+        offsets::SCENARIOS,
+        configs::SCENARIOS,
+        cluster::SCENARIOS,
+    ]
+    .concat();
+    let mut trials = Vec::new();
+    // Those that are run as members of groups alone have trials of their own.
+    for kind in ClientKind::ALL.into_iter().filter(|kind| kind.can(Skill::Metadata)) {
+        for scenario in
+            scenarios.iter().filter(|scenario| scenario.needs.iter().all(|skill| kind.can(*skill)))
+        {
+            let (shared, scenario) = (Arc::clone(shared), *scenario);
+            trials.push(trial(format!("{}::{}", kind.name(), scenario.name), move || {
+                let server = shared.get()?;
+                let client = kind.connect(server.bootstrap())?;
+                let topic = format!("{}-{}", kind.name(), scenario.name);
+                (scenario.run)(&mut Bench { server, kind, client, topic })
+            }));
+        }
+    }
+    trials
+}
+
+fn trial(name: String, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}
+
+type BrokerTest = fn(ServerKind) -> Result<()>;
+
+/// Tests of the broker rather than of a client; each starts its own.
+const BROKER_TESTS: &[(&str, BrokerTest)] = &[
+    ("tools::topics_are_created_changed_and_deleted", tools::topics),
+    ("tools::records_are_written_and_read", tools::records),
+    ("tools::groups_go_on_where_they_stopped", tools::groups),
+    ("tools::groups_are_administered_as_in_apache_kafka", consumer_groups::printed_alike),
+    ("tools::configs_are_changed_and_described", tools::configs),
+    ("tools::the_cluster_is_described", tools::cluster),
+    ("page::clients_are_those_that_are_run", page::clients),
+    ("long_poll::a_record_ends_the_wait", records::long_poll),
+    ("crash::librdkafka_loses_nothing", crash::librdkafka),
+    ("crash::java_loses_nothing", crash::java),
+    ("verifiable::classic_groups_lose_nothing", verifiable::classic),
+    ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
+    ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),
+    ("files::apache_kafka_reads_them_after_a_kill", files::after_a_kill),
+    ("files::a_topic_has_its_own_codec", files::recompressed),
+    ("files::apache_kafka_decodes_the_records_of_groups", files::records_of_groups),
+    ("suites::kafka_python", suites::kafka_python),
+    (suites::RDKAFKA, suites::rdkafka),
+    ("probe::answers_are_those_of_apache_kafka", probe::differences),
+];

@@ -1,0 +1,141 @@
+//! What a handler knows: the broker, the connection, the request's header.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use super::authorizer::{Authorizer, Operation, Resource};
+use super::endpoints::Advertised;
+use super::fetch_session::FetchSessions;
+use super::producer_ids::ProducerIds;
+use crate::cluster::{ClusterImage, Command, Outcome};
+use crate::config::Effective;
+use crate::controller::{Quorum, QuorumError};
+use crate::coordinator::Coordinator;
+use crate::env::Env;
+use crate::group::GroupShard;
+use crate::model::{BrokerId, ErrorCode};
+use crate::replica::ReplicaManager;
+use crate::wire::{RequestHeader, Text};
+
+/// One broker, as its handlers see it.
+#[derive(Debug)]
+pub struct Services {
+    /// What the broker takes from its machine.
+    pub env: Env,
+    /// Its id.
+    pub broker: BrokerId,
+    /// Its epoch, given when it registered.
+    pub broker_epoch: i64,
+    /// The cluster's state, as far as this broker has taken note of it.
+    pub view: watch::Receiver<View>,
+    /// Where changes of that state are proposed.
+    pub quorum: Arc<dyn Quorum>,
+    /// Its partitions.
+    pub replicas: Arc<ReplicaManager>,
+    /// The groups that it coordinates.
+    pub groups: Arc<Coordinator<GroupShard>>,
+    /// Its incremental fetch sessions.
+    pub sessions: FetchSessions,
+    /// Producer ids that it may give out.
+    pub producer_ids: ProducerIds,
+    /// What clients are told to connect to.
+    pub advertised: Advertised,
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+}
+
+/// The cluster's state after one entry of the metadata log.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Index of the entry.
+    pub index: u64,
+    /// The state.
+    pub image: Arc<ClusterImage>,
+    /// The configuration that is in force with it.
+    pub settings: Arc<Effective>,
+}
+
+/// A connection, as handlers see it.
+#[derive(Debug)]
+pub struct ConnectionContext {
+    /// Name of the listener that accepted it.
+    pub listener: Arc<str>,
+    /// Our address, as the client dialled it.
+    pub local: SocketAddr,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Who the client is; everybody is anonymous on a plaintext listener.
+    pub principal: Arc<str>,
+    /// Name and version of the client's library, once it has told (KIP-511).
+    pub software: OnceLock<(Text, Text)>,
+}
+
+impl ConnectionContext {
+    /// A connection whose client has not said anything yet.
+    #[must_use]
+    pub fn new(listener: Arc<str>, local: SocketAddr, peer: SocketAddr) -> Self {
+        let principal = Arc::from("User:ANONYMOUS");
+        Self { listener, local, peer, principal, software: OnceLock::new() }
+    }
+
+    /// The client's library, for messages.
+    #[must_use]
+    pub fn describe_client(&self) -> String {
+        self.software
+            .get()
+            .map_or_else(|| "unknown".to_owned(), |(name, version)| format!("{name} {version}"))
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct RequestContext {
+    pub(super) services: Arc<Services>,
+    pub(super) connection: Arc<ConnectionContext>,
+    pub(super) header: RequestHeader,
+}
+
+impl RequestContext {
+    /// The request's version.
+    pub(super) const fn version(&self) -> i16 {
+        self.header.api_version
+    }
+
+    /// The cluster's state, as far as this broker has taken note of it.
+    pub(super) fn image(&self) -> Arc<ClusterImage> {
+        Arc::clone(&self.services.view.borrow().image)
+    }
+
+    /// Whether the client may do this.
+    pub(super) fn authorize(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        debug_assert!(resource.operations().contains(&operation), "{operation:?} on {resource:?}");
+        self.services.authorizer.allows(&self.connection.principal, operation, resource)
+    }
+
+    /// The operations that the client may do, as the protocol writes such a set.
+    pub(super) fn authorized_operations(&self, resource: Resource<'_>) -> i32 {
+        let allowed =
+            resource.operations().iter().filter(|operation| self.authorize(**operation, resource));
+        allowed.fold(0, |set, operation| set | 1 << operation.code())
+    }
+
+    /// The configuration that is in force.
+    pub(super) fn settings(&self) -> Arc<Effective> {
+        Arc::clone(&self.services.view.borrow().settings)
+    }
+
+    /// Proposes commands and waits until they are applied here too, so that an answer and what follows it agree.
+    pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, ErrorCode> {
+        let proposed =
+            self.services.quorum.propose(commands).await.map_err(|error| match error {
+                QuorumError::Stopped => ErrorCode::NotController,
+                QuorumError::Unwritable(_) => ErrorCode::KafkaStorageError,
+            })?;
+        let mut view = self.services.view.clone();
+        let applied = view.wait_for(|view| view.index >= proposed.index).await;
+        applied.map_err(|_| ErrorCode::NotController)?;
+        Ok(proposed.outcomes)
+    }
+}

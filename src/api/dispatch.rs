@@ -1,0 +1,196 @@
+//! The one point between socket and handlers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::context::{ConnectionContext, RequestContext, Services};
+use super::{
+    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat,
+    create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_topic_partitions, fetch, find_coordinator, heartbeat, init_producer_id, join_group,
+    leave_group, list_config_resources, list_groups, list_offsets, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+};
+use crate::model::WithCauses;
+use crate::wire::{
+    ApiEntry, ApiKey, Frame, Request, RequestHeader, Response, decode_request, encode_response,
+};
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The APIs of one broker.
+#[derive(Clone, Debug)]
+pub struct Api {
+    services: Arc<Services>,
+}
+
+/// What becomes of a request.
+pub enum Reply {
+    /// This is sent.
+    Send(Frame),
+    /// Nothing is sent: the client waits for nothing.
+    Nothing,
+    /// The future gives it. The next requests of the connection may be started meanwhile.
+    Later(BoxFuture<Self>),
+    /// The future gives it. The next request may only be started when it is done.
+    Ordered(BoxFuture<Self>),
+    /// The connection is closed, for this reason.
+    Close(String),
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Send(frame) => f.debug_tuple("Send").field(frame).finish(),
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Later(_) => f.write_str("Later"),
+            Self::Ordered(_) => f.write_str("Ordered"),
+            Self::Close(reason) => f.debug_tuple("Close").field(reason).finish(),
+        }
+    }
+}
+
+/// What a handler gives.
+pub(super) enum Answer<R> {
+    Now(R),
+    Later(BoxFuture<R>),
+    Ordered(BoxFuture<Self>),
+    /// The client asked for no response.
+    Nothing,
+    Close(String),
+}
+
+impl<R> Answer<R> {
+    /// An answer that has to wait.
+    pub(super) fn later(future: impl Future<Output = R> + Send + 'static) -> Self {
+        Self::Later(Box::pin(future))
+    }
+}
+
+impl Api {
+    /// The APIs of a broker.
+    #[must_use]
+    pub const fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+
+    /// Starts a request, which is a frame without its length.
+    #[must_use]
+    pub fn start(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Reply {
+        let (header, body_start) = match RequestHeader::decode(&frame) {
+            Ok(decoded) => decoded,
+            Err(error) => return Reply::Close(format!("a malformed request: {error}")),
+        };
+        let (key, version) = (header.api_key, header.api_version);
+        let Some(entry) = ApiEntry::of(key).filter(|entry| entry.served.is_some()) else {
+            let name = ApiEntry::of(key).map_or("unknown", |entry| entry.key.name());
+            return Reply::Close(format!(
+                "a request of API key {key} ({name}), which is not served"
+            ));
+        };
+        let context = RequestContext {
+            services: Arc::clone(&self.services),
+            connection: Arc::clone(connection),
+            header,
+        };
+        if entry.served.is_none_or(|served| !served.contains(version)) {
+            if entry.key == ApiKey::ApiVersions {
+                return api_versions::refuse_version(&context);
+            }
+            return Reply::Close(format!(
+                "a request of {} version {version}, which is not served",
+                entry.key
+            ));
+        }
+        handle(context, entry.key, frame.slice(body_start..))
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the registry says which ones are served")]
+fn handle(context: RequestContext, key: ApiKey, body: Bytes) -> Reply {
+    match key {
+        ApiKey::Produce => run(context, body, produce::start),
+        ApiKey::Fetch => run(context, body, fetch::start),
+        ApiKey::ListOffsets => run(context, body, list_offsets::start),
+        ApiKey::Metadata => run(context, body, metadata::start),
+        ApiKey::OffsetCommit => run(context, body, offset_commit::start),
+        ApiKey::OffsetFetch => run(context, body, offset_fetch::start),
+        ApiKey::FindCoordinator => run(context, body, find_coordinator::start),
+        ApiKey::JoinGroup => run(context, body, join_group::start),
+        ApiKey::Heartbeat => run(context, body, heartbeat::start),
+        ApiKey::LeaveGroup => run(context, body, leave_group::start),
+        ApiKey::SyncGroup => run(context, body, sync_group::start),
+        ApiKey::DescribeGroups => run(context, body, describe_groups::start),
+        ApiKey::ListGroups => run(context, body, list_groups::start),
+        ApiKey::ApiVersions => run(context, body, api_versions::start),
+        ApiKey::CreateTopics => run(context, body, create_topics::start),
+        ApiKey::DeleteTopics => run(context, body, delete_topics::start),
+        ApiKey::DeleteRecords => run(context, body, delete_records::start),
+        ApiKey::InitProducerId => run(context, body, init_producer_id::start),
+        ApiKey::OffsetForLeaderEpoch => run(context, body, offset_for_leader_epoch::start),
+        ApiKey::DescribeConfigs => run(context, body, describe_configs::start),
+        ApiKey::AlterConfigs => run(context, body, alter_configs::start),
+        ApiKey::DeleteGroups => run(context, body, delete_groups::start),
+        ApiKey::IncrementalAlterConfigs => run(context, body, alter_configs::start_incremental),
+        ApiKey::DescribeLogDirs => run(context, body, describe_log_dirs::start),
+        ApiKey::CreatePartitions => run(context, body, create_partitions::start),
+        ApiKey::OffsetDelete => run(context, body, offset_delete::start),
+        ApiKey::DescribeCluster => run(context, body, describe_cluster::start),
+        ApiKey::DescribeProducers => run(context, body, describe_producers::start),
+        ApiKey::ConsumerGroupHeartbeat => run(context, body, consumer_group_heartbeat::start),
+        ApiKey::ConsumerGroupDescribe => run(context, body, consumer_group_describe::start),
+        ApiKey::ListConfigResources => run(context, body, list_config_resources::start),
+        ApiKey::DescribeTopicPartitions => run(context, body, describe_topic_partitions::start),
+        other => Reply::Close(format!("{other} is not served")),
+    }
+}
+
+fn run<M: Request>(
+    context: RequestContext,
+    body: Bytes,
+    handler: fn(RequestContext, M) -> Answer<M::Response>,
+) -> Reply
+where
+    M::Response: Send + 'static,
+{
+    let (version, correlation_id) = (context.header.api_version, context.header.correlation_id);
+    match decode_request::<M>(&context.header, body) {
+        Ok(request) => reply(version, correlation_id, handler(context, request)),
+        Err(error) => Reply::Close(format!("a malformed request: {error}")),
+    }
+}
+
+fn reply<R: Response + Send + 'static>(
+    version: i16,
+    correlation_id: i32,
+    answer: Answer<R>,
+) -> Reply {
+    match answer {
+        Answer::Now(response) => send(version, correlation_id, &response),
+        Answer::Nothing => Reply::Nothing,
+        Answer::Close(reason) => Reply::Close(reason),
+        Answer::Later(future) => {
+            Reply::Later(Box::pin(async move { send(version, correlation_id, &future.await) }))
+        }
+        Answer::Ordered(future) => {
+            Reply::Ordered(Box::pin(async move { reply(version, correlation_id, future.await) }))
+        }
+    }
+}
+
+/// Sends a response that a handler made.
+pub(super) fn send<R: Response>(version: i16, correlation_id: i32, response: &R) -> Reply {
+    match encode_response(version, correlation_id, response) {
+        Ok(frame) => Reply::Send(frame),
+        Err(error) => {
+            // A mistake of ours, or a response that outgrows the protocol: this client cannot be helped, others can.
+            let error = WithCauses(&error);
+            tracing::error!(%error, "a response cannot be written");
+            Reply::Close(format!("a response that cannot be written: {error}"))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! From errors to the protocol's codes, in one place and by exhaustive match.
+
+use crate::coordinator::CoordinatorError;
+use crate::log::{AppendError, ReadError};
+use crate::model::ErrorCode;
+use crate::replica::PartitionError;
+
+/// The code for an error of a partition.
+pub(super) fn code(error: &PartitionError) -> ErrorCode {
+    match error {
+        PartitionError::Gone => ErrorCode::UnknownTopicOrPartition,
+        PartitionError::NotLeader => ErrorCode::NotLeaderOrFollower,
+        PartitionError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+        PartitionError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        PartitionError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        PartitionError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        PartitionError::NotDeletable => ErrorCode::PolicyViolation,
+        PartitionError::Offline(_) => ErrorCode::KafkaStorageError,
+        PartitionError::Append(error) => append_code(error),
+        PartitionError::Read(error) => read_code(error),
+    }
+}
+
+/// The code for a coordinator that did not answer.
+pub(super) const fn coordinator_code(error: CoordinatorError) -> ErrorCode {
+    match error {
+        CoordinatorError::NotCoordinator => ErrorCode::NotCoordinator,
+        CoordinatorError::LoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+        CoordinatorError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        CoordinatorError::TooLarge => ErrorCode::UnknownServerError,
+    }
+}
+
+fn append_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+        AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::FencedProducer { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendError::NotAtEnd { .. } => ErrorCode::InvalidRequest,
+        AppendError::NoSpace { .. } | AppendError::Io { .. } | AppendError::Closed => {
+            ErrorCode::KafkaStorageError
+        }
+    }
+}
+
+fn read_code(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Io { .. } | ReadError::Damaged { .. } => ErrorCode::KafkaStorageError,
+    }
+}

@@ -1,0 +1,351 @@
+//! Fetch, versions 4 to 18: reading records.
+//!
+//! | version | what it added |
+//! |---|---|
+//! | 5 | log start offset |
+//! | 7 | incremental sessions (KIP-227) |
+//! | 9 | the client's leader epoch is checked (KIP-320) |
+//! | 12 | diverging epochs |
+//! | 13 | topic ids |
+//!
+//! Partitions are read in the order of the session (or the request) until the size limits are reached; the first batch of
+//! the first partition with records is given whole, whatever its size. What is in memory is read on the spot; what is not,
+//! on the pool for blocking work, one job a request. With less than `min_bytes` to give, the request waits for appends.
+//! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::authorizer::{Operation, Resource};
+use super::context::RequestContext;
+use super::dispatch::Answer;
+use super::error_map;
+use super::fetch_session::{Fetched, Fetching, PartitionKey, TopicKey, Wanted};
+use crate::cluster::ClusterImage;
+use crate::env::Residency;
+use crate::log::LogPosition;
+use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
+use crate::replica::{FetchFrom, FetchWaiter, Isolation, Partition, PartitionError};
+use crate::wire::fetch::{EpochEndOffset, FetchPartitionResponse, FetchTopicResponse};
+use crate::wire::{FetchRequest, FetchResponse, Text};
+
+/// Last version whose clients do not know KAFKA_STORAGE_ERROR.
+const NO_STORAGE_ERROR_UNTIL: i16 = 5;
+/// First version whose responses may name the leader's epoch.
+const DIVERGING_EPOCH_SINCE: i16 = 12;
+
+pub(super) fn start(context: RequestContext, request: FetchRequest) -> Answer<FetchResponse> {
+    let now = context.services.env.steady.now();
+    let fetching = match context.services.sessions.begin(&request, context.version(), now) {
+        Ok(fetching) => fetching,
+        Err(error_code) => {
+            let fetched = Fetched { error_code, session_id: 0, partitions: Vec::new() };
+            return Answer::Now(response(fetched));
+        }
+    };
+    let fetch = Fetch::new(&context, &request, &fetching);
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    match fetch.read(Residency::Cached) {
+        Some(read) if read.is_enough(&fetch) || wait.is_zero() => {
+            Answer::Now(finish(&context, fetching, read))
+        }
+        read => Answer::later(async move {
+            let read = fetch.wait(&context, read, wait).await;
+            finish(&context, fetching, read)
+        }),
+    }
+}
+
+fn finish(context: &RequestContext, fetching: Fetching, read: Read) -> FetchResponse {
+    let now = context.services.env.steady.now();
+    response(context.services.sessions.end(fetching, read.partitions, now))
+}
+
+/// What a request asks for, with its partitions found.
+struct Fetch {
+    targets: Vec<Target>,
+    limits: Limits,
+}
+
+struct Target {
+    key: PartitionKey,
+    wanted: Wanted,
+    partition: Result<Arc<Partition>, ErrorCode>,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    version: i16,
+    min_bytes: u32,
+    max_bytes: u32,
+    isolation: Isolation,
+}
+
+/// What was read.
+struct Read {
+    partitions: Vec<(PartitionKey, FetchPartitionResponse)>,
+    bytes: u32,
+    /// Whether something is to be told that does not wait for bytes.
+    urgent: bool,
+    /// How far each partition could be read; `None` for those that could not.
+    limits: Vec<Option<LogPosition>>,
+}
+
+impl Read {
+    fn is_enough(&self, fetch: &Fetch) -> bool {
+        self.urgent || self.bytes >= fetch.limits.min_bytes || fetch.targets.is_empty()
+    }
+}
+
+impl Fetch {
+    fn new(context: &RequestContext, request: &FetchRequest, fetching: &Fetching) -> Self {
+        let image = context.image();
+        let from_replica = request.replica_state.replica_id.0 >= 0;
+        let target = |(key, wanted): &(PartitionKey, Wanted)| {
+            let found = if from_replica {
+                // Replicas of other brokers are not served yet: there are none.
+                Err(ErrorCode::NotLeaderOrFollower)
+            } else {
+                find(context, &image, key)
+            };
+            Target { key: key.clone(), wanted: *wanted, partition: found }
+        };
+        let positive = |bytes: i32| u32::try_from(bytes).unwrap_or(0);
+        let max_bytes =
+            positive(request.max_bytes).min(context.settings().broker().fetch_bytes_max);
+        let isolation = if request.isolation_level == 1 {
+            Isolation::ReadCommitted
+        } else {
+            Isolation::ReadUncommitted
+        };
+        let limits = Limits {
+            version: context.version(),
+            min_bytes: positive(request.min_bytes).min(max_bytes),
+            max_bytes,
+            isolation,
+        };
+        Self { targets: fetching.partitions.iter().map(target).collect(), limits }
+    }
+
+    /// Reads all partitions; `None` if something is not in memory and only memory was asked for.
+    fn read(&self, residency: Residency) -> Option<Read> {
+        let count = self.targets.len();
+        let mut read = Read {
+            partitions: Vec::with_capacity(count),
+            bytes: 0,
+            urgent: false,
+            limits: Vec::with_capacity(count),
+        };
+        for target in &self.targets {
+            let response = match &target.partition {
+                Ok(partition) => self.read_partition(target, partition, residency, &mut read)?,
+                Err(code) => {
+                    read.urgent = true;
+                    read.limits.push(None);
+                    failed(target.key.partition, *code)
+                }
+            };
+            read.partitions.push((target.key.clone(), response));
+        }
+        Some(read)
+    }
+
+    fn read_partition(
+        &self,
+        target: &Target,
+        partition: &Partition,
+        residency: Residency,
+        read: &mut Read,
+    ) -> Option<FetchPartitionResponse> {
+        let epoch = |epoch: LeaderEpoch| (epoch.0 >= 0).then_some(epoch);
+        let left = self.limits.max_bytes.saturating_sub(read.bytes);
+        let from = FetchFrom {
+            offset: target.wanted.fetch_offset,
+            current_leader_epoch: epoch(target.wanted.current_leader_epoch),
+            last_fetched_epoch: epoch(target.wanted.last_fetched_epoch)
+                .filter(|_| self.limits.version >= DIVERGING_EPOCH_SINCE),
+            max_bytes: u32::try_from(target.wanted.max_bytes).unwrap_or(0).min(left),
+            // The limits are not to keep a client from ever getting on.
+            whole_first_batch: read.bytes == 0,
+            isolation: self.limits.isolation,
+        };
+        let fetched = match partition.fetch(&from, residency) {
+            Ok(fetched) => fetched?,
+            Err(error) => {
+                read.urgent = true;
+                read.limits.push(None);
+                let code = self.error_code(&error);
+                // Null where the log was asked, as from Apache Kafka.
+                let aborted_transactions = None;
+                return Some(FetchPartitionResponse {
+                    aborted_transactions,
+                    ..failed(target.key.partition, code)
+                });
+            }
+        };
+        read.urgent |= fetched.diverging.is_some();
+        read.limits.push(Some(fetched.limit));
+        read.bytes =
+            read.bytes.saturating_add(u32::try_from(fetched.records.len()).unwrap_or(u32::MAX));
+        let diverging =
+            fetched.diverging.map(|end| EpochEndOffset { epoch: end.epoch, end_offset: end.end });
+        Some(FetchPartitionResponse {
+            partition_index: target.key.partition,
+            error_code: ErrorCode::None,
+            high_watermark: fetched.ends.high_watermark,
+            last_stable_offset: fetched.ends.last_stable,
+            log_start_offset: fetched.ends.log_start,
+            diverging_epoch: diverging,
+            current_leader: None,
+            snapshot_id: None,
+            // No transaction has ever been aborted here.
+            aborted_transactions: (self.limits.isolation == Isolation::ReadCommitted)
+                .then(Vec::new),
+            preferred_read_replica: BrokerId(-1),
+            records: if fetched.records.is_empty() { Vec::new() } else { vec![fetched.records] },
+        })
+    }
+
+    fn error_code(&self, error: &PartitionError) -> ErrorCode {
+        let code = error_map::code(error);
+        let is_known = self.limits.version > NO_STORAGE_ERROR_UNTIL;
+        if code == ErrorCode::KafkaStorageError && !is_known {
+            ErrorCode::NotLeaderOrFollower
+        } else {
+            code
+        }
+    }
+
+    /// Reads again until there is enough, or `wait` is over. `read` is what was read at first, if that was possible.
+    async fn wait(self, context: &RequestContext, read: Option<Read>, wait: Duration) -> Read {
+        let env = &context.services.env;
+        let deadline = env.steady.now().plus(wait);
+        let fetch = Arc::new(self);
+        let mut read = match read {
+            Some(read) => read,
+            None => read_waiting(context, &fetch).await,
+        };
+        while !read.is_enough(&fetch) {
+            let waiting = Waiting::new(&fetch, &read);
+            if !waiting.missed(&read) {
+                let woken = tokio::select! {
+                    woken = env.steady.timeout_at(deadline, waiting.waiter.done()) => woken.is_ok(),
+                    () = env.tasks.cancelled() => false,
+                };
+                if !woken {
+                    return read_anew(context, &fetch).await;
+                }
+            }
+            drop(waiting);
+            read = read_anew(context, &fetch).await;
+        }
+        read
+    }
+}
+
+async fn read_anew(context: &RequestContext, fetch: &Arc<Fetch>) -> Read {
+    match fetch.read(Residency::Cached) {
+        Some(read) => read,
+        None => read_waiting(context, fetch).await,
+    }
+}
+
+/// Reads what is not in memory, away from the connections' threads.
+async fn read_waiting(context: &RequestContext, fetch: &Arc<Fetch>) -> Read {
+    let fetch = Arc::clone(fetch);
+    let read =
+        context.services.env.tasks.spawn_blocking("fetch", move || fetch.read(Residency::Any));
+    read.await.expect("a read that may wait always gives something")
+}
+
+/// A waiter on all partitions of a fetch, as long as this value lives.
+struct Waiting<'a> {
+    fetch: &'a Fetch,
+    waiter: Arc<FetchWaiter>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(fetch: &'a Fetch, read: &Read) -> Self {
+        let missing = i64::from(fetch.limits.min_bytes) - i64::from(read.bytes);
+        let waiter = FetchWaiter::new(missing.max(1));
+        fetch.partitions().for_each(|partition| partition.add_waiter(&waiter));
+        Self { fetch, waiter }
+    }
+
+    /// Whether something has come between the read and the entry in the lists.
+    fn missed(&self, read: &Read) -> bool {
+        self.fetch.targets.iter().zip(&read.limits).any(|(target, limit)| {
+            let now = target.partition.as_ref().ok().and_then(|partition| partition.log().ok());
+            now.map(|log| log.high_watermark()) != *limit
+        })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.fetch.partitions().for_each(|partition| partition.remove_waiter(&self.waiter));
+    }
+}
+
+impl Fetch {
+    fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.targets.iter().filter_map(|target| target.partition.as_ref().ok())
+    }
+}
+
+/// The partition that a request names.
+fn find(
+    context: &RequestContext,
+    image: &ClusterImage,
+    key: &PartitionKey,
+) -> Result<Arc<Partition>, ErrorCode> {
+    let topic = match &key.topic {
+        TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?,
+        TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId)?,
+    };
+    if !context.authorize(Operation::Read, Resource::Topic(topic.name.as_str())) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    let partition = context.services.replicas.partition(topic.id, key.partition);
+    partition.ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+fn failed(partition: crate::model::PartitionId, error_code: ErrorCode) -> FetchPartitionResponse {
+    FetchPartitionResponse {
+        partition_index: partition,
+        error_code,
+        high_watermark: Offset(-1),
+        last_stable_offset: Offset(-1),
+        log_start_offset: Offset(-1),
+        diverging_epoch: None,
+        current_leader: None,
+        snapshot_id: None,
+        aborted_transactions: Some(Vec::new()),
+        preferred_read_replica: BrokerId(-1),
+        records: Vec::new(),
+    }
+}
+
+/// Puts the partitions of one topic together, in the order in which they were served.
+fn response(fetched: Fetched) -> FetchResponse {
+    let mut topics: Vec<FetchTopicResponse> = Vec::new();
+    let mut last: Option<TopicKey> = None;
+    for (key, partition) in fetched.partitions {
+        if last.as_ref() != Some(&key.topic) {
+            let (topic, topic_id) = match &key.topic {
+                TopicKey::Name(name) => (name.clone(), crate::model::TopicId::ZERO),
+                TopicKey::Id(id) => (Text::default(), *id),
+            };
+            topics.push(FetchTopicResponse { topic, topic_id, partitions: Vec::new() });
+            last = Some(key.topic);
+        }
+        topics.last_mut().expect("pushed above").partitions.push(partition);
+    }
+    FetchResponse {
+        throttle_time_ms: 0,
+        error_code: fetched.error_code,
+        session_id: fetched.session_id,
+        topics,
+        node_endpoints: Vec::new(),
+    }
+}

@@ -1,0 +1,330 @@
+//! Produce, versions 3 to 13: appending records.
+//!
+//! | version | what it added |
+//! |---|---|
+//! | 5 | log start offset |
+//! | 7 | zstd is allowed |
+//! | 8 | record errors and messages (KIP-467) |
+//! | 10 | the current leader with NOT_LEADER_OR_FOLLOWER (KIP-951) |
+//! | 13 | topic ids |
+//!
+//! The handler works through the partitions in the order of the request. Batches whose records have to be decompressed to
+//! be checked are checked on the pool for blocking work when they are large; the connection's next request waits for that,
+//! so that a producer's batches stay in order. Source: `KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::authorizer::{Operation, Resource};
+use super::context::RequestContext;
+use super::dispatch::Answer;
+use super::error_map;
+use crate::cluster::ClusterImage;
+use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
+use crate::record::{self, BatchHeader, Compression, InvalidBatch};
+use crate::replica::{Partition, PartitionError};
+use crate::wire::produce::{
+    ProducePartition, ProducePartitionResponse, ProduceTopic, ProduceTopicResponse, RecordError,
+};
+use crate::wire::{ProduceRequest, ProduceResponse, Text};
+
+/// First version whose clients know zstd.
+const ZSTD_SINCE: i16 = 7;
+/// First version with topic ids.
+const TOPIC_IDS_SINCE: i16 = 13;
+/// Compressed batches from this size on are checked on the pool: to decompress them takes longer than to hand them over.
+const OFFLOAD_BYTES_MIN: usize = 64 * 1024;
+/// The client id of Kafka's admin clients, which may write to internal topics (`AdminUtils.ADMIN_CLIENT_ID`).
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+pub(super) fn start(context: RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
+    if request.topics.iter().any(is_transactional) && !may_be_transactional(&context, &request) {
+        return refuse_all(&request, ErrorCode::TransactionalIdAuthorizationFailed);
+    }
+    if request.topics.iter().any(|topic| needs_offload(&context, topic)) {
+        let tasks = context.services.env.tasks.clone();
+        return Answer::Ordered(Box::pin(async move {
+            tasks.spawn_blocking("produce", move || append_all(&context, request)).await
+        }));
+    }
+    append_all(&context, request)
+}
+
+/// Whether there are records of a transaction among those of a topic.
+fn is_transactional(topic: &ProduceTopic) -> bool {
+    let batches = topic.partitions.iter().filter_map(|partition| partition.records.as_ref());
+    batches
+        .filter_map(|records| BatchHeader::parse(records).ok())
+        .any(|header| header.is_transactional())
+}
+
+fn may_be_transactional(context: &RequestContext, request: &ProduceRequest) -> bool {
+    request
+        .transactional_id
+        .as_ref()
+        .is_some_and(|id| context.authorize(Operation::Write, Resource::TransactionalId(id)))
+}
+
+fn refuse_all(request: &ProduceRequest, code: ErrorCode) -> Answer<ProduceResponse> {
+    let topics = request.topics.iter().map(|topic| ProduceTopicResponse {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| Refused::plain(code).response(partition.index))
+            .collect(),
+    });
+    let topics = topics.collect();
+    let response = ProduceResponse { topics, throttle_time_ms: 0, node_endpoints: Vec::new() };
+    if request.acks == 0 { answer_nothing(&response) } else { Answer::Now(response) }
+}
+
+/// Whether checking the records takes so long that it must not hold up other connections.
+fn needs_offload(context: &RequestContext, topic: &ProduceTopic) -> bool {
+    let compressed = |records: &Bytes| {
+        BatchHeader::parse(records).is_ok_and(|header| header.compression() != Compression::None)
+    };
+    // A topic that is not there is refused later.
+    let recompressed = |index: PartitionId| {
+        let id = resolve(context, &context.image(), topic).ok();
+        let partition = id.and_then(|id| context.services.replicas.partition(id, index));
+        partition.is_some_and(|partition| partition.recompresses())
+    };
+    let with_records = topic
+        .partitions
+        .iter()
+        .filter_map(|partition| Some((partition.index, partition.records.as_ref()?)));
+    with_records
+        .filter(|(_, records)| records.len() >= OFFLOAD_BYTES_MIN)
+        .any(|(index, records)| compressed(records) || recompressed(index))
+}
+
+/// An append that is not committed yet.
+struct Uncommitted {
+    partition: Arc<Partition>,
+    /// Its place in the response.
+    topic: usize,
+    index: usize,
+    /// The high watermark has to reach this.
+    until: Offset,
+}
+
+fn append_all(context: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
+    let image = context.image();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut uncommitted = Vec::new();
+    for topic in &request.topics {
+        let resolved = resolve(context, &image, topic);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let appended = match (&resolved, request.acks) {
+                (Err(code), _) => Err(Refused::plain(*code)),
+                (Ok(_), -1..=1) => {
+                    append(context, resolved.as_ref().ok(), partition, request.acks == -1)
+                }
+                (Ok(_), _) => Err(Refused::plain(ErrorCode::InvalidRequiredAcks)),
+            };
+            partitions.push(match appended {
+                Ok(appended) => {
+                    if let Some((partition, until)) = appended.uncommitted {
+                        let (topic, index) = (topics.len(), partitions.len());
+                        uncommitted.push(Uncommitted { partition, topic, index, until });
+                    }
+                    appended.response
+                }
+                Err(refused) => refused.response(partition.index),
+            });
+        }
+        let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+        topics.push(ProduceTopicResponse { name, topic_id, partitions });
+    }
+    let response = ProduceResponse { topics, throttle_time_ms: 0, node_endpoints: Vec::new() };
+    if request.acks == 0 {
+        return answer_nothing(&response);
+    }
+    if uncommitted.is_empty() {
+        return Answer::Now(response);
+    }
+    let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
+    Answer::later(wait_for_commits(context.clone(), response, uncommitted, timeout_ms))
+}
+
+/// A producer that wants no response learns of an error by the end of its connection.
+fn answer_nothing(response: &ProduceResponse) -> Answer<ProduceResponse> {
+    for topic in &response.topics {
+        if let Some(failed) =
+            topic.partitions.iter().find(|partition| !partition.error_code.is_none())
+        {
+            let (code, index) = (failed.error_code, failed.index);
+            return Answer::Close(format!(
+                "produce with acks=0 to {}-{index} failed: {code}",
+                topic.name
+            ));
+        }
+    }
+    Answer::Nothing
+}
+
+/// The topic that records are for.
+fn resolve(
+    context: &RequestContext,
+    image: &ClusterImage,
+    topic: &ProduceTopic,
+) -> Result<TopicId, ErrorCode> {
+    let found = if context.version() >= TOPIC_IDS_SINCE {
+        image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+    } else {
+        image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+    };
+    let found = found?;
+    if !context.authorize(Operation::Write, Resource::Topic(found.name.as_str())) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    if found.name.is_internal() && context.header.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
+        return Err(ErrorCode::InvalidTopic);
+    }
+    Ok(found.id)
+}
+
+struct Accepted {
+    response: ProducePartitionResponse,
+    uncommitted: Option<(Arc<Partition>, Offset)>,
+}
+
+fn append(
+    context: &RequestContext,
+    topic: Option<&TopicId>,
+    request: &ProducePartition,
+    all_in_sync: bool,
+) -> Result<Accepted, Refused> {
+    let services = &context.services;
+    let partition = topic.and_then(|topic| services.replicas.partition(*topic, request.index));
+    let partition = partition.ok_or_else(|| Refused::plain(ErrorCode::UnknownTopicOrPartition))?;
+    let now = services.env.clock.now();
+    let rules = partition.record_rules(context.version() >= ZSTD_SINCE);
+    let records = request.records.clone().unwrap_or_default();
+    let batch = record::validate(&records, &rules, now)
+        .map_err(|invalid| Refused::invalid(invalid, &partition))?;
+    if batch.header().is_transactional() {
+        return Err(Refused::plain(ErrorCode::InvalidTxnState));
+    }
+    let appended = partition.append(batch, all_in_sync, now).map_err(|error| {
+        services.replicas.report(&partition, &error);
+        Refused::failed(&error, &partition)
+    })?;
+    if appended.rolled {
+        services.replicas.flush_soon(&partition);
+    }
+    let until = appended.last_offset.plus(1);
+    let waits = all_in_sync && {
+        let pending = partition
+            .wait_for_commit(until)
+            .map_err(|error| Refused::failed(&error, &partition))?;
+        pending.is_some()
+    };
+    let response = ProducePartitionResponse {
+        index: request.index,
+        error_code: ErrorCode::None,
+        base_offset: appended.base_offset,
+        log_append_time: appended.log_append_time.unwrap_or(UnixMillis::NONE),
+        log_start_offset: appended.log_start,
+        record_errors: Vec::new(),
+        error_message: None,
+        current_leader: None,
+    };
+    Ok(Accepted { response, uncommitted: waits.then_some((partition, until)) })
+}
+
+/// Waits until all appends are committed, or the request's time is up.
+async fn wait_for_commits(
+    context: RequestContext,
+    mut response: ProduceResponse,
+    uncommitted: Vec<Uncommitted>,
+    timeout_ms: u64,
+) -> ProduceResponse {
+    let steady = &context.services.env.steady;
+    let deadline = steady.now().plus(std::time::Duration::from_millis(timeout_ms));
+    for append in uncommitted {
+        let committed = steady.timeout_at(deadline, commit_of(&append)).await;
+        let error = match committed {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error_map::code(&error),
+            Err(_) => ErrorCode::RequestTimedOut,
+        };
+        let place = response
+            .topics
+            .get_mut(append.topic)
+            .and_then(|topic| topic.partitions.get_mut(append.index));
+        let place = place.expect("the places were taken from this response");
+        *place = Refused::plain(error).response(place.index);
+    }
+    response
+}
+
+async fn commit_of(append: &Uncommitted) -> Result<(), PartitionError> {
+    while let Some(wait) = append.partition.wait_for_commit(append.until)? {
+        wait.woken().await;
+    }
+    Ok(())
+}
+
+/// Why records were not appended, as the response says it.
+struct Refused {
+    error_code: ErrorCode,
+    log_start_offset: Offset,
+    record_errors: Vec<RecordError>,
+    error_message: Option<Text>,
+}
+
+impl Refused {
+    const fn plain(error_code: ErrorCode) -> Self {
+        Self {
+            error_code,
+            log_start_offset: Offset(-1),
+            record_errors: Vec::new(),
+            error_message: None,
+        }
+    }
+
+    fn invalid(invalid: InvalidBatch, partition: &Partition) -> Self {
+        let record_error = |error: record::RecordError| RecordError {
+            batch_index: error.index,
+            message: Some(Text::from_string(error.message)),
+        };
+        let knows_start = !invalid.before_log
+            && !matches!(invalid.error, ErrorCode::MessageTooLarge | ErrorCode::CorruptMessage);
+        Self {
+            error_code: invalid.error,
+            log_start_offset: if knows_start { log_start(partition) } else { Offset(-1) },
+            record_errors: invalid.record_errors.into_iter().map(record_error).collect(),
+            error_message: Some(Text::from_string(invalid.message)),
+        }
+    }
+
+    fn failed(error: &PartitionError, partition: &Partition) -> Self {
+        let code = error_map::code(error);
+        let knows_start =
+            matches!(code, ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch);
+        let log_start_offset = if knows_start { log_start(partition) } else { Offset(-1) };
+        Self { log_start_offset, ..Self::plain(code) }
+    }
+
+    fn response(self, index: PartitionId) -> ProducePartitionResponse {
+        ProducePartitionResponse {
+            index,
+            error_code: self.error_code,
+            base_offset: Offset(-1),
+            log_append_time: UnixMillis::NONE,
+            log_start_offset: self.log_start_offset,
+            record_errors: self.record_errors,
+            error_message: self.error_message,
+            current_leader: None,
+        }
+    }
+}
+
+fn log_start(partition: &Partition) -> Offset {
+    partition.log().map_or(Offset(-1), |log| log.ends().log_start)
+}

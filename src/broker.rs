@@ -1,0 +1,391 @@
+//! One broker as a value: made of its parts in order, ended in order. Several of them live in one process.
+//!
+//! **Start:** the listeners are bound (not yet accepting), the data directory is taken, the metadata log is read, logs are
+//! opened, the broker registers; then it accepts. **Stop:** connections get their last replies, services end, logs are made
+//! durable and the stop is marked as clean.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::api::{
+    Advertised, Api, Authorizer, ConnectionContext, FetchSessions, OFFSETS_TOPIC, ProducerIds,
+    Services, View,
+};
+use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event};
+use crate::config::{BrokerConfig, Effective};
+use crate::controller::{
+    AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage,
+};
+use crate::coordinator::{self, Coordinator};
+use crate::env::{Env, Listener, Tasks, memory_bytes};
+use crate::group::GroupShard;
+use crate::log::{DataDir, DataDirError};
+use crate::model::{BrokerId, TopicName, UuidText};
+use crate::net::{AcceptLimits, Budget, ListenError, Server, SharedLimits};
+use crate::record::Compression;
+use crate::replica::ReplicaManager;
+
+/// What a new cluster's finalized features are.
+const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("metadata.version", 30)];
+/// Memory assumed of a machine that does not tell.
+const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
+
+/// What a broker is started with.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    /// Its configuration.
+    pub settings: Effective,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Whether the metadata is kept in the data directory. If not, a restart begins a new cluster.
+    pub durable: bool,
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+}
+
+/// A running broker. Dropping it leaves it running; end it with [`stop`](Self::stop) or [`kill`](Self::kill).
+#[derive(Debug)]
+pub struct Broker {
+    env: Env,
+    /// The tasks of connections and requests, which end first.
+    requests: Tasks,
+    services: Arc<Services>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Why a broker did not start. Each is one line for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The metadata log.
+    #[error(transparent)]
+    Metadata(#[from] RaftLogError),
+    /// The first proposal.
+    #[error("the broker could not register: {0}")]
+    Register(String),
+}
+
+impl From<QuorumError> for StartError {
+    fn from(error: QuorumError) -> Self {
+        Self::Register(error.to_string())
+    }
+}
+
+impl Broker {
+    /// Starts a broker. It serves clients when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`], in one line for a person.
+    pub async fn start(env: Env, options: BrokerOptions) -> Result<Self, StartError> {
+        let config = options.settings.broker().clone();
+        let requests = env.tasks.child();
+        let request_env = Env { tasks: requests.clone(), ..env.clone() };
+        let limits = SharedLimits::new(accept_limits(&env, &config).await);
+        let server = Server::new(request_env.clone(), limits.clone(), budget(&env, &config));
+        // A port that is taken is found out before anything is written.
+        let listeners = bind(&server, &config).await?;
+        let services = Arc::new(open(&env, request_env, options, limits).await?);
+        services.replicas.start_housekeeping();
+        let addresses = listeners.iter().map(|(_, listener)| listener.local_address()).collect();
+        let api = Arc::new(Api::new(Arc::clone(&services)));
+        for (name, listener) in listeners {
+            let api = Arc::clone(&api);
+            server.serve(listener, move |local, peer| {
+                (Arc::clone(&api), Arc::new(ConnectionContext::new(Arc::clone(&name), local, peer)))
+            });
+        }
+        Ok(Self { env, requests, services, addresses })
+    }
+
+    /// The addresses that clients can connect to, one for each listener.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The id of its cluster.
+    #[must_use]
+    pub fn cluster_id(&self) -> String {
+        self.services.view.borrow().image.cluster_id().to_owned()
+    }
+
+    /// What it takes from its machine.
+    #[must_use]
+    pub const fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Done when the broker cannot go on: its disk has failed, or one of its tasks.
+    pub async fn failure(&self) {
+        self.env.tasks.failure().await;
+    }
+
+    /// Ends the broker in good order.
+    ///
+    /// # Errors
+    /// If the logs could not be made durable: the next start recovers them.
+    pub async fn stop(self) -> std::io::Result<()> {
+        self.end_tasks().await;
+        let (replicas, epoch) = (Arc::clone(&self.services.replicas), self.services.broker_epoch);
+        let closed =
+            self.env.tasks.spawn_blocking("close-logs", move || replicas.close(epoch)).await;
+        self.env.tasks.wait().await;
+        closed
+    }
+
+    /// Ends the broker as if its process were gone: nothing is made durable or marked.
+    pub async fn kill(self) {
+        self.end_tasks().await;
+    }
+
+    async fn end_tasks(&self) {
+        self.requests.cancel();
+        self.requests.wait().await;
+        self.env.tasks.cancel();
+        self.env.tasks.wait().await;
+    }
+}
+
+async fn bind(
+    server: &Server,
+    config: &BrokerConfig,
+) -> Result<Vec<(Arc<str>, Listener)>, ListenError> {
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        let host = listener.host.as_deref().unwrap_or_default();
+        let backlog = i32::try_from(config.listen_backlog).unwrap_or(i32::MAX);
+        let bound = server.bind(host, listener.port, backlog).await?;
+        listeners.push((Arc::from(listener.name.as_str()), bound));
+    }
+    Ok(listeners)
+}
+
+/// Takes the data directory into use, reads the metadata, opens the logs and registers the broker.
+async fn open(
+    env: &Env,
+    request_env: Env,
+    options: BrokerOptions,
+    limits: SharedLimits,
+) -> Result<Services, StartError> {
+    let BrokerOptions { settings, data: path, durable, authorizer } = options;
+    let (opening, broker, cluster_id) =
+        (env.clone(), settings.broker().node_id, settings.broker().cluster_id.clone());
+    let opened = env.tasks.spawn_blocking("open-data", move || {
+        let data = DataDir::open(
+            Arc::clone(&opening.disk),
+            &path,
+            broker,
+            cluster_id.as_deref(),
+            &opening.rng,
+        )?;
+        let storage = if durable {
+            Storage::Directory { path, id: UuidText(data.meta().directory_id) }
+        } else {
+            Storage::Memory
+        };
+        let started = LocalQuorum::start(&opening, storage, broker, &data.meta().cluster_id)?;
+        Ok::<_, StartError>((data, started))
+    });
+    let (data, started) = opened.await?;
+    let meta = data.meta().clone();
+    let settings = Arc::new(altered(settings, broker, &started.image));
+    let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
+    replicas.open_all(&started.image).await?;
+    let first = View {
+        index: started.index,
+        image: Arc::clone(&started.image),
+        settings: Arc::clone(&settings),
+    };
+    let (views, view) = watch::channel(first);
+    let groups = Arc::new(coordinator_of_groups(env, broker, &replicas, &settings, view.clone()));
+    let follower = Follower {
+        env: env.clone(),
+        broker,
+        replicas: Arc::clone(&replicas),
+        groups: Arc::clone(&groups),
+        limits,
+        views,
+    };
+    env.tasks.spawn_service("apply-metadata", follower.run(started.applied));
+    let config = settings.broker();
+    let mut commands = Vec::new();
+    if started.image.cluster_id().is_empty() {
+        let features = FEATURES.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
+        commands.push(Command::Bootstrap { cluster_id: meta.cluster_id.clone(), features });
+    }
+    commands.push(Command::RegisterBroker {
+        broker,
+        incarnation: UuidText(env.rng.uuid()),
+        directories: vec![UuidText(meta.directory_id)],
+        endpoints: endpoints(config),
+        rack: config.rack.clone(),
+    });
+    let mut proposed = started.quorum.propose(commands).await?;
+    let broker_epoch = match proposed.outcomes.pop() {
+        Some(Ok(Applied::BrokerEpoch(epoch))) => epoch,
+        other => return Err(StartError::Register(format!("{other:?}"))),
+    };
+    let mut registered = view.clone();
+    let registered = registered.wait_for(|view| view.index >= proposed.index).await.map(drop);
+    registered.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))?;
+    let slots = usize::try_from(config.fetch_session_slots).unwrap_or(usize::MAX);
+    Ok(Services {
+        sessions: FetchSessions::new(slots, env.rng.clone()),
+        env: request_env,
+        broker,
+        broker_epoch,
+        view,
+        quorum: Arc::new(started.quorum),
+        replicas,
+        groups,
+        producer_ids: ProducerIds::default(),
+        advertised: Advertised::new(advertised(config)),
+        authorizer,
+    })
+}
+
+/// The groups of this broker. They read their settings from the newest view.
+fn coordinator_of_groups(
+    env: &Env,
+    broker: BrokerId,
+    replicas: &Arc<ReplicaManager>,
+    settings: &Effective,
+    view: watch::Receiver<View>,
+) -> Coordinator<GroupShard> {
+    let topic = &settings.broker().offsets_topic;
+    let rng = env.rng.clone();
+    let options = coordinator::Options {
+        topic: TopicName::new(OFFSETS_TOPIC).expect("the name is legal"),
+        compression: Compression::from_id(topic.compression_codec)
+            .expect("the config knows codecs"),
+        load_bytes: topic.load_bytes,
+        make: Box::new(move |image| {
+            let view = view.clone();
+            let settings = Arc::new(move || Arc::clone(&view.borrow().settings.broker().groups));
+            GroupShard::new(settings, rng.clone(), Arc::clone(image))
+        }),
+    };
+    Coordinator::new(env.clone(), broker, Arc::clone(replicas), options)
+}
+
+/// Takes note of every change in the cluster's state, in the order of the log: first the partitions, then the
+/// coordinators, then everybody else.
+struct Follower {
+    env: Env,
+    broker: BrokerId,
+    replicas: Arc<ReplicaManager>,
+    groups: Arc<Coordinator<GroupShard>>,
+    limits: SharedLimits,
+    views: watch::Sender<View>,
+}
+
+impl Follower {
+    async fn run(self, mut steps: mpsc::Receiver<AppliedBatch>) {
+        loop {
+            let step = tokio::select! {
+                step = steps.recv() => step,
+                () = self.env.tasks.cancelled() => return,
+            };
+            let Some(step) = step else { return };
+            let settings = self.settings(&step).await;
+            let view = View {
+                index: step.index,
+                image: Arc::clone(&step.image),
+                settings: Arc::clone(&settings),
+            };
+            let replicas = Arc::clone(&self.replicas);
+            let apply = move || replicas.apply(&step.image, &settings, &step.events);
+            self.env.tasks.spawn_blocking("apply-metadata", apply).await;
+            self.groups.apply(&view.image);
+            self.views.send_replace(view);
+        }
+    }
+
+    /// The configuration that is in force after a step.
+    async fn settings(&self, step: &AppliedBatch) -> Arc<Effective> {
+        let before = Arc::clone(&self.views.borrow().settings);
+        let concerns_broker = |event: &Event| match event {
+            Event::ConfigsChanged(ConfigResource::Broker(id)) => *id == self.broker,
+            Event::ConfigsChanged(ConfigResource::AllBrokers) => true,
+            Event::ConfigsChanged(ConfigResource::Topic(_) | ConfigResource::Group(_))
+            | Event::TopicCreated(_)
+            | Event::TopicDeleted(_)
+            | Event::PartitionsAdded(..)
+            | Event::LeadersChanged => false,
+        };
+        if !step.events.iter().any(concerns_broker) {
+            return before;
+        }
+        let now = altered((*before).clone(), self.broker, &step.image);
+        self.limits.set(accept_limits(&self.env, now.broker()).await);
+        Arc::new(now)
+    }
+}
+
+/// The configuration with what was altered for this broker while the cluster ran.
+fn altered(settings: Effective, broker: BrokerId, image: &ClusterImage) -> Effective {
+    let cluster = image.configs(&ConfigResource::AllBrokers);
+    let own = image.configs(&ConfigResource::Broker(broker));
+    match settings.altered(&cluster, &own) {
+        Ok((altered, unapplied)) => {
+            unapplied.iter().for_each(|reason| tracing::warn!(%reason, "a config is not applied"));
+            altered
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the configs that were altered contradict each other: none of them is applied");
+            settings
+        }
+    }
+}
+
+async fn accept_limits(env: &Env, config: &BrokerConfig) -> AcceptLimits {
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let mut overrides = HashMap::new();
+    for (host, most) in &config.connections_per_ip_overrides {
+        match env.net.lookup(host).await {
+            Ok(addresses) => overrides.extend(addresses.into_iter().map(|ip| (ip, count(*most)))),
+            Err(error) => {
+                tracing::warn!(%host, %error, "max.connections.per.ip.overrides names a host without address");
+            }
+        }
+    }
+    AcceptLimits {
+        connections_max: count(config.connections_max),
+        connections_per_ip_max: count(config.connections_per_ip_max),
+        connections_per_ip_overrides: overrides,
+        frame_bytes_max: i32::try_from(config.request_bytes_max).unwrap_or(i32::MAX),
+        idle_max: config.connection_idle_max,
+    }
+}
+
+fn budget(env: &Env, config: &BrokerConfig) -> Budget {
+    let machine = || Budget::bytes_for_memory(memory_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN));
+    Budget::new(env.steady.clone(), config.request_memory_bytes.unwrap_or_else(machine))
+}
+
+/// What other brokers are told: nothing of listeners whose address is decided for each connection.
+fn endpoints(config: &BrokerConfig) -> Vec<Endpoint> {
+    let endpoint = |(listener, (host, port)): (Arc<str>, (String, u16))| Endpoint {
+        listener: listener.to_string(),
+        host,
+        port,
+    };
+    advertised(config).into_iter().map(endpoint).collect()
+}
+
+fn advertised(config: &BrokerConfig) -> BTreeMap<Arc<str>, (String, u16)> {
+    let configured = config.advertised_listeners.iter().flatten();
+    let with_host = configured.filter_map(|listener| Some((listener, listener.host.clone()?)));
+    with_host
+        .map(|(listener, host)| (Arc::from(listener.name.as_str()), (host, listener.port)))
+        .collect()
+}

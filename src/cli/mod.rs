@@ -1,0 +1,45 @@
+//! The command line.
+//!
+//! Owns the arguments, what is printed for people, the exit codes. Starts a [`Broker`](crate::broker::Broker) and knows
+//! nothing of what it does.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what talks to people")]
+
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A Kafka-wire-compatible broker in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "ottla", version, about, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    serve: serve::ServeArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a broker. `ottla` alone does the same.
+    Serve(serve::ServeArguments),
+}
+
+/// Runs the program with the arguments and the environment of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.verb {
+        None => serve::run(&arguments.serve),
+        Some(Verb::Serve(arguments)) => serve::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ottla: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `ottla serve`: one broker until a signal comes.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::AllowAll;
+use crate::broker::{Broker, BrokerOptions};
+use crate::config::{self, Effective, Loaded, Notice, Origin, SourceFile, Sources};
+use crate::env::{Env, raise_descriptor_limit};
+
+/// Threads for work that may wait for a disk or takes long.
+const BLOCKING_THREADS_MAX: usize = 16;
+/// Where a memory broker keeps its files, on a disk that nobody sees.
+const MEMORY_DATA: &str = "memory";
+/// Where a broker keeps its files if nothing else is said.
+const DEFAULT_DATA: &str = "ottla-data";
+
+/// What a broker is started with.
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// Address to serve clients on: HOST:PORT, or :PORT for every address. Port 0 means any free one [default: :9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Directory for all data [default: log.dirs if that is set, else ./ottla-data]
+    #[arg(long, value_name = "DIR", conflicts_with = "memory")]
+    data: Option<PathBuf>,
+    /// Keep all data in memory: it is gone when the broker stops
+    #[arg(long)]
+    memory: bool,
+    /// Configuration file in the form of Kafka's server.properties
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, as it would stand in the file; wins over the file and the environment
+    #[arg(short = 'o', value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// Address for HTTP, or off. There is no HTTP yet
+    #[arg(long, value_name = "HOST:PORT|off", default_value = "off")]
+    http: String,
+    /// How log lines are written to stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
+    start_logging(arguments.log_format);
+    let loaded = load(arguments)?;
+    for notice in &loaded.notices {
+        match notice {
+            Notice::UnknownKey { .. } | Notice::NotYet { .. } => tracing::warn!("{notice}"),
+            Notice::Inert { .. } => tracing::info!("{notice}"),
+        }
+    }
+    if arguments.http != "off" {
+        tracing::warn!("--http {} is ignored: there is no HTTP yet", arguments.http);
+    }
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(serve(arguments, loaded));
+    // After a second signal there may be work left: it is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
+
+/// Reads the configuration from all its sources.
+fn load(arguments: &ServeArguments) -> anyhow::Result<Loaded> {
+    let mut options = arguments.options.clone();
+    if let Some(listen) = &arguments.listen {
+        options.push(format!("listeners=PLAINTEXT://{listen}"));
+    }
+    let file = match &arguments.config {
+        Some(path) => Some((path.display().to_string(), read(path)?)),
+        None => None,
+    };
+    // The environment is read here and nowhere else.
+    #[expect(clippy::disallowed_methods, reason = "the one place")]
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let sources = Sources {
+        file: file.as_ref().map(|(path, bytes)| SourceFile { path, bytes }),
+        environment: &environment,
+        options: &options,
+    };
+    Ok(config::load(sources)?)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the configuration is read before there is an environment to read it with"
+)]
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let (env, data) = if arguments.memory {
+        (Env::in_memory(), PathBuf::from(MEMORY_DATA))
+    } else {
+        (Env::real(), data_dir(arguments, &loaded)?)
+    };
+    let options = BrokerOptions {
+        settings: Effective::new(loaded),
+        data: data.clone(),
+        durable: !arguments.memory,
+        authorizer: Arc::new(AllowAll),
+    };
+    let broker = Broker::start(env, options).await?;
+    announce(arguments, &broker, &data);
+    let failed = tokio::select! {
+        () = signals.next() => false,
+        () = broker.failure() => true,
+    };
+    if failed {
+        // The reason was logged where it happened. Nothing is marked as clean.
+        bail!("the broker cannot go on; see the log above");
+    }
+    tracing::info!("stopping; a second signal ends at once");
+    tokio::select! {
+        stopped = broker.stop() => stopped.context("cannot make the logs durable: the next start recovers them")?,
+        () = signals.next() => bail!("ended at once: the next start recovers the logs"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `--data`, else `log.dirs` if somebody has set it, else the default beside us.
+fn data_dir(arguments: &ServeArguments, loaded: &Loaded) -> anyhow::Result<PathBuf> {
+    if let Some(data) = &arguments.data {
+        return Ok(data.clone());
+    }
+    let is_set =
+        |key: &str| loaded.config.get(key).is_some_and(|setting| setting.origin != Origin::Default);
+    if !is_set("log.dirs") && !is_set("log.dir") {
+        return Ok(PathBuf::from(DEFAULT_DATA));
+    }
+    match loaded.broker.log_dirs.as_slice() {
+        [only] => Ok(only.clone()),
+        several => bail!(
+            "log.dirs names {} directories, but one is all that can be used yet: name one, or use --data",
+            several.len()
+        ),
+    }
+}
+
+/// SIGTERM and SIGINT, which mean the same.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Prints the line that says that clients can be served, and for a person some more.
+fn announce(arguments: &ServeArguments, broker: &Broker, data: &Path) {
+    let kafka = broker.addresses().first().copied().map_or_else(String::new, reachable);
+    let mut out = std::io::stdout().lock();
+    // Whoever started the broker may have closed its output: that is no reason to stop.
+    drop(writeln!(out, "ottla ready kafka={kafka} http=off"));
+    drop(out.flush());
+    tracing::info!(cluster = %broker.cluster_id(), "ready");
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let kept = if arguments.memory {
+        "in memory, gone when it stops".to_owned()
+    } else {
+        data.display().to_string()
+    };
+    eprintln!(
+        "\n  Ottla {version}\n  Kafka   {kafka}\n  data    {kept}\n\n  \
+         Try it:\n    echo hello | kcat -b {kafka} -P -t greetings\n    kcat -b {kafka} -C -t greetings -e\n\n  \
+         Ctrl-C stops it.\n",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+}
+
+/// An address as a client on this machine would write it.
+fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    }
+}

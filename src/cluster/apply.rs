@@ -1,0 +1,404 @@
+//! Applying commands. Pure: see the invariants of this module.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::command::{Command, NewTopic};
+use super::image::{
+    BrokerImage, ClusterImage, ConfigResource, PRODUCER_ID_BLOCK, PartitionImage, TopicImage,
+    can_collide,
+};
+use crate::model::{BrokerId, ErrorCode, LeaderEpoch, PartitionId, TopicId};
+
+/// What a command gave.
+pub type Outcome = Result<Applied, Refusal>;
+
+/// What an applied command gave to its proposer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing but the change.
+    Done,
+    /// The epoch of the broker that registered.
+    BrokerEpoch(i64),
+    /// A block of [`PRODUCER_ID_BLOCK`] producer ids, of which this is the first.
+    ProducerIds(i64),
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The code for the client.
+    pub code: ErrorCode,
+    /// The reason for a person.
+    pub message: String,
+}
+
+/// A change, for those who keep something by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A topic is there. Its partitions follow from the image.
+    TopicCreated(Arc<TopicImage>),
+    /// A topic is gone; this is what it was.
+    TopicDeleted(Arc<TopicImage>),
+    /// A topic has more partitions, the first new one being this.
+    PartitionsAdded(Arc<TopicImage>, PartitionId),
+    /// Partitions have new leaders or leader epochs.
+    LeadersChanged,
+    /// Configs of this resource changed.
+    ConfigsChanged(ConfigResource),
+}
+
+fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { code, message: message.into() })
+}
+
+impl ClusterImage {
+    /// Applies a command, which is part of the log entry `index`: the state changes and says how, or it does not change.
+    pub fn apply(&mut self, index: u64, command: &Command) -> (Outcome, Vec<Event>) {
+        let mut events = Vec::new();
+        let outcome = match command {
+            Command::Bootstrap { cluster_id, features } => self.bootstrap(cluster_id, features),
+            Command::RegisterBroker { broker, incarnation, directories, endpoints, rack } => {
+                let image = BrokerImage {
+                    id: *broker,
+                    epoch: i64::try_from(index).expect("a log does not grow that long"),
+                    incarnation: *incarnation,
+                    directories: directories.clone(),
+                    endpoints: endpoints.clone(),
+                    rack: rack.clone(),
+                };
+                events.push(Event::LeadersChanged);
+                Ok(self.register(image))
+            }
+            Command::CreateTopic(topic) => self.create_topic(topic, &mut events),
+            Command::DeleteTopic { topic } => self.delete_topic(*topic, &mut events),
+            Command::AddPartitions { topic, from, assignments } => {
+                self.add_partitions(*topic, *from, assignments, &mut events)
+            }
+            Command::AlterConfigs { resource, changes } => {
+                self.alter_configs(resource, changes, &mut events)
+            }
+            Command::AllocateProducerIds { broker, broker_epoch } => {
+                self.allocate_producer_ids(*broker, *broker_epoch)
+            }
+        };
+        assert!(outcome.is_ok() || events.is_empty(), "a refused command has changed something");
+        (outcome, events)
+    }
+
+    fn bootstrap(&mut self, cluster_id: &str, features: &BTreeMap<String, i16>) -> Outcome {
+        if !self.cluster_id.is_empty() {
+            return refuse(ErrorCode::InvalidRequest, "the cluster has begun already");
+        }
+        cluster_id.clone_into(&mut self.cluster_id);
+        self.features.clone_from(features);
+        Ok(Applied::Done)
+    }
+
+    fn register(&mut self, broker: BrokerImage) -> Applied {
+        let (id, epoch) = (broker.id, broker.epoch);
+        self.brokers.insert(id, broker);
+        // Whoever was cut off from the earlier incarnation can tell by the epoch that this is another one.
+        for topic in Arc::make_mut(&mut self.topics).values_mut() {
+            if topic.partitions.iter().all(|partition| partition.leader != Some(id)) {
+                continue;
+            }
+            for partition in &mut Arc::make_mut(topic).partitions {
+                if partition.leader == Some(id) {
+                    partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0 + 1);
+                    partition.partition_epoch += 1;
+                }
+            }
+        }
+        Applied::BrokerEpoch(epoch)
+    }
+
+    fn create_topic(&mut self, new: &NewTopic, events: &mut Vec<Event>) -> Outcome {
+        if self.topics.contains_key(&new.name) {
+            return refuse(
+                ErrorCode::TopicAlreadyExists,
+                format!("Topic '{}' already exists.", new.name),
+            );
+        }
+        if let Some(other) = self.collision(&new.name) {
+            let name = &new.name;
+            let message = format!("Topic '{name}' collides with existing topic: {other}");
+            return refuse(ErrorCode::InvalidTopic, message);
+        }
+        self.check_assignments(&new.assignments)?;
+        if new.assignments.is_empty() {
+            return refuse(ErrorCode::InvalidPartitions, "a topic needs a partition");
+        }
+        if self.names.contains_key(&new.id) || new.id.is_zero() {
+            return refuse(
+                ErrorCode::InvalidRequest,
+                format!("topic id {} cannot be used", new.id),
+            );
+        }
+        let topic = Arc::new(TopicImage {
+            name: new.name.clone(),
+            id: new.id,
+            partitions: new.assignments.iter().cloned().map(PartitionImage::new).collect(),
+        });
+        Arc::make_mut(&mut self.topics).insert(new.name.clone(), Arc::clone(&topic));
+        Arc::make_mut(&mut self.names).insert(new.id, new.name.clone());
+        if can_collide(&new.name) {
+            let key = new.name.collision_key();
+            Arc::make_mut(&mut self.collision_keys).insert(key, new.name.clone());
+        }
+        if !new.configs.is_empty() {
+            let resource = ConfigResource::Topic(new.name.clone());
+            Arc::make_mut(&mut self.configs).insert(resource, Arc::new(new.configs.clone()));
+        }
+        events.push(Event::TopicCreated(topic));
+        Ok(Applied::Done)
+    }
+
+    fn delete_topic(&mut self, id: TopicId, events: &mut Vec<Event>) -> Outcome {
+        let Some(name) = Arc::make_mut(&mut self.names).remove(&id) else {
+            return refuse(ErrorCode::UnknownTopicId, format!("there is no topic with id {id}"));
+        };
+        let topic = Arc::make_mut(&mut self.topics).remove(&name).expect("names and topics agree");
+        Arc::make_mut(&mut self.collision_keys).remove(&name.collision_key());
+        let resource = ConfigResource::Topic(name);
+        if self.configs.contains_key(&resource) {
+            Arc::make_mut(&mut self.configs).remove(&resource);
+        }
+        events.push(Event::TopicDeleted(topic));
+        Ok(Applied::Done)
+    }
+
+    fn add_partitions(
+        &mut self,
+        id: TopicId,
+        from: usize,
+        assignments: &[Vec<BrokerId>],
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        self.check_assignments(assignments)?;
+        let Some(name) = self.names.get(&id).cloned() else {
+            return refuse(ErrorCode::UnknownTopicId, format!("there is no topic with id {id}"));
+        };
+        let topic = Arc::make_mut(&mut self.topics).get_mut(&name).expect("names and topics agree");
+        let count = topic.partitions.len();
+        if count != from {
+            let message = format!("topic '{name}' has {count} partitions by now, not {from}");
+            return refuse(ErrorCode::InvalidPartitions, message);
+        }
+        let added = assignments.iter().cloned().map(PartitionImage::new);
+        Arc::make_mut(topic).partitions.extend(added);
+        let first = PartitionId(i32::try_from(from).expect("partitions are counted in 31 bits"));
+        events.push(Event::PartitionsAdded(Arc::clone(topic), first));
+        Ok(Applied::Done)
+    }
+
+    fn check_assignments(&self, assignments: &[Vec<BrokerId>]) -> Result<(), Refusal> {
+        for replicas in assignments {
+            if !PartitionImage::has_distinct_replicas(replicas) {
+                let message = "a partition needs replicas, and each on another broker";
+                return refuse(ErrorCode::InvalidReplicaAssignment, message);
+            }
+            if let Some(unknown) = replicas.iter().find(|id| !self.brokers.contains_key(id)) {
+                let message = format!("there is no broker {unknown}");
+                return refuse(ErrorCode::InvalidReplicaAssignment, message);
+            }
+        }
+        Ok(())
+    }
+
+    fn alter_configs(
+        &mut self,
+        resource: &ConfigResource,
+        changes: &BTreeMap<String, Option<String>>,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if let ConfigResource::Topic(name) = resource
+            && !self.topics.contains_key(name)
+        {
+            let message = format!("The topic '{name}' does not exist.");
+            return refuse(ErrorCode::UnknownTopicOrPartition, message);
+        }
+        let mut configs = (*self.configs(resource)).clone();
+        for (key, value) in changes {
+            match value {
+                Some(value) => configs.insert(key.clone(), value.clone()),
+                None => configs.remove(key),
+            };
+        }
+        let all = Arc::make_mut(&mut self.configs);
+        if configs.is_empty() {
+            all.remove(resource);
+        } else {
+            all.insert(resource.clone(), Arc::new(configs));
+        }
+        events.push(Event::ConfigsChanged(resource.clone()));
+        Ok(Applied::Done)
+    }
+
+    fn allocate_producer_ids(&mut self, broker: BrokerId, broker_epoch: i64) -> Outcome {
+        if self.brokers.get(&broker).is_none_or(|known| known.epoch != broker_epoch) {
+            let message = format!("broker {broker} is not registered with epoch {broker_epoch}");
+            return refuse(ErrorCode::StaleBrokerEpoch, message);
+        }
+        let first = self.next_producer_id;
+        self.next_producer_id =
+            first.checked_add(PRODUCER_ID_BLOCK).expect("63 bits of producer ids");
+        Ok(Applied::ProducerIds(first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{TopicName, UuidText};
+
+    fn register(broker: i32) -> Command {
+        Command::RegisterBroker {
+            broker: BrokerId(broker),
+            incarnation: UuidText(Uuid::nil()),
+            directories: Vec::new(),
+            endpoints: Vec::new(),
+            rack: None,
+        }
+    }
+
+    fn create(name: &str, id: u128, partitions: usize) -> Command {
+        Command::CreateTopic(NewTopic {
+            name: TopicName::new(name).unwrap(),
+            id: TopicId(Uuid::from_u128(id)),
+            assignments: vec![vec![BrokerId(1)]; partitions],
+            configs: BTreeMap::new(),
+        })
+    }
+
+    fn image() -> ClusterImage {
+        let mut image = ClusterImage::default();
+        image.apply(1, &register(1)).0.unwrap();
+        image
+    }
+
+    fn code(outcome: Outcome) -> ErrorCode {
+        outcome.unwrap_err().code
+    }
+
+    #[test]
+    fn a_name_can_be_given_again_and_gets_another_id() {
+        let mut image = image();
+        image.apply(2, &create("a", 7, 1)).0.unwrap();
+        assert_eq!(code(image.apply(3, &create("a", 8, 1)).0), ErrorCode::TopicAlreadyExists);
+        let id = TopicId(Uuid::from_u128(7));
+        let (_, events) = image.apply(4, &Command::DeleteTopic { topic: id });
+        assert!(matches!(&events[..], [Event::TopicDeleted(topic)] if topic.id == id));
+        assert!(image.topic("a").is_none() && image.topic_by_id(id).is_none());
+        image.apply(5, &create("a", 8, 1)).0.unwrap();
+        assert_eq!(
+            code(image.apply(6, &Command::DeleteTopic { topic: id }).0),
+            ErrorCode::UnknownTopicId
+        );
+    }
+
+    #[test]
+    fn names_that_collide_are_refused_until_the_first_is_gone() {
+        let mut image = image();
+        image.apply(2, &create("a.b", 7, 1)).0.unwrap();
+        assert_eq!(code(image.apply(3, &create("a_b", 8, 1)).0), ErrorCode::InvalidTopic);
+        image.apply(4, &create("a-b", 9, 1)).0.unwrap();
+        let delete = Command::DeleteTopic { topic: TopicId(Uuid::from_u128(7)) };
+        image.apply(5, &delete).0.unwrap();
+        image.apply(6, &create("a_b", 8, 1)).0.unwrap();
+    }
+
+    #[test]
+    fn a_broker_that_comes_back_leads_in_a_new_epoch() {
+        let mut image = image();
+        image.apply(2, &create("a", 7, 2)).0.unwrap();
+        let (outcome, _) = image.apply(9, &register(1));
+        assert_eq!(outcome, Ok(Applied::BrokerEpoch(9)));
+        let epochs = image.topic("a").unwrap().partitions.iter().map(|p| p.leader_epoch.0);
+        assert_eq!(epochs.collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn producer_ids_are_given_once() {
+        let mut image = image();
+        let allocate =
+            |epoch| Command::AllocateProducerIds { broker: BrokerId(1), broker_epoch: epoch };
+        assert_eq!(image.apply(2, &allocate(1)).0, Ok(Applied::ProducerIds(0)));
+        assert_eq!(image.apply(3, &allocate(1)).0, Ok(Applied::ProducerIds(1000)));
+        assert_eq!(code(image.apply(4, &allocate(0)).0), ErrorCode::StaleBrokerEpoch);
+    }
+
+    #[test]
+    fn configs_are_merged_and_go_with_their_topic() {
+        let mut image = image();
+        image.apply(2, &create("a", 7, 1)).0.unwrap();
+        let resource = ConfigResource::Topic(TopicName::new("a").unwrap());
+        let alter = |key: &str, value: Option<&str>| Command::AlterConfigs {
+            resource: resource.clone(),
+            changes: [(key.to_owned(), value.map(str::to_owned))].into(),
+        };
+        for (key, value) in [("x", Some("1")), ("y", Some("2")), ("x", None)] {
+            image.apply(3, &alter(key, value)).0.unwrap();
+        }
+        assert_eq!(*image.configs(&resource), [("y".to_owned(), "2".to_owned())].into());
+        image.apply(4, &Command::DeleteTopic { topic: TopicId(Uuid::from_u128(7)) }).0.unwrap();
+        assert!(image.configs(&resource).is_empty());
+        let unknown = image.apply(5, &alter("x", Some("1"))).0;
+        assert_eq!(code(unknown), ErrorCode::UnknownTopicOrPartition);
+    }
+
+    #[test]
+    fn partitions_are_added_to_the_count_that_was_seen() {
+        let mut image = image();
+        image.apply(2, &create("a", 7, 2)).0.unwrap();
+        let add = |from, broker| Command::AddPartitions {
+            topic: TopicId(Uuid::from_u128(7)),
+            from,
+            assignments: vec![vec![BrokerId(broker)]; 2],
+        };
+        assert_eq!(code(image.apply(3, &add(1, 1)).0), ErrorCode::InvalidPartitions);
+        assert_eq!(code(image.apply(3, &add(2, 9)).0), ErrorCode::InvalidReplicaAssignment);
+        let (_, events) = image.apply(4, &add(2, 1));
+        assert!(
+            matches!(&events[..], [Event::PartitionsAdded(topic, PartitionId(2))] if topic.partitions.len() == 4)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_snapshot_is_the_state(
+            steps in proptest::collection::vec(
+                prop_oneof![
+                    (0_usize..5, 0_u128..8).prop_map(|(name, id)| {
+                        create(["a", "b.c", "b_c", "d", "e_"][name], id + 1, 1 + id as usize % 3)
+                    }),
+                    (0_u128..8).prop_map(|id| {
+                        Command::DeleteTopic { topic: TopicId(Uuid::from_u128(id + 1)) }
+                    }),
+                    Just(register(1)),
+                    Just(Command::AllocateProducerIds { broker: BrokerId(1), broker_epoch: 1 }),
+                    (0_i32..3).prop_map(|key| Command::AlterConfigs {
+                        resource: ConfigResource::Group("g:x".into()),
+                        changes: [(key.to_string(), (key > 0).then(|| "v".to_owned()))].into(),
+                    }),
+                ],
+                0..30,
+            ),
+        ) {
+            let mut image = image();
+            for (command, index) in steps.iter().zip(2..) {
+                let json = serde_json::to_string(command).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<Command>(&json).unwrap(), command);
+                let before = image.clone();
+                let (outcome, events) = image.apply(index, command);
+                prop_assert!(outcome.is_ok() || (image == before && events.is_empty()));
+                let read = ClusterImage::from_json(&image.to_json()).unwrap();
+                prop_assert_eq!(&read, &image);
+            }
+        }
+    }
+}

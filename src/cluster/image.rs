@@ -1,0 +1,261 @@
+//! The state of the cluster as one immutable value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Endpoint;
+use crate::model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName, UuidText};
+
+/// How many producer ids a broker takes at a time (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE` of Apache Kafka).
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// The state of the cluster. Parts that do not change are shared between an image and the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterImage {
+    pub(super) cluster_id: String,
+    pub(super) features: BTreeMap<String, i16>,
+    pub(super) brokers: BTreeMap<BrokerId, BrokerImage>,
+    pub(super) topics: Arc<BTreeMap<TopicName, Arc<TopicImage>>>,
+    pub(super) configs: Arc<BTreeMap<ConfigResource, Arc<BTreeMap<String, String>>>>,
+    pub(super) next_producer_id: i64,
+    /// The topics by id. Not stored: it follows from the topics.
+    #[serde(skip)]
+    pub(super) names: Arc<BTreeMap<TopicId, TopicName>>,
+    /// What the names of topics that could collide have in common. Not stored.
+    #[serde(skip)]
+    pub(super) collision_keys: Arc<BTreeMap<String, TopicName>>,
+}
+
+/// A broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerImage {
+    /// Its id.
+    pub id: BrokerId,
+    /// Index of the log entry that registered it: rises with each start.
+    pub epoch: i64,
+    /// Drawn anew at each start.
+    pub incarnation: UuidText,
+    /// Ids of its data directories.
+    pub directories: Vec<UuidText>,
+    /// Where it can be reached.
+    pub endpoints: Vec<Endpoint>,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicImage {
+    /// Its name.
+    pub name: TopicName,
+    /// Its id.
+    pub id: TopicId,
+    /// Its partitions, by index.
+    pub partitions: Vec<PartitionImage>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionImage {
+    /// The brokers that hold it, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// Those of them that are in sync.
+    pub isr: Vec<BrokerId>,
+    /// The one that takes appends, if there is one.
+    pub leader: Option<BrokerId>,
+    /// Rises with each election.
+    pub leader_epoch: LeaderEpoch,
+    /// Rises with each change.
+    pub partition_epoch: i32,
+}
+
+/// What configs can be set for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum ConfigResource {
+    /// A topic.
+    Topic(TopicName),
+    /// One broker.
+    Broker(BrokerId),
+    /// All brokers.
+    AllBrokers,
+    /// A group.
+    Group(String),
+}
+
+impl From<ConfigResource> for String {
+    fn from(resource: ConfigResource) -> Self {
+        match resource {
+            ConfigResource::Topic(name) => format!("topic:{name}"),
+            ConfigResource::Broker(id) => format!("broker:{id}"),
+            ConfigResource::AllBrokers => "brokers".to_owned(),
+            ConfigResource::Group(name) => format!("group:{name}"),
+        }
+    }
+}
+
+impl TryFrom<String> for ConfigResource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let parsed = match text.split_once(':') {
+            None if text == "brokers" => Some(Self::AllBrokers),
+            Some(("topic", name)) => TopicName::new(name).ok().map(Self::Topic),
+            Some(("broker", id)) => id.parse().ok().map(|id| Self::Broker(BrokerId(id))),
+            Some(("group", name)) => Some(Self::Group(name.to_owned())),
+            _ => None,
+        };
+        parsed.ok_or_else(|| format!("'{text}' is not a config resource"))
+    }
+}
+
+impl ClusterImage {
+    /// The cluster's id; empty before the first command.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// Finalized feature levels.
+    #[must_use]
+    pub const fn features(&self) -> &BTreeMap<String, i16> {
+        &self.features
+    }
+
+    /// All brokers, by id.
+    pub fn brokers(&self) -> impl Iterator<Item = &BrokerImage> {
+        self.brokers.values()
+    }
+
+    /// One broker.
+    #[must_use]
+    pub fn broker(&self, id: BrokerId) -> Option<&BrokerImage> {
+        self.brokers.get(&id)
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topics.values()
+    }
+
+    /// All topics whose name is `from` or sorts after it.
+    pub fn topics_from(&self, from: &str) -> impl Iterator<Item = &Arc<TopicImage>> {
+        use std::ops::Bound;
+        self.topics
+            .range::<str, _>((Bound::Included(from), Bound::Unbounded))
+            .map(|(_, topic)| topic)
+    }
+
+    /// Whether these are the very topics of another image, as long as neither was loaded from a snapshot. If not, they may
+    /// still be equal.
+    #[must_use]
+    pub fn shares_topics_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.topics, &other.topics)
+    }
+
+    /// How many topics there are.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// A topic by name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(name)
+    }
+
+    /// A topic by id.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<TopicImage>> {
+        self.topics.get(self.names.get(&id)?)
+    }
+
+    /// A topic whose name differs from `name` but collides with it.
+    #[must_use]
+    pub fn collision(&self, name: &TopicName) -> Option<&TopicName> {
+        self.collision_keys.get(&name.collision_key()).filter(|other| *other != name)
+    }
+
+    /// The configs that were set for a resource.
+    #[must_use]
+    pub fn configs(&self, resource: &ConfigResource) -> Arc<BTreeMap<String, String>> {
+        self.configs.get(resource).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// The resources that configs were set for.
+    pub fn config_resources(&self) -> impl Iterator<Item = &ConfigResource> {
+        self.configs.keys()
+    }
+
+    /// Writes the image for a snapshot.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an image has only string keys")
+    }
+
+    /// Reads the image of a snapshot.
+    ///
+    /// # Errors
+    /// If the bytes are not an image.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut image: Self = serde_json::from_slice(bytes)?;
+        let names = image.topics.values().map(|topic| (topic.id, topic.name.clone())).collect();
+        image.names = Arc::new(names);
+        let keys = image.topics.keys().filter(|name| can_collide(name));
+        image.collision_keys =
+            Arc::new(keys.map(|name| (name.collision_key(), name.clone())).collect());
+        Ok(image)
+    }
+}
+
+/// Only names with one of the two characters can collide with another.
+pub(super) fn can_collide(name: &TopicName) -> bool {
+    name.as_str().contains(['.', '_'])
+}
+
+impl TopicImage {
+    /// A partition by its index.
+    #[must_use]
+    pub fn partition(&self, partition: PartitionId) -> Option<&PartitionImage> {
+        self.partitions.get(usize::try_from(partition.0).ok()?)
+    }
+
+    /// Each partition with its index.
+    pub fn indexed_partitions(&self) -> impl Iterator<Item = (PartitionId, &PartitionImage)> {
+        (0..).map(PartitionId).zip(&self.partitions)
+    }
+
+    /// How many replicas its partitions have. (Those of the first one stand for all, as in Kafka.)
+    #[must_use]
+    pub fn replication_factor(&self) -> usize {
+        self.partitions.first().map_or(0, |partition| partition.replicas.len())
+    }
+}
+
+impl PartitionImage {
+    /// A new partition, led by its first replica.
+    #[must_use]
+    pub fn new(replicas: Vec<BrokerId>) -> Self {
+        Self {
+            isr: replicas.clone(),
+            leader: replicas.first().copied(),
+            replicas,
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+        }
+    }
+
+    /// Whether all its replicas are distinct, and there is one.
+    #[must_use]
+    pub fn has_distinct_replicas(replicas: &[BrokerId]) -> bool {
+        let distinct: BTreeSet<_> = replicas.iter().collect();
+        !replicas.is_empty() && distinct.len() == replicas.len()
+    }
+}

@@ -1,0 +1,19 @@
+//! What the cluster agrees on: brokers, topics, partitions, configs, producer ids.
+//!
+//! Owns the commands that change this state, the one pure function that applies them, and the immutable image that comes
+//! out. Decides nothing about order or durability: that is `controller/`.
+//!
+//! **Invariants:** applying the same commands in the same order gives the same image on every node, so
+//! [`ClusterImage::apply`] takes no clock, no chance and no unordered iteration; whoever proposes a command puts time,
+//! random ids and placements into it. Preconditions are checked when a command is applied, not when it is proposed. A
+//! change in what a command does is tied to the finalized `metadata.version`.
+
+mod apply;
+mod command;
+mod image;
+
+pub use apply::{Applied, Event, Outcome, Refusal};
+pub use command::{Command, Endpoint, NewTopic};
+pub use image::{
+    BrokerImage, ClusterImage, ConfigResource, PRODUCER_ID_BLOCK, PartitionImage, TopicImage,
+};

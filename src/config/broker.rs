@@ -1,0 +1,237 @@
+//! The typed view of a broker's values.
+//!
+//! Owns the fields that the broker reads and the rules between broker keys (`KafkaConfig.validateValues` of Kafka, as
+//! far as the keys act here). What topics inherit is `topic.rs`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::BrokerId;
+
+use super::ConfigError;
+use super::groups::GroupSettings;
+use super::layers::Layers;
+use super::listeners::{self, Listener, ListenerError, ProtocolMap};
+use super::offsets_topic::OffsetsTopicConfig;
+use super::registry::is_host;
+
+/// The values of a broker. Key names stand behind each field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BrokerConfig {
+    /// `node.id`.
+    pub node_id: BrokerId,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// `ottla.cluster.id`: the id that a new cluster gets; none means a random one.
+    pub cluster_id: Option<String>,
+    /// `listeners` without those of the controller; at least one.
+    pub listeners: Vec<Listener>,
+    /// Those of `listeners` that `controller.listener.names` names.
+    pub controller_listeners: Vec<Listener>,
+    /// `advertised.listeners` without those of the controller; none if nothing is advertised. Each has the name of
+    /// one in `listeners`.
+    pub advertised_listeners: Option<Vec<Listener>>,
+    /// `log.dirs` or `log.dir`; at least one.
+    pub log_dirs: Vec<PathBuf>,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics: bool,
+    /// `delete.topic.enable`.
+    pub delete_topics: bool,
+    /// `num.partitions`, at least 1.
+    pub partition_count: i32,
+    /// `default.replication.factor`; Kafka sets no bounds.
+    pub replication_factor: i32,
+    /// `socket.request.max.bytes`, at least 1.
+    pub request_bytes_max: u32,
+    /// `ottla.request.memory.bytes`; none leaves it to the caller.
+    pub request_memory_bytes: Option<u64>,
+    /// `socket.listen.backlog.size`, at least 1.
+    pub listen_backlog: u32,
+    /// `max.connections`.
+    pub connections_max: u32,
+    /// `max.connections.per.ip`.
+    pub connections_per_ip_max: u32,
+    /// `max.connections.per.ip.overrides`: limits by address or host name, as written.
+    pub connections_per_ip_overrides: BTreeMap<String, u32>,
+    /// `connections.max.idle.ms`; none means that connections may be idle for ever.
+    pub connection_idle_max: Option<Duration>,
+    /// `fetch.max.bytes`, at least 1024.
+    pub fetch_bytes_max: u32,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_session_slots: u32,
+    /// `max.request.partition.size.limit`, at least 1.
+    pub described_partitions_max: u32,
+    /// `producer.id.expiration.ms`, at least 1 ms.
+    pub producer_expiration: Duration,
+    /// `producer.id.expiration.check.interval.ms`, at least 1 ms.
+    pub producer_expiration_check_interval: Duration,
+    /// `num.recovery.threads.per.data.dir`, at least 1.
+    pub recovery_threads_per_dir: u32,
+    /// Keys about groups.
+    pub groups: Arc<GroupSettings>,
+    /// Whether `group.coordinator.rebalance.protocols` names the consumer protocol.
+    pub consumer_protocol: bool,
+    /// Keys about the topic that holds groups.
+    pub offsets_topic: OffsetsTopicConfig,
+    /// `log.initial.task.delay.ms`.
+    pub initial_task_delay: Duration,
+    /// `log.retention.check.interval.ms`, at least 1 ms.
+    pub retention_check_interval: Duration,
+    /// `log.flush.offset.checkpoint.interval.ms`.
+    pub recovery_point_checkpoint_interval: Duration,
+}
+
+impl Layers<'_> {
+    /// The typed view of this broker's values.
+    ///
+    /// # Errors
+    /// When values contradict each other. With alterations that [`check_broker`](Self::check_broker) accepted this
+    /// does not happen; otherwise go on with the view from before.
+    pub fn broker(self) -> Result<BrokerConfig, ConfigError> {
+        self.check_log_rules()?;
+        let controller_names = self.list("controller.listener.names").unwrap_or_default();
+        let (listeners, advertised_listeners) = self.listeners(&controller_names)?;
+        let (controller_listeners, listeners): (Vec<_>, Vec<_>) =
+            listeners.into_iter().partition(|listener| is_named(listener, &controller_names));
+        if listeners.is_empty() {
+            return Err(self.against("listeners", "must have a listener for clients"));
+        }
+        let idle_max = self.integer("connections.max.idle.ms");
+        let request_memory = self.integer("ottla.request.memory.bytes");
+        Ok(BrokerConfig {
+            node_id: BrokerId(self.number("node.id")),
+            rack: self.text("broker.rack"),
+            cluster_id: self.text("ottla.cluster.id"),
+            listeners,
+            controller_listeners,
+            advertised_listeners,
+            log_dirs: self.log_dirs(),
+            auto_create_topics: self.boolean("auto.create.topics.enable"),
+            delete_topics: self.boolean("delete.topic.enable"),
+            partition_count: self.number("num.partitions"),
+            replication_factor: self.number("default.replication.factor"),
+            request_bytes_max: self.number("socket.request.max.bytes"),
+            request_memory_bytes: u64::try_from(request_memory).ok(),
+            listen_backlog: self.number("socket.listen.backlog.size"),
+            connections_max: self.number("max.connections"),
+            connections_per_ip_max: self.number("max.connections.per.ip"),
+            connections_per_ip_overrides: self.connections_per_ip_overrides()?,
+            connection_idle_max: u64::try_from(idle_max).ok().map(Duration::from_millis),
+            fetch_bytes_max: self.number("fetch.max.bytes"),
+            fetch_session_slots: self.number("max.incremental.fetch.session.cache.slots"),
+            described_partitions_max: self.number("max.request.partition.size.limit"),
+            producer_expiration: self.millis("producer.id.expiration.ms"),
+            producer_expiration_check_interval: self
+                .millis("producer.id.expiration.check.interval.ms"),
+            recovery_threads_per_dir: self.number("num.recovery.threads.per.data.dir"),
+            groups: Arc::new(self.groups()),
+            consumer_protocol: self
+                .list("group.coordinator.rebalance.protocols")
+                .is_some_and(|protocols| protocols.iter().any(|name| name == "consumer")),
+            offsets_topic: self.offsets_topic()?,
+            initial_task_delay: self.millis("log.initial.task.delay.ms"),
+            retention_check_interval: self.millis("log.retention.check.interval.ms"),
+            recovery_point_checkpoint_interval: self
+                .millis("log.flush.offset.checkpoint.interval.ms"),
+        })
+    }
+
+    /// What is bound, the controller's listeners included, and what is advertised.
+    fn listeners(
+        self,
+        controller_names: &[String],
+    ) -> Result<(Vec<Listener>, Option<Vec<Listener>>), ConfigError> {
+        const MAP: &str = "listener.security.protocol.map";
+        let blame = |key| move |error: ListenerError| self.against(key, error);
+        let map = self.text(MAP).unwrap_or_default();
+        let mut protocols = ProtocolMap::parse(&map).map_err(blame(MAP))?;
+        protocols.add_plaintext(controller_names);
+
+        let items = self.list("listeners").unwrap_or_default();
+        let bound = listeners::parse_bound(&items, &protocols).map_err(blame("listeners"))?;
+
+        const ADVERTISED: &str = "advertised.listeners";
+        let Some(items) = self.list(ADVERTISED) else {
+            return Ok((bound, None));
+        };
+        let mut advertised =
+            listeners::parse_advertised(&items, &protocols).map_err(blame(ADVERTISED))?;
+        for listener in &advertised {
+            if !bound.iter().any(|other| other.name == listener.name) {
+                let rule = format!("has listener {}, which is not in listeners", listener.name);
+                return Err(self.against(ADVERTISED, rule));
+            }
+            if listener.host.as_deref() == Some("0.0.0.0") {
+                return Err(self.against(ADVERTISED, "has 0.0.0.0, which no client can reach"));
+            }
+        }
+        advertised.retain(|listener| !is_named(listener, controller_names));
+        Ok((bound, (!advertised.is_empty()).then_some(advertised)))
+    }
+
+    fn log_dirs(self) -> Vec<PathBuf> {
+        let dirs = self.list("log.dirs").or_else(|| self.list("log.dir"));
+        dirs.unwrap_or_default().into_iter().map(PathBuf::from).collect()
+    }
+
+    fn connections_per_ip_overrides(self) -> Result<BTreeMap<String, u32>, ConfigError> {
+        const KEY: &str = "max.connections.per.ip.overrides";
+        let text = self.text(KEY).unwrap_or_default();
+        let mut overrides = BTreeMap::new();
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let limit = item.rsplit_once(':').and_then(|(host, max)| {
+                let (host, max) = (host.trim(), max.trim().parse().ok()?);
+                is_host(host).then(|| (host.to_owned(), max))
+            });
+            let Some((host, max)) = limit else {
+                return Err(self.against(KEY, format!("has `{item}`, which is not host:count")));
+            };
+            overrides.insert(host, max);
+        }
+        if overrides.is_empty() && self.integer("max.connections.per.ip") == 0 {
+            return Err(
+                self.against("max.connections.per.ip", format!("must not be 0 without {KEY}"))
+            );
+        }
+        Ok(overrides)
+    }
+
+    /// Rules on the keys from which topics inherit that their bounds do not tell.
+    fn check_log_rules(self) -> Result<(), ConfigError> {
+        let set =
+            |name| self.setting(name).and_then(|setting| setting.value.as_ref()?.as_integer());
+        for (name, min) in [("log.roll.ms", 1), ("log.roll.jitter.ms", 0)] {
+            if set(name).is_some_and(|number| number < min) {
+                return Err(self.against(name, format!("must be at least {min}")));
+            }
+        }
+        let retention = ["log.retention.ms", "log.retention.minutes", "log.retention.hours"]
+            .into_iter()
+            .find(|name| set(name).is_some());
+        if let Some(name) = retention
+            && set(name) == Some(0)
+        {
+            return Err(self.against(name, "must be positive, or negative for no limit"));
+        }
+        let (min, max) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+        if self.integer(min) > self.integer(max) {
+            return Err(self.against(min, format!("must be at most that of {max}")));
+        }
+        Ok(())
+    }
+
+    /// The error that the value of `key` breaks a rule.
+    pub(super) fn against(self, key: &str, rule: impl ToString) -> ConfigError {
+        let (text, origin) = self.text_and_origin(key);
+        ConfigError::rule(key, &text, origin, rule)
+    }
+}
+
+fn is_named(listener: &Listener, names: &[String]) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(&listener.name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Broker keys about the identity of a node, the controller and replication.
+
+use super::checks::{are_servers, are_voters};
+use crate::config::key::Literal::{Integer, Text};
+
+table! {
+    CLUSTER: Broker, "Cluster and replication";
+
+    NotYet "auto.leader.rebalance.enable": Boolean = true;
+    NotYet "broker.heartbeat.interval.ms": Int = 2000;
+    /// The older name of `node.id`. When both are set they must be equal.
+    Active "broker.id": Int = -1, in_ottla(Integer(1));
+    /// Where this broker stands, as clients see it in Metadata; replicas of a partition are spread over racks.
+    Active "broker.rack": String;
+    NotYet "broker.session.timeout.ms": Int = 9000;
+    NotYet "controlled.shutdown.enable": Boolean = true;
+    /// The listeners that belong to the controller. They are left out of what clients are told.
+    Active "controller.listener.names": List, some_items(&[]), skips_empty, in_ottla(Text("CONTROLLER"));
+    Inert "controller.performance.always.log.threshold.ms": Long = 2000, at_least(0), unlisted;
+    Inert "controller.performance.sample.period.ms": Long = 60_000, at_least(100), unlisted;
+    NotYet "controller.quorum.append.linger.ms": Int = 25, at_least(0);
+    NotYet "controller.quorum.auto.join.enable": Boolean = false;
+    NotYet "controller.quorum.bootstrap.servers": List = "", special("a list of host:port", are_servers);
+    NotYet "controller.quorum.election.backoff.max.ms": Int = 1000, at_least(0);
+    NotYet "controller.quorum.election.timeout.ms": Int = 1000, at_least(0);
+    NotYet "controller.quorum.fetch.max.bytes": Int = 1_048_576, at_least(1);
+    NotYet "controller.quorum.fetch.snapshot.max.bytes": Int = 1_048_576, at_least(1);
+    NotYet "controller.quorum.fetch.timeout.ms": Int = 2000, at_least(0);
+    NotYet "controller.quorum.request.timeout.ms": Int = 2000, at_least(0);
+    NotYet "controller.quorum.retry.backoff.ms": Int = 20, at_least(0);
+    NotYet "controller.quorum.voters": List = "", special("a list of id@host:port", are_voters);
+    NotYet "controller.socket.timeout.ms": Int = 30_000;
+    NotYet "follower.fetch.last.tiered.offset.enable": Boolean = false, cluster_wide;
+    NotYet "initial.broker.registration.timeout.ms": Int = 60_000;
+    Inert "internal.metadata.delete.delay.millis": Long = 60_000, unlisted;
+    Inert "internal.metadata.log.segment.bytes": Int, unlisted;
+    Inert "internal.metadata.max.batch.size.in.bytes": Int = 8_388_608, unlisted;
+    NotYet "leader.imbalance.check.interval.seconds": Long = 300, at_least(1);
+    NotYet "metadata.log.dir": String;
+    NotYet "metadata.log.max.record.bytes.between.snapshots": Long = 20_971_520, at_least(1);
+    NotYet "metadata.log.max.snapshot.interval.ms": Long = 3_600_000, at_least(0);
+    Inert "metadata.log.segment.bytes": Int = 1_073_741_824, at_least(8_388_608);
+    Inert "metadata.log.segment.ms": Long = 604_800_000;
+    NotYet "metadata.max.idle.interval.ms": Int = 500, at_least(0);
+    NotYet "metadata.max.retention.bytes": Long = 104_857_600;
+    NotYet "metadata.max.retention.ms": Long = 604_800_000;
+    /// The id of this broker in its cluster.
+    Active "node.id": Int, at_least(0), in_ottla(Integer(1));
+    NotYet "num.replica.alter.log.dirs.threads": Int;
+    NotYet "num.replica.fetchers": Int = 1, at_least(1), cluster_wide;
+    NotYet "process.roles": List, some_items(&["broker", "controller"]), in_ottla(Text("broker,controller"));
+    NotYet "replica.fetch.backoff.ms": Int = 1000, at_least(0);
+    NotYet "replica.fetch.max.bytes": Int = 1_048_576, at_least(0);
+    NotYet "replica.fetch.min.bytes": Int = 1;
+    NotYet "replica.fetch.response.max.bytes": Int = 10_485_760, at_least(0);
+    NotYet "replica.fetch.wait.max.ms": Int = 500;
+    NotYet "replica.high.watermark.checkpoint.interval.ms": Long = 5000;
+    NotYet "replica.lag.time.max.ms": Long = 30_000;
+    NotYet "replica.selector.class": String;
+    NotYet "replica.socket.receive.buffer.bytes": Int = 65_536;
+    NotYet "replica.socket.timeout.ms": Int = 30_000;
+    Inert "server.max.startup.time.ms": Long = i64::MAX, at_least(0), unlisted;
+    NotYet "unclean.leader.election.enable": Boolean = false, cluster_wide;
+    NotYet "unclean.leader.election.interval.ms": Long = 300_000, at_least(1), unlisted;
+    Inert "unstable.api.versions.enable": Boolean = false, unlisted;
+    Inert "unstable.feature.versions.enable": Boolean = false, unlisted;
+}

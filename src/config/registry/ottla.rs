@@ -1,0 +1,11 @@
+//! Broker keys of Ottla's own. Their names begin with `ottla.`.
+
+table! {
+    OTTLA: Broker, "Ottla";
+
+    /// The id that a new cluster gets. Unset, a random one is drawn. A data directory keeps the id it was made with.
+    Active "ottla.cluster.id": String, non_empty;
+    /// The most bytes of requests that are being received at the same time, over all connections. -1 means a fraction
+    /// of the machine's memory.
+    Active "ottla.request.memory.bytes": Long = -1, at_least(-1);
+}

@@ -1,0 +1,268 @@
+//! The typed view of a topic's values: its own over those it inherits from the broker.
+//!
+//! Owns inheritance and the fields that the log reads. It does not know whether a topic exists.
+
+use std::time::Duration;
+
+use super::key::Key;
+use super::layers::{Layers, Overrides};
+use super::registry::{self, Scope};
+use super::value::{Kind, Value};
+
+/// The values of a topic. Key names stand behind each field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicConfig {
+    /// `segment.bytes`, or `internal.segment.bytes` if that is set; at least 1.
+    pub segment_bytes: u32,
+    /// `segment.ms`, at least 1 ms.
+    pub segment_age_max: Duration,
+    /// `segment.jitter.ms`.
+    pub segment_jitter_max: Duration,
+    /// `segment.index.bytes`, at least 4.
+    pub index_bytes_max: u32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// `max.message.bytes`.
+    pub message_bytes_max: u32,
+    /// `file.delete.delay.ms`.
+    pub file_delete_delay: Duration,
+    /// `retention.ms`; none for no limit.
+    pub retention_age_max: Option<Duration>,
+    /// `retention.bytes`; none for no limit.
+    pub retention_bytes: Option<u64>,
+    /// Whether `cleanup.policy` has `compact`.
+    pub cleanup_compact: bool,
+    /// Whether `cleanup.policy` has `delete`.
+    pub cleanup_delete: bool,
+    /// `min.insync.replicas`, at least 1; a topic with fewer replicas needs only those.
+    pub min_insync_replicas: u32,
+    /// Whether `message.timestamp.type` is `LogAppendTime`: records get the time of the append.
+    pub stamped_on_append: bool,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_max: Duration,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_max: Duration,
+    /// `compression.type`, with the level of its codec.
+    pub compression: TopicCompression,
+}
+
+/// How the records of a topic are compressed in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicCompression {
+    /// As their producer did it.
+    Producer,
+    /// Not at all.
+    Uncompressed,
+    /// With gzip at `compression.gzip.level`: 1 to 9, or -1 for its default.
+    Gzip(i32),
+    /// With snappy.
+    Snappy,
+    /// With LZ4.
+    Lz4,
+    /// With Zstandard at `compression.zstd.level`: -131,072 to 22.
+    Zstd(i32),
+}
+
+impl TopicConfig {
+    /// The view of a topic with these overrides. An override that its key does not allow is passed over; none that
+    /// [`check_topic`](Layers::check_topic) accepted is.
+    #[must_use]
+    pub fn resolve(layers: Layers<'_>, overrides: &Overrides) -> Self {
+        let of = Topic { layers, overrides };
+        let segment_bytes = match of.value("internal.segment.bytes") {
+            Some(_) => of.number("internal.segment.bytes"),
+            None => of.number("segment.bytes"),
+        };
+        Self {
+            segment_bytes,
+            segment_age_max: of.millis("segment.ms"),
+            segment_jitter_max: of.millis("segment.jitter.ms"),
+            index_bytes_max: of.number("segment.index.bytes"),
+            index_interval_bytes: of.number("index.interval.bytes"),
+            message_bytes_max: of.number("max.message.bytes"),
+            file_delete_delay: of.millis("file.delete.delay.ms"),
+            retention_age_max: of.limit("retention.ms").map(Duration::from_millis),
+            retention_bytes: of.limit("retention.bytes"),
+            cleanup_compact: of.has("cleanup.policy", "compact"),
+            cleanup_delete: of.has("cleanup.policy", "delete"),
+            min_insync_replicas: of.number("min.insync.replicas"),
+            stamped_on_append: of.value("message.timestamp.type")
+                == Some(Value::Text("LogAppendTime".to_owned())),
+            timestamp_before_max: of.millis("message.timestamp.before.max.ms"),
+            timestamp_after_max: of.millis("message.timestamp.after.max.ms"),
+            compression: of.compression(),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Topic<'a> {
+    layers: Layers<'a>,
+    overrides: &'a Overrides,
+}
+
+impl Topic<'_> {
+    fn value(self, name: &str) -> Option<Value> {
+        let key = registry::find(Scope::Topic, name);
+        let key = key.unwrap_or_else(|| panic!("no topic key {name}"));
+        self.layers.inherited_or_set(key, self.overrides)
+    }
+
+    fn has(self, name: &str, item: &str) -> bool {
+        match self.value(name) {
+            Some(Value::List(items)) => items.iter().any(|other| other == item),
+            other => panic!("{name} is no list: {other:?}"),
+        }
+    }
+
+    fn compression(self) -> TopicCompression {
+        let level = |name: &str| {
+            let level = self.value(name).and_then(|value| value.as_integer());
+            level
+                .and_then(|level| i32::try_from(level).ok())
+                .unwrap_or_else(|| panic!("{name} is no number or not bounded"))
+        };
+        let Some(Value::Text(codec)) = self.value("compression.type") else {
+            panic!("compression.type is no text");
+        };
+        match codec.as_str() {
+            "producer" => TopicCompression::Producer,
+            "uncompressed" => TopicCompression::Uncompressed,
+            "gzip" => TopicCompression::Gzip(level("compression.gzip.level")),
+            "snappy" => TopicCompression::Snappy,
+            "lz4" => TopicCompression::Lz4,
+            "zstd" => TopicCompression::Zstd(level("compression.zstd.level")),
+            other => panic!("compression.type cannot be {other}"),
+        }
+    }
+
+    fn number(self, name: &str) -> u32 {
+        let number = self.value(name).and_then(|value| value.as_integer());
+        number
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or_else(|| panic!("{name} is no number or not bounded"))
+    }
+
+    /// A number that is negative for no limit.
+    fn limit(self, name: &str) -> Option<u64> {
+        let number = self.value(name).and_then(|value| value.as_integer());
+        let number = number.unwrap_or_else(|| panic!("{name} is no number"));
+        u64::try_from(number).ok()
+    }
+
+    fn millis(self, name: &str) -> Duration {
+        let millis = self.value(name).and_then(|value| value.as_integer());
+        millis
+            .and_then(|millis| u64::try_from(millis).ok())
+            .map(Duration::from_millis)
+            .unwrap_or_else(|| panic!("{name} is no number or not bounded"))
+    }
+}
+
+impl Layers<'_> {
+    /// The value of a topic's or group's key: its own, that of the broker, or the default; none for null.
+    pub(super) fn inherited_or_set(self, key: &Key, overrides: &Overrides) -> Option<Value> {
+        overrides.get(key.name).and_then(|raw| key.parse(raw).ok()).or_else(|| self.inherited(key))
+    }
+
+    /// The value that a topic or group has when it sets none (`KafkaConfig.extractLogConfigMap` of Kafka).
+    fn inherited(self, key: &Key) -> Option<Value> {
+        let inherited = key.inherits.iter().find_map(|from| {
+            let value = self.value(registry::find(Scope::Broker, from.name)?)?;
+            match (key.kind, value.as_integer()) {
+                // Hours times milliseconds of an int cannot leave the range of a long.
+                (Kind::Long, Some(number)) => Some(Value::Long(number.saturating_mul(from.factor))),
+                _ => Some(value),
+            }
+        });
+        match inherited.or_else(|| key.default_value(self.fixed.is_single_node())) {
+            // The broker takes any negative number for no limit, the topic -1 alone.
+            Some(Value::Long(number)) if key.name == "retention.ms" => {
+                Some(Value::Long(number.max(-1)))
+            }
+            value => value,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DynamicConfig, Sources, load};
+    use super::*;
+
+    fn overrides(pairs: &[(&str, &str)]) -> Overrides {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn resolved(options: &[&str], cluster: &[(&str, &str)], topic: &[(&str, &str)]) -> TopicConfig {
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let loaded = load(Sources { options: &options, ..Sources::default() }).unwrap();
+        let (dynamic, unapplied) = DynamicConfig::new(&overrides(cluster), &Overrides::new());
+        assert_eq!(unapplied, []);
+        let layers = Layers { fixed: &loaded.config, dynamic: &dynamic };
+        TopicConfig::resolve(layers, &overrides(topic))
+    }
+
+    #[test]
+    fn defaults_are_those_of_kafka() {
+        assert_eq!(
+            resolved(&[], &[], &[]),
+            TopicConfig {
+                segment_bytes: 1 << 30,
+                segment_age_max: Duration::from_secs(7 * 24 * 3600),
+                segment_jitter_max: Duration::ZERO,
+                index_bytes_max: 10 << 20,
+                index_interval_bytes: 4096,
+                message_bytes_max: (1 << 20) + 12,
+                file_delete_delay: Duration::from_secs(60),
+                retention_age_max: Some(Duration::from_secs(7 * 24 * 3600)),
+                retention_bytes: None,
+                cleanup_compact: false,
+                cleanup_delete: true,
+                min_insync_replicas: 1,
+                stamped_on_append: false,
+                timestamp_before_max: Duration::from_millis(i64::MAX as u64),
+                timestamp_after_max: Duration::from_secs(3600),
+                compression: TopicCompression::Producer,
+            }
+        );
+    }
+
+    #[test]
+    fn a_topic_overrides_what_it_inherits() {
+        let inherited = resolved(
+            &[
+                "message.max.bytes=2000",
+                "log.roll.hours=2",
+                "log.message.timestamp.type=LogAppendTime",
+            ],
+            &[],
+            &[],
+        );
+        assert_eq!(inherited.message_bytes_max, 2000);
+        assert_eq!(inherited.segment_age_max, Duration::from_secs(7200));
+        assert!(inherited.stamped_on_append);
+
+        let set = resolved(
+            &["message.max.bytes=2000"],
+            &[("message.max.bytes", "3000"), ("log.roll.ms", "5")],
+            &[("max.message.bytes", "4000"), ("internal.segment.bytes", "100")],
+        );
+        assert_eq!(set.message_bytes_max, 4000);
+        assert_eq!(set.segment_age_max, Duration::from_millis(5));
+        assert_eq!(set.segment_bytes, 100);
+
+        let compressed = |topic: &[(&str, &str)]| {
+            resolved(&["compression.type=zstd", "compression.gzip.level=9"], &[], topic).compression
+        };
+        assert_eq!(compressed(&[]), TopicCompression::Zstd(3));
+        assert_eq!(compressed(&[("compression.type", "gzip")]), TopicCompression::Gzip(9));
+        assert_eq!(compressed(&[("compression.type", "producer")]), TopicCompression::Producer);
+    }
+
+    #[test]
+    fn an_invalid_override_is_passed_over() {
+        let config = resolved(&[], &[], &[("segment.ms", "0"), ("max.message.bytes", "much")]);
+        assert_eq!(config, resolved(&[], &[], &[]));
+    }
+}

@@ -1,0 +1,320 @@
+//! The quorum of a cluster of one node: every proposal is agreed on as soon as it is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::raft_log::{
+    AppendFailure, Entry, EntryId, Membership, Node, Payload, RaftLog, Snapshot, SnapshotMeta,
+    State, VERSION, Vote, snapshot_path,
+};
+use super::{AppliedBatch, Proposed, Quorum, QuorumError, RaftLogError};
+use crate::cluster::{ClusterImage, Command, Event, Outcome};
+use crate::env::Env;
+use crate::model::{BrokerId, UuidText, WithCauses};
+
+/// How many proposals may wait.
+const INBOX_LENGTH: usize = 1024;
+/// How many steps may wait to be taken note of.
+const APPLIED_LENGTH: usize = 64;
+/// How many waiting proposals go into one log entry.
+const BATCH_LENGTH: usize = 1000;
+/// A snapshot replaces the entries when they have grown to this.
+const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Where the metadata log is.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// Nowhere: the state is gone with the process.
+    Memory,
+    /// In this data directory.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Its id.
+        id: UuidText,
+    },
+}
+
+/// Proposals of one node are its decisions.
+#[derive(Debug)]
+pub struct LocalQuorum {
+    inbox: mpsc::Sender<Proposal>,
+}
+
+/// A quorum that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Where to propose.
+    pub quorum: LocalQuorum,
+    /// The state so far.
+    pub image: Arc<ClusterImage>,
+    /// Index of the last entry of it.
+    pub index: u64,
+    /// The steps from here on. Nobody's proposal gets its outcome while this is full.
+    pub applied: mpsc::Receiver<AppliedBatch>,
+}
+
+#[derive(Debug)]
+struct Proposal {
+    commands: Vec<Command>,
+    reply: oneshot::Sender<Result<Proposed, QuorumError>>,
+}
+
+impl LocalQuorum {
+    /// Reads the metadata log, or begins one, and starts the task that takes proposals. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`RaftLogError`] if the log cannot be read or begun.
+    pub fn start(
+        env: &Env,
+        storage: Storage,
+        node_id: BrokerId,
+        cluster_id: &str,
+    ) -> Result<Started, RaftLogError> {
+        let core = Core::open(env, storage, node_id, cluster_id)?;
+        let (inbox, proposals) = mpsc::channel(INBOX_LENGTH);
+        let (steps, applied) = mpsc::channel(APPLIED_LENGTH);
+        let (image, index) = (Arc::new(core.image.clone()), core.last_index());
+        let task = run(env.clone(), core, proposals, steps);
+        env.tasks.spawn_service("metadata", task);
+        Ok(Started { quorum: Self { inbox }, image, index, applied })
+    }
+}
+
+impl Quorum for LocalQuorum {
+    fn propose(
+        &self,
+        commands: Vec<Command>,
+    ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>> {
+        Box::pin(async move {
+            let (reply, outcome) = oneshot::channel();
+            let sent = self.inbox.send(Proposal { commands, reply }).await;
+            sent.map_err(|_| QuorumError::Stopped)?;
+            outcome.await.unwrap_or(Err(QuorumError::Stopped))
+        })
+    }
+}
+
+/// Takes proposals, several at a time, until the broker stops or the log fails.
+async fn run(
+    env: Env,
+    mut core: Core,
+    mut proposals: mpsc::Receiver<Proposal>,
+    steps: mpsc::Sender<AppliedBatch>,
+) {
+    let mut waiting = Vec::new();
+    loop {
+        let received = tokio::select! {
+            received = proposals.recv_many(&mut waiting, BATCH_LENGTH) => received,
+            () = env.tasks.cancelled() => 0,
+        };
+        if received == 0 {
+            return;
+        }
+        let (commands, replies): (Vec<_>, Vec<_>) =
+            waiting.drain(..).map(|proposal| (proposal.commands, proposal.reply)).unzip();
+        let counts: Vec<usize> = commands.iter().map(Vec::len).collect();
+        let commands = commands.concat();
+        let committed;
+        (core, committed) = env
+            .tasks
+            .spawn_blocking("metadata-commit", move || {
+                let committed = core.commit(commands);
+                (core, committed)
+            })
+            .await;
+        match committed {
+            Ok(committed) => {
+                let (index, image) = (core.last_index(), Arc::new(core.image.clone()));
+                let step = AppliedBatch { index, image, events: committed.events };
+                // Whoever keeps something by the state hears of it before the proposer does.
+                if steps.send(step).await.is_err() {
+                    return;
+                }
+                let mut outcomes = committed.outcomes.into_iter();
+                for (reply, count) in replies.into_iter().zip(counts) {
+                    let outcomes = outcomes.by_ref().take(count).collect();
+                    // A proposer that has gone away does not want to know.
+                    drop(reply.send(Ok(Proposed { index, outcomes })));
+                }
+            }
+            Err(failure) => {
+                let (fatal, error) = match failure {
+                    AppendFailure::Refused(error) => (false, error),
+                    AppendFailure::Fatal(error) => (true, error),
+                };
+                tracing::error!(%error, fatal, "cannot write the metadata log");
+                let error = QuorumError::Unwritable(Arc::new(error));
+                for reply in replies {
+                    drop(reply.send(Err(error.clone())));
+                }
+                if fatal {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The state with its log, used by one task at a time.
+#[derive(Debug)]
+struct Core {
+    log: Option<RaftLog>,
+    leader: EntryId,
+    membership: Membership,
+    membership_entry: EntryId,
+    image: ClusterImage,
+}
+
+#[derive(Debug)]
+struct Committed {
+    outcomes: Vec<Outcome>,
+    events: Vec<Event>,
+}
+
+impl Core {
+    fn open(
+        env: &Env,
+        storage: Storage,
+        node_id: BrokerId,
+        cluster_id: &str,
+    ) -> Result<Self, RaftLogError> {
+        let (path, directory_id) = match storage {
+            Storage::Memory => {
+                let leader = EntryId { term: 1, leader: 0, index: 0 };
+                let (membership, image) = (Membership::default(), ClusterImage::default());
+                return Ok(Self { log: None, leader, membership, membership_entry: leader, image });
+            }
+            Storage::Directory { path, id } => (path, id),
+        };
+        let Some(found) = RaftLog::open(Arc::clone(&env.disk), &path)? else {
+            let raft_id = env.rng.next_u64();
+            let node = Node {
+                broker_id: node_id,
+                directory_id,
+                cluster_id: cluster_id.to_owned(),
+                endpoints: Vec::new(),
+            };
+            return Self::begin(env, &path, raft_id, node);
+        };
+        let vote = found.log.state().vote;
+        let leader = EntryId { term: vote.term, leader: vote.node, index: 0 };
+        let mut core = Self {
+            leader,
+            membership: Membership::default(),
+            membership_entry: leader,
+            image: ClusterImage::default(),
+            log: Some(found.log),
+        };
+        if let Some(snapshot) = found.snapshot {
+            core.image = ClusterImage::from_json(&snapshot.image).map_err(|error| {
+                let path = snapshot_path(&path, snapshot.meta.last.index);
+                RaftLogError::Newer { path, position: 0, problem: error.to_string() }
+            })?;
+            core.membership = snapshot.meta.membership;
+            core.membership_entry = snapshot.meta.membership_entry;
+        }
+        for entry in found.entries {
+            core.apply(&entry);
+        }
+        let found = core.image.cluster_id();
+        if found.is_empty() || found == cluster_id {
+            return Ok(core);
+        }
+        let (found, expected) = (found.to_owned(), cluster_id.to_owned());
+        Err(RaftLogError::OtherCluster { path, found, expected })
+    }
+
+    /// Writes what a cluster of one voter looks like after its first election.
+    fn begin(
+        env: &Env,
+        path: &std::path::Path,
+        raft_id: u64,
+        node: Node,
+    ) -> Result<Self, RaftLogError> {
+        let vote = Vote { term: 1, node: raft_id, committed: true };
+        let state = State { version: VERSION, raft_id, vote, committed: None, purged: None };
+        let log = RaftLog::create(Arc::clone(&env.disk), path, state)?;
+        let membership = Membership {
+            voters: vec![BTreeSet::from([raft_id])],
+            nodes: BTreeMap::from([(raft_id, node)]),
+        };
+        let first = EntryId { term: 0, leader: 0, index: 0 };
+        let leader = EntryId { term: 1, leader: raft_id, index: 1 };
+        let entries = [
+            Entry { id: first, payload: Payload::Membership(membership.clone()) },
+            Entry { id: leader, payload: Payload::Blank },
+        ];
+        let image = ClusterImage::default();
+        let mut core = Self { log: Some(log), leader, membership, membership_entry: first, image };
+        core.append(&entries).map_err(|failure| match failure {
+            AppendFailure::Refused(source) | AppendFailure::Fatal(source) => {
+                RaftLogError::Io { path: path.to_owned(), source }
+            }
+        })?;
+        Ok(core)
+    }
+
+    /// Index of the last entry.
+    fn last_index(&self) -> u64 {
+        self.log.as_ref().map_or(self.leader.index, |log| log.next_index().saturating_sub(1))
+    }
+
+    fn append(&mut self, entries: &[Entry]) -> Result<(), AppendFailure> {
+        match &mut self.log {
+            Some(log) => log.append(entries)?,
+            None => self.leader.index += entries.len() as u64,
+        }
+        Ok(())
+    }
+
+    /// Writes commands as one entry and applies them.
+    fn commit(&mut self, commands: Vec<Command>) -> Result<Committed, AppendFailure> {
+        let id = EntryId { index: self.last_index() + 1, ..self.leader };
+        let entry = Entry { id, payload: Payload::Commands(commands) };
+        self.append(std::slice::from_ref(&entry))?;
+        let committed = self.apply(&entry);
+        if let Some(log) = &mut self.log
+            && log.length() >= SNAPSHOT_AFTER_BYTES
+        {
+            let snapshot = Snapshot {
+                meta: SnapshotMeta {
+                    last: id,
+                    membership: self.membership.clone(),
+                    membership_entry: self.membership_entry,
+                },
+                image: self.image.to_json(),
+            };
+            if let Err(error) = log.install_snapshot(&snapshot) {
+                // The entries are all there: only the log grows longer.
+                let error = WithCauses(&error);
+                tracing::warn!(%error, "cannot write a snapshot of the metadata");
+            }
+        }
+        Ok(committed)
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Committed {
+        let (mut outcomes, mut events) = (Vec::new(), Vec::new());
+        match &entry.payload {
+            Payload::Blank => {}
+            Payload::Membership(membership) => {
+                self.membership = membership.clone();
+                self.membership_entry = entry.id;
+            }
+            Payload::Commands(commands) => {
+                for command in commands {
+                    let (outcome, changes) = self.image.apply(entry.id.index, command);
+                    outcomes.push(outcome);
+                    events.extend(changes);
+                }
+            }
+        }
+        Committed { outcomes, events }
+    }
+}

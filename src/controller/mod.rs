@@ -1,0 +1,123 @@
+//! Gets the cluster to agree on commands, and makes them durable.
+//!
+//! Owns the [`Quorum`] seam, the driver for a cluster of one node, and the files of the metadata log. The log has the form
+//! that a cluster of several nodes needs, so a node that was alone opens it unchanged when others join.
+//!
+//! **Invariants:** an outcome is told only after its command is durable and applied; applied commands reach whoever keeps
+//! something by them in the order of the log, without a gap.
+
+mod decide;
+mod local;
+mod raft_log;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use decide::place;
+pub use local::{LocalQuorum, Started, Storage};
+
+use crate::cluster::{ClusterImage, Command, Event, Outcome};
+
+/// What commands are proposed to.
+pub trait Quorum: std::fmt::Debug + Send + Sync {
+    /// Proposes commands, to be applied one after the other without another one in between. Gives the index of their log
+    /// entry and what each gave. May be dropped: the commands are applied or not.
+    ///
+    /// # Errors
+    /// [`QuorumError`] if the commands may or may not have been applied.
+    fn propose(
+        &self,
+        commands: Vec<Command>,
+    ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>>;
+}
+
+/// Commands that were applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// Index of their log entry.
+    pub index: u64,
+    /// What each gave.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// One step of the state, in the order of the log.
+#[derive(Clone, Debug)]
+pub struct AppliedBatch {
+    /// Index of the log entry.
+    pub index: u64,
+    /// The state after it.
+    pub image: Arc<ClusterImage>,
+    /// What changed.
+    pub events: Vec<Event>,
+}
+
+/// Why a proposal has no outcome.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QuorumError {
+    /// The broker is stopping.
+    #[error("the controller has stopped")]
+    Stopped,
+    /// The metadata log could not be written; the commands are not applied.
+    #[error("cannot write the metadata log: {0}")]
+    Unwritable(Arc<io::Error>),
+}
+
+/// Why the metadata log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RaftLogError {
+    /// The disk refused.
+    #[error("cannot use {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The disk's words.
+        source: io::Error,
+    },
+    /// A file says nothing sensible, where an unclean stop cannot have damaged it.
+    #[error("{path} is damaged at byte {position}: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        position: u64,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The state file is gone, but not the files that it names.
+    #[error(
+        "{path} is missing, but {found} is there: put it back, else the topics are lost (docs/FORMAT.md says what is in it)"
+    )]
+    StateMissing {
+        /// The state file.
+        path: PathBuf,
+        /// Name of another file.
+        found: String,
+    },
+    /// The metadata is that of another cluster.
+    #[error(
+        "the metadata log in {path} is of cluster {found}, not of {expected} as its meta.properties says: put the right one back"
+    )]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster of the metadata.
+        found: String,
+        /// The cluster of the directory.
+        expected: String,
+    },
+    /// A file is whole, and says something that this version does not know.
+    #[error(
+        "{path} at byte {position} was written by a newer version of Ottla: start that one ({problem})"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        position: u64,
+        /// What is not known.
+        problem: String,
+    },
+}

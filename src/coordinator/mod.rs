@@ -1,0 +1,206 @@
+//! State machines kept in the partitions of internal topics.
+//!
+//! Owns the seam (`shard.rs`), which partition a key belongs to (`placement.rs`), reading a log back (`load.rs`) and the
+//! one task per partition that owns its state machine (`task.rs`). It knows nothing of groups and transactions: they are
+//! the shards, and who asks them is in `api/`.
+//!
+//! **Invariants:** one task owns a partition's state machine, and two incarnations of it never overlap; every record is
+//! replayed before it is appended, and what could not be appended is forgotten by loading the log again; no answer leaves
+//! before everything that its state machine had seen by then is below the high watermark; every question is answered,
+//! by the state machine or with a [`CoordinatorError`].
+
+mod load;
+mod placement;
+pub mod shard;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::cluster::ClusterImage;
+use crate::env::Env;
+use crate::model::{BrokerId, PartitionId, TopicId, TopicIdPartition, TopicName};
+use crate::record::Compression;
+use crate::replica::ReplicaManager;
+
+pub use placement::partition_of;
+pub use shard::{CoordinatorRecord, Effects, Now, ReplayError, Shard, Ticket};
+
+/// Questions that wait for one partition. Whoever comes when there are as many waits for room.
+const INBOX_MAX: usize = 4096;
+/// Partitions whose logs are read at the same time.
+const LOADS_MAX: usize = 2;
+
+/// Why a question was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CoordinatorError {
+    /// This broker does not own the partition, or has just lost it.
+    #[error("this broker is not the coordinator")]
+    NotCoordinator,
+    /// The log is still being read.
+    #[error("the coordinator is loading")]
+    LoadInProgress,
+    /// The records cannot be replicated or read now.
+    #[error("the coordinator is not available")]
+    NotAvailable,
+    /// What was asked gives more records than a segment holds.
+    #[error("the records are too large")]
+    TooLarge,
+}
+
+/// What a coordinator is made of.
+pub struct Options<S> {
+    /// The internal topic.
+    pub topic: TopicName,
+    /// How its records are compressed.
+    pub compression: Compression,
+    /// About how many bytes of a log are read at a time.
+    pub load_bytes: u32,
+    /// Makes an empty shard, to replay records into.
+    pub make: MakeShard<S>,
+}
+
+/// Makes an empty shard.
+pub type MakeShard<S> = Box<dyn Fn(&Arc<ClusterImage>) -> S + Send + Sync>;
+
+/// The state machines of one internal topic on this broker.
+pub struct Coordinator<S: Shard> {
+    shared: Arc<Shared<S>>,
+    owners: RwLock<BTreeMap<PartitionId, Owner<S>>>,
+    images: watch::Sender<Arc<ClusterImage>>,
+}
+
+/// What the tasks of all partitions share.
+struct Shared<S> {
+    env: Env,
+    broker: BrokerId,
+    replicas: Arc<ReplicaManager>,
+    options: Options<S>,
+    loads: Semaphore,
+}
+
+/// The task of a partition, seen from outside.
+struct Owner<S: Shard> {
+    topic: TopicId,
+    inbox: mpsc::Sender<Ask<S>>,
+}
+
+/// A question with the way back.
+struct Ask<S: Shard> {
+    command: Box<S::Command>,
+    answer: Answer<S>,
+}
+
+type Answer<S> = oneshot::Sender<Result<<S as Shard>::Reply, CoordinatorError>>;
+
+impl<S> fmt::Debug for Options<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl<S: Shard> Ask<S> {
+    fn refuse(self, error: CoordinatorError) {
+        // Whoever asked may have gone.
+        drop(self.answer.send(Err(error)));
+    }
+}
+
+impl<S: Shard> fmt::Debug for Coordinator<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinator")
+            .field("topic", &self.shared.options.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Shard> Coordinator<S> {
+    /// A coordinator that owns nothing before [`apply`](Self::apply). Its tasks are spawned from `env`.
+    #[must_use]
+    pub fn new(
+        env: Env,
+        broker: BrokerId,
+        replicas: Arc<ReplicaManager>,
+        options: Options<S>,
+    ) -> Self {
+        let shared = Shared { env, broker, replicas, options, loads: Semaphore::new(LOADS_MAX) };
+        Self {
+            shared: Arc::new(shared),
+            owners: RwLock::default(),
+            images: watch::Sender::new(Arc::default()),
+        }
+    }
+
+    /// Takes note of a newer image of the cluster, which the partitions already follow: state machines are loaded, told of
+    /// the image, or dropped. Waits for nothing.
+    pub fn apply(&self, image: &Arc<ClusterImage>) {
+        self.images.send_replace(Arc::clone(image));
+        let topic = image.topic(self.shared.options.topic.as_str());
+        let mut owners = self.owners.write();
+        owners.retain(|_, owner| topic.is_some_and(|topic| topic.id == owner.topic));
+        for (partition, state) in topic.iter().flat_map(|topic| topic.indexed_partitions()) {
+            let (id, hosted) =
+                (topic.map(|topic| topic.id), state.replicas.contains(&self.shared.broker));
+            if let Some(topic) = id.filter(|_| hosted) {
+                let id = TopicIdPartition { topic, partition };
+                owners.entry(partition).or_insert_with(|| self.spawn(id));
+            }
+        }
+    }
+
+    fn spawn(&self, id: TopicIdPartition) -> Owner<S> {
+        let (inbox, asks) = mpsc::channel(INBOX_MAX);
+        let task = task::Task::new(Arc::clone(&self.shared), id, asks, self.images.subscribe());
+        self.shared.env.tasks.spawn("coordinator", task.run());
+        Owner { topic: id.topic, inbox }
+    }
+
+    /// The partitions that have a task here, led by this broker or not.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        self.owners.read().keys().copied().collect()
+    }
+
+    /// Asks the state machine of a partition. The command is in its queue when this returns (unless the queue is full:
+    /// then when the future has been polled); the future gives the answer. Dropping the future does not take the command
+    /// back.
+    ///
+    /// # Errors
+    /// As [`CoordinatorError`] says. Whether the command has changed anything is not known then.
+    pub fn ask(
+        &self,
+        partition: PartitionId,
+        command: S::Command,
+    ) -> impl Future<Output = Result<S::Reply, CoordinatorError>> + Send + use<S> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask { command: Box::new(command), answer };
+        let inbox = self.owners.read().get(&partition).map(|owner| owner.inbox.clone());
+        let mut waiting = None;
+        match &inbox {
+            None => ask.refuse(CoordinatorError::NotCoordinator),
+            Some(inbox) => match inbox.try_send(ask) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Closed(ask)) => {
+                    ask.refuse(CoordinatorError::NotCoordinator)
+                }
+                Err(mpsc::error::TrySendError::Full(ask)) => waiting = Some(ask),
+            },
+        }
+        async move {
+            if let (Some(inbox), Some(ask)) = (inbox, waiting)
+                && let Err(mpsc::error::SendError(ask)) = inbox.send(ask).await
+            {
+                ask.refuse(CoordinatorError::NotCoordinator);
+            }
+            // The task drops what it has not answered when the broker stops.
+            answered.await.unwrap_or(Err(CoordinatorError::NotAvailable))
+        }
+    }
+}

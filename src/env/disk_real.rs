@@ -1,0 +1,436 @@
+//! The operating system's file system.
+//!
+//! Reads of 4 KiB and more that are in the page cache are views of a mapping: no copy between the page cache and a
+//! socket. Everything else is `pread`.
+//!
+//! **Why the views are safe to hold.** A mapping shows the file, so a file that is cut off under a view would raise
+//! SIGBUS for whoever touches the lost pages. Logs cut files only above what they ever handed out (the [`DiskFile::read`]
+//! contract), and the pages of a view are in memory when it is made. A socket write whose source page is gone fails with
+//! EFAULT instead: only our own code can be hit, and it reads headers through `read_into`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use memmap2::{Mmap, MmapOptions};
+use parking_lot::Mutex;
+use rustix::io::{Errno, ReadWriteFlags};
+#[expect(clippy::disallowed_types, reason = "how old an answer of the page cache is")]
+use std::time::Instant;
+
+use super::disk::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, OpenMode, Residency};
+
+/// Reads shorter than this are copied: a view costs about as much.
+const VIEW_BYTES_MIN: usize = 4 * 1024;
+/// Mappings are made this much longer than the file, so that one serves a growing segment for a while.
+const MAPPING_SLACK_BYTES: u64 = 64 * 1024 * 1024;
+const PAGE_BYTES: u64 = 4096;
+/// How much of a file is asked about at once, whether it is in the page cache.
+const RESIDENT_BYTES: u64 = 1024 * 1024;
+/// How long the answer is taken for true. Pages may be gone sooner: then a read waits for the disk in its thread, and that
+/// is all.
+const RESIDENT_FOR: Duration = Duration::from_millis(100);
+
+/// Files of the operating system.
+#[derive(Debug, Default)]
+pub struct RealDisk(());
+
+impl RealDisk {
+    /// The one there is.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode != OpenMode::Read);
+        match mode {
+            OpenMode::Read | OpenMode::Write => {}
+            OpenMode::Create => {
+                options.create(true).truncate(false);
+            }
+            OpenMode::CreateNew => {
+                options.create_new(true);
+            }
+            OpenMode::Truncate => {
+                options.create(true).truncate(true);
+            }
+        }
+        Ok(Arc::new(RealFile {
+            file: options.open(path)?,
+            known_length: AtomicU64::new(0),
+            view: Mutex::default(),
+        }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Removed since the directory was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let is_dir = metadata.is_dir();
+            entries.push(DiskEntry { name, is_dir, len: if is_dir { 0 } else { metadata.len() } });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        fs::exists(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fine_if_gone(fs::remove_file(path))
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fine_if_gone(fs::remove_dir_all(path))
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(DiskSpace {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    fn lock(&self, directory: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
+        let path = directory.join(".lock");
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // One kind of lock keeps other brokers of any process out, the other one Apache Kafka, whose file locks are
+        // POSIX record locks.
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
+            Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn fine_if_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The open file is the lock.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl DirLock for RealLock {}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    /// The file is at least so long. Spares the question for each view.
+    known_length: AtomicU64,
+    view: Mutex<ViewState>,
+}
+
+/// What is known of a file that is read through a mapping.
+#[derive(Debug, Default)]
+struct ViewState {
+    /// The current mapping, which may be longer than the file. Replaced, never changed: views keep theirs alive.
+    mapping: Option<Arc<Mmap>>,
+    /// A range that was found in the page cache, and when.
+    resident: Option<(Range<u64>, Instant)>,
+}
+
+impl RealFile {
+    /// A view of a range that lies within the file; `None` if it is not in the page cache.
+    fn view(&self, range: &Range<u64>) -> io::Result<Option<Bytes>> {
+        let mut state = self.view.lock();
+        if !self.is_resident(&mut state, range)? {
+            return Ok(None);
+        }
+        let mapping = self.mapping_to(&mut state, range.end)?;
+        drop(state);
+        let start = usize::try_from(range.start).map_err(io::Error::other)?;
+        let end = usize::try_from(range.end).map_err(io::Error::other)?;
+        Ok(Some(Bytes::from_owner(View { mapping }).slice(start..end)))
+    }
+
+    /// Whether the range is in the page cache, or was a moment ago.
+    fn is_resident(&self, state: &mut ViewState, range: &Range<u64>) -> io::Result<bool> {
+        let now = Instant::now();
+        if let Some((known, at)) = &state.resident
+            && known.start <= range.start
+            && range.end <= known.end
+            && now.duration_since(*at) < RESIDENT_FOR
+        {
+            return Ok(true);
+        }
+        let around = range.start / RESIDENT_BYTES * RESIDENT_BYTES
+            ..range.end.next_multiple_of(RESIDENT_BYTES).min(self.known_length());
+        if is_cached(&self.file, &around)? {
+            state.resident = Some((around, now));
+            return Ok(true);
+        }
+        is_cached(&self.file, range)
+    }
+
+    /// A mapping that covers the bytes up to `end`.
+    fn mapping_to(&self, state: &mut ViewState, end: u64) -> io::Result<Arc<Mmap>> {
+        if let Some(mapping) = &state.mapping
+            && mapping.len() as u64 >= end
+        {
+            return Ok(Arc::clone(mapping));
+        }
+        let length = end.saturating_add(MAPPING_SLACK_BYTES).next_multiple_of(PAGE_BYTES);
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        // SAFETY: the mapping is read-only and shared. Bytes of it are only handed out by `view`, for ranges within
+        // the file, and the contract of `DiskFile` forbids to change or cut off a range that was handed out. Other
+        // processes are kept off the directory by its lock.
+        #[expect(unsafe_code, reason = "a mapping cannot be made safely")]
+        let mapping = Arc::new(unsafe { MmapOptions::new().len(length).map(&self.file) }?);
+        state.mapping = Some(Arc::clone(&mapping));
+        Ok(mapping)
+    }
+
+    fn known_length(&self) -> u64 {
+        self.known_length.load(Ordering::Acquire)
+    }
+
+    fn check_within(&self, end: u64) -> io::Result<()> {
+        if end > self.known_length() && end > self.len()? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        let length = self.file.metadata()?.len();
+        self.known_length.fetch_max(length, Ordering::AcqRel);
+        Ok(length)
+    }
+
+    fn write_at(&self, position: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut slices = slices.as_mut_slice();
+        let mut position = position;
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match rustix::io::pwritev(&self.file, slices, position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    position += written as u64;
+                    IoSlice::advance_slices(&mut slices, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
+        let length =
+            usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        if residency == Residency::Cached && length >= VIEW_BYTES_MIN {
+            self.check_within(range.end)?;
+            return self.view(&range);
+        }
+        let mut buffer = vec![0; length];
+        Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
+    }
+
+    fn read_into(
+        &self,
+        position: u64,
+        buffer: &mut [u8],
+        residency: Residency,
+    ) -> io::Result<bool> {
+        let flags = match residency {
+            Residency::Cached => ReadWriteFlags::NOWAIT,
+            Residency::Any => ReadWriteFlags::empty(),
+        };
+        let mut done = 0;
+        while done < buffer.len() {
+            let rest = &mut buffer[done..];
+            match rustix::io::preadv2(
+                &self.file,
+                &mut [IoSliceMut::new(rest)],
+                position + done as u64,
+                flags,
+            ) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => done += read,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if residency == Residency::Cached => return Ok(false),
+                // A file system that cannot say what is in memory: treat it as one where all is.
+                Err(Errno::OPNOTSUPP) if residency == Residency::Cached => {
+                    return self.read_into(position, buffer, Residency::Any);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.known_length.store(0, Ordering::Release);
+        self.view.lock().resident = None;
+        self.file.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Owner of a view: keeps its mapping alive.
+struct View {
+    mapping: Arc<Mmap>,
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        &self.mapping
+    }
+}
+
+/// Whether all pages of `range` are in the page cache (`cachestat`, Linux 6.5). Where the kernel cannot say, a read
+/// of the last byte that does not wait stands for the whole.
+fn is_cached(file: &File, range: &Range<u64>) -> io::Result<bool> {
+    const SYS_CACHESTAT: libc::c_long = 451;
+    let request = [range.start, range.end - range.start];
+    // Cached, dirty, under write-back, evicted, recently evicted: in pages.
+    let mut answer = [0_u64; 5];
+    // SAFETY: `struct cachestat_range` is two and `struct cachestat` five 64-bit numbers, which the arrays are; both
+    // outlive the call, and the descriptor is open.
+    #[expect(unsafe_code, reason = "no crate wraps this system call")]
+    let result = unsafe {
+        libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), request.as_ptr(), answer.as_mut_ptr(), 0_u32)
+    };
+    if result == 0 {
+        let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
+        return Ok(answer[0] >= pages);
+    }
+    let mut byte = [0];
+    let flags = ReadWriteFlags::NOWAIT;
+    match rustix::io::preadv2(file.as_fd(), &mut [IoSliceMut::new(&mut byte)], range.end - 1, flags)
+    {
+        Ok(_) => Ok(true),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_read_back_as_views_and_as_copies() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = RealDisk::new().open(&path, OpenMode::CreateNew).unwrap();
+        let content: Vec<u8> = (0..200_000_u32).map(|i| i as u8).collect();
+        file.write_at(0, &[&content[..10], &[], &content[10..]]).unwrap();
+        assert_eq!(file.len().unwrap(), 200_000);
+        for (range, residency) in [
+            (3..150_000, Residency::Cached),
+            (3..150_000, Residency::Any),
+            (199_000..200_000, Residency::Cached),
+        ] {
+            let read = file.read(range.clone(), residency).unwrap().expect("just written");
+            assert_eq!(read, content[range.start as usize..range.end as usize]);
+        }
+    }
+
+    #[test]
+    fn a_view_outlives_growth_and_a_new_mapping() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk::new().open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+        let block = vec![7; 100_000];
+        file.write_at(0, &[&block]).unwrap();
+        let view = file.read(0..100_000, Residency::Cached).unwrap().unwrap();
+        let far = MAPPING_SLACK_BYTES + 1_000_000;
+        file.write_at(far, &[&block]).unwrap();
+        let other = file.read(far..far + 100_000, Residency::Cached).unwrap().unwrap();
+        assert_eq!((&view, &other), (&Bytes::from(block.clone()), &Bytes::from(block)));
+    }
+
+    #[test]
+    fn reading_past_the_end_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk::new().open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[b"abc"]).unwrap();
+        for range in [0..4, 0..100_000] {
+            for residency in [Residency::Cached, Residency::Any] {
+                let error = file.read(range.clone(), residency).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new();
+        let lock = disk.lock(dir.path()).unwrap().expect("free");
+        assert!(disk.lock(dir.path()).unwrap().is_none());
+        drop(lock);
+        assert!(disk.lock(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn small_files_are_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new();
+        let path = dir.path().join("meta.properties");
+        assert_eq!(disk.read_small(&path).unwrap(), None);
+        for content in ["first", "the second one", ""] {
+            disk.replace_small(&path, content.as_bytes()).unwrap();
+            assert_eq!(disk.read_small(&path).unwrap().as_deref(), Some(content.as_bytes()));
+        }
+        let names: Vec<_> = disk.list(dir.path()).unwrap().into_iter().map(|e| e.name).collect();
+        assert_eq!(names, ["meta.properties"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! The seams: everything a broker takes from the machine it runs on.
+//!
+//! Owns disk, clocks, network, random numbers and tasks, each with a real and (where tests need it) a simulated twin,
+//! carried in one [`Env`] value. There are no process globals: a broker is a value, and several of them run in one
+//! process with different disks and clocks.
+//!
+//! **Invariant:** nothing outside this folder reads a clock, spawns, opens a file or a socket (`clippy.toml` lists
+//! the banned calls). `unsafe` lives in `disk_real.rs` alone.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the folder that wraps what is banned elsewhere"
+)]
+
+mod clock;
+mod disk;
+mod disk_faulty;
+mod disk_memory;
+mod disk_real;
+mod machine;
+mod net;
+mod rng;
+mod tasks;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, Elapsed, SteadyClock};
+pub use disk::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, OpenMode, Residency, is_no_space};
+pub use disk_faulty::{Fault, FaultyDisk};
+pub use disk_memory::MemoryDisk;
+pub use disk_real::RealDisk;
+pub use machine::{memory_bytes, raise_descriptor_limit};
+pub use net::{BoxStream, Listener, Net, Stream};
+pub use rng::Rng;
+pub use tasks::{Cancelled, Tasks};
+
+/// What one broker takes from its machine. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
+    /// The movable clock: record timestamps, retention, coordinators, expiry.
+    pub clock: Clock,
+    /// The steady clock: sockets, disks, elections. Never moved.
+    pub steady: SteadyClock,
+    /// Where connections come from.
+    pub net: Net,
+    /// The one source of chance.
+    pub rng: Rng,
+    /// Where work is spawned, and how it is stopped.
+    pub tasks: Tasks,
+}
+
+impl Env {
+    /// The real machine, with the files of the operating system. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn real() -> Self {
+        Self::with_disk(Arc::new(RealDisk::new()))
+    }
+
+    /// The real machine, but every file lives in memory and is gone with the value.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::with_disk(Arc::new(MemoryDisk::new()))
+    }
+
+    /// The real machine with files on `disk`.
+    #[must_use]
+    pub fn with_disk(disk: Arc<dyn Disk>) -> Self {
+        let steady = SteadyClock::new();
+        Self {
+            disk,
+            clock: Clock::system(steady.clone()),
+            steady,
+            net: Net::real(),
+            rng: Rng::from_system(),
+            tasks: Tasks::new(),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Connections: the real network today; the seam where a simulated one will fit.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A byte stream between two addresses.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {
+    /// Ready when a read would give bytes, the end, or an error. Lets an idle connection own no buffer.
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The address on our side, as the peer dialled it.
+    fn local_address(&self) -> SocketAddr;
+
+    /// The address on the other side.
+    fn peer_address(&self) -> SocketAddr;
+}
+
+/// A [`Stream`] of any kind.
+pub type BoxStream = Box<dyn Stream>;
+
+/// Where connections are accepted from and made to.
+#[derive(Clone, Debug)]
+pub struct Net(());
+
+impl Net {
+    pub(super) const fn real() -> Self {
+        Self(())
+    }
+
+    /// Listens on `host:port`. An empty host or `[::]` means every address, over IPv4 and IPv6 alike, as far as the
+    /// machine has them; port 0 means any free port.
+    ///
+    /// # Errors
+    /// The operating system's refusal, or a host that cannot be resolved.
+    pub async fn listen(&self, host: &str, port: u16, backlog: i32) -> io::Result<Listener> {
+        let address = resolve(host, port).await?;
+        match bind(address, backlog) {
+            // A machine without IPv6 still has an "everywhere".
+            Err(error)
+                if address.ip() == Ipv6Addr::UNSPECIFIED
+                    && error.kind() != io::ErrorKind::AddrInUse
+                    && error.kind() != io::ErrorKind::PermissionDenied =>
+            {
+                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), backlog)
+            }
+            bound => bound,
+        }
+    }
+
+    /// The addresses of a host, which may be an address itself.
+    ///
+    /// # Errors
+    /// The resolver's refusal.
+    pub async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+    }
+
+    /// Connects to `host:port`. May be dropped at any time.
+    ///
+    /// # Errors
+    /// The operating system's refusal, or a host that cannot be resolved.
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<BoxStream> {
+        RealStream::boxed(TcpStream::connect((host, port)).await?)
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    }
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
+    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
+    ipv4.or_else(|| addresses.first()).copied().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("host '{host}' has no address"))
+    })
+}
+
+fn bind(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let local = listener.local_addr()?;
+    Ok(Listener { listener, local })
+}
+
+/// Accepts connections on one address.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    local: SocketAddr,
+}
+
+impl Listener {
+    /// The address listened on, with the port that was given.
+    #[must_use]
+    pub const fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The next connection. May be dropped at any time.
+    ///
+    /// # Errors
+    /// The operating system's refusal, such as having no free descriptor; the listener stays usable.
+    pub async fn accept(&self) -> io::Result<BoxStream> {
+        let (stream, _) = self.listener.accept().await?;
+        RealStream::boxed(stream)
+    }
+}
+
+#[derive(Debug)]
+struct RealStream {
+    stream: TcpStream,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl RealStream {
+    fn boxed(stream: TcpStream) -> io::Result<BoxStream> {
+        stream.set_nodelay(true)?;
+        let (local, peer) = (unmapped(stream.local_addr()?), unmapped(stream.peer_addr()?));
+        Ok(Box::new(Self { stream, local, peer }))
+    }
+}
+
+/// An IPv4 address that came in over a dual-stack socket, written as IPv4.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl Stream for RealStream {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(context)
+    }
+
+    fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl AsyncRead for RealStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for RealStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const BACKLOG: i32 = 50;
+
+    #[tokio::test]
+    async fn every_address_means_both_families() {
+        let net = Net::real();
+        let listener = net.listen("", 0, BACKLOG).await.unwrap();
+        let port = listener.local_address().port();
+        let mut dialled = net.connect("127.0.0.1", port).await.unwrap();
+        let mut accepted = listener.accept().await.unwrap();
+        assert_eq!(accepted.local_address(), dialled.peer_address(), "not an IPv4-mapped address");
+        dialled.write_all(b"hello").await.unwrap();
+        let mut bytes = [0; 5];
+        accepted.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"hello");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_refused() {
+        let net = Net::real();
+        let first = net.listen("127.0.0.1", 0, BACKLOG).await.unwrap();
+        let port = first.local_address().port();
+        let second = net.listen("127.0.0.1", port, BACKLOG).await;
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,214 @@
+//! Where work is spawned, and how all of it is stopped.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::task::TaskTracker;
+
+/// The future that is done when tasks are asked to end.
+pub type Cancelled<'a> = WaitForCancellationFuture<'a>;
+
+/// Spawns named tasks, tells them to end, waits until they have. Clones share everything.
+///
+/// A panic in a task latches [`has_failed`](Self::has_failed): a broker in a test process must not go on with a
+/// broken invariant. (The `ottla` program itself ends at the first panic.)
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+    failed: Arc<watch::Sender<bool>>,
+}
+
+impl Tasks {
+    pub(super) fn new() -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            cancel: CancellationToken::new(),
+            failed: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// A group whose tasks end with this one's, but can also be cancelled and awaited alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            cancel: self.cancel.child_token(),
+            failed: Arc::clone(&self.failed),
+        }
+    }
+
+    /// Runs `future` in the background until it is done. It must end by itself soon after cancellation.
+    pub fn spawn<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let watch = self.watch(name);
+        self.tracker.spawn(async move {
+            let watch = watch;
+            future.await;
+            watch.done();
+        });
+    }
+
+    /// Runs `future`, which must not end before cancellation: if it does, the group has failed.
+    pub fn spawn_service<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let tasks = self.clone();
+        self.spawn(name, async move {
+            future.await;
+            if !tasks.cancel.is_cancelled() {
+                tracing::error!(task = name, "a service ended before it was told to");
+                tasks.fail();
+            }
+        });
+    }
+
+    /// Runs `work`, which may block, on the pool for that. The future gives its result.
+    ///
+    /// Dropping the future leaves the work running.
+    pub fn spawn_blocking<T, W>(
+        &self,
+        name: &'static str,
+        work: W,
+    ) -> impl Future<Output = T> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let watch = self.watch(name);
+        let handle = self.tracker.spawn_blocking(move || {
+            let result = work();
+            watch.done();
+            result
+        });
+        async move {
+            match handle.await {
+                Ok(result) => result,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is going down and nobody will poll us again.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        }
+    }
+
+    /// Done when the tasks are asked to end. May be dropped at any time.
+    pub fn cancelled(&self) -> Cancelled<'_> {
+        self.cancel.cancelled()
+    }
+
+    /// Whether the tasks were asked to end.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// Asks all tasks of this group and of its children to end.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Waits until every task of this group (not of its children) has ended. May be dropped at any time.
+    pub async fn wait(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// How many tasks of this group are running.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Whether a task panicked, a service ended by itself, or [`fail`](Self::fail) was called.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        *self.failed.borrow()
+    }
+
+    /// Says that the broker cannot go on.
+    pub fn fail(&self) {
+        self.failed.send_replace(true);
+    }
+
+    /// Done when [`has_failed`](Self::has_failed). May be dropped at any time.
+    pub async fn failure(&self) {
+        let mut failed = self.failed.subscribe();
+        // The sender lives as long as this value.
+        drop(failed.wait_for(|failed| *failed).await);
+    }
+
+    fn watch(&self, name: &'static str) -> Watch {
+        Watch { name, failed: Some(Arc::clone(&self.failed)) }
+    }
+}
+
+/// Notices that a task was unwound.
+struct Watch {
+    name: &'static str,
+    failed: Option<Arc<watch::Sender<bool>>>,
+}
+
+impl Watch {
+    fn done(mut self) {
+        self.failed = None;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(failed) = self.failed.take()
+            && std::thread::panicking()
+        {
+            tracing::error!(task = self.name, "a task panicked");
+            failed.send_replace(true);
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn cancelled_tasks_are_awaited() {
+        let tasks = Tasks::new();
+        let child = tasks.child();
+        let inner = child.clone();
+        child.spawn("waits", async move { inner.cancelled().await });
+        assert_eq!((tasks.count(), child.count()), (0, 1));
+        tasks.cancel();
+        child.wait().await;
+        assert_eq!(child.count(), 0);
+        assert!(!tasks.has_failed());
+    }
+
+    #[tokio::test]
+    async fn a_panic_or_an_early_end_latches_failure() {
+        let tasks = Tasks::new();
+        tasks.child().spawn("panics", async { panic!("on purpose") });
+        let other = Tasks::new();
+        other.spawn_service("ends", async {});
+        tasks.failure().await;
+        other.failure().await;
+        assert!(tasks.has_failed() && other.has_failed());
+    }
+
+    #[tokio::test]
+    async fn blocking_work_gives_its_result() {
+        assert_eq!(Tasks::new().spawn_blocking("adds", || 1 + 1).await, 2);
+    }
+}

@@ -1,0 +1,20 @@
+//! Ottla: a Kafka-wire-compatible broker in one binary.
+
+pub mod model;
+pub mod env;
+pub mod config;
+pub mod record;
+pub mod log;
+pub mod wire;
+pub mod cluster;
+pub mod replica;
+pub mod coordinator;
+pub mod group;
+pub mod controller;
+pub mod api;
+pub mod net;
+pub mod broker;
+pub mod cli;
+
+#[cfg(test)]
+mod architecture;

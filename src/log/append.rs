@@ -1,0 +1,306 @@
+//! Appending to a log, and rolling its segments.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::files::Kind;
+use super::partition_log::{Log, LogPosition, State, Writer};
+use super::producers::Check;
+use super::scan::{Headers, ScanError};
+use super::segment::{Growth, RollRule, Segment};
+use super::{AppendError, LogConfig, snapshot};
+use crate::env::{OpenMode, Residency, Rng, is_no_space};
+use crate::model::{LeaderEpoch, Offset, UnixMillis};
+use crate::record::{BatchHeader, TimestampType, ValidBatch};
+
+/// How much of the end of a log is searched for the batches that a producer snapshot leaves out: five batches of the
+/// largest usual size, and other producers' in between.
+const TAIL_BYTES: u32 = 16 * 1024 * 1024;
+
+/// A batch to append.
+#[derive(Debug)]
+pub struct Append {
+    /// The batch.
+    pub batch: ValidBatch,
+    /// Epoch of the leader that appends it.
+    pub leader_epoch: LeaderEpoch,
+    /// Who made it.
+    pub origin: Origin,
+    /// The present.
+    pub now: UnixMillis,
+}
+
+/// Who made a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client: gets its offsets here, and its producer is checked.
+    Client,
+    /// A coordinator of this broker: gets its offsets here.
+    Coordinator,
+    /// The leader of the partition: is appended as it is.
+    Replication,
+}
+
+/// A batch that was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Offset of its last record.
+    pub last_offset: Offset,
+    /// The time that was put into the records, if the log does so; of a batch that was there, its timestamp in any case.
+    pub log_append_time: Option<UnixMillis>,
+    /// First offset that can be read.
+    pub log_start: Offset,
+    /// Whether it was written now.
+    pub at: AppendedAt,
+    /// Whether a segment was finished for it, which is to be made durable soon.
+    pub rolled: bool,
+}
+
+/// Whether a batch was written now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendedAt {
+    /// Now; the log ends here since.
+    End(LogPosition),
+    /// The producer had sent it before, and it stands at its first place.
+    Before,
+}
+
+impl Log {
+    /// Appends a batch. Blocks while another append is under way, and for as long as the page cache takes the bytes.
+    ///
+    /// # Errors
+    /// As [`AppendError`] says; the log is then as it was before.
+    pub fn append(&self, append: &Append) -> Result<Appended, AppendError> {
+        let config = self.config();
+        let header = append.batch.header();
+        let mut writer = self.writer.lock();
+        if writer.state != State::Open {
+            return Err(AppendError::Closed);
+        }
+        let (end, log_start) = {
+            let published = self.published.read();
+            (published.end, published.log_start)
+        };
+        if header.size_bytes() > config.segment_bytes {
+            return Err(AppendError::LargerThanSegment {
+                batch_bytes: header.size_bytes(),
+                segment_bytes: config.segment_bytes,
+            });
+        }
+        if append.origin == Origin::Client && header.has_producer() {
+            self.learn_tail(&mut writer, end)?;
+            if let Check::Duplicate(known) = writer.producers.check(header)? {
+                return Ok(Appended {
+                    base_offset: known.first_offset(),
+                    last_offset: known.last_offset,
+                    log_append_time: Some(known.timestamp),
+                    log_start,
+                    at: AppendedAt::Before,
+                    rolled: false,
+                });
+            }
+        }
+        let stamped = match append.origin {
+            Origin::Replication if header.base_offset < end.offset => {
+                return Err(AppendError::NotAtEnd { found: header.base_offset, end: end.offset });
+            }
+            Origin::Replication => *header,
+            Origin::Client | Origin::Coordinator => {
+                let append_time =
+                    (config.timestamp_type == TimestampType::LogAppendTime).then_some(append.now);
+                append.batch.stamped(end.offset, append.leader_epoch, append_time)
+            }
+        };
+        let next = self.write(&mut writer, &config, append, &stamped, end)?;
+        Ok(Appended {
+            base_offset: stamped.base_offset,
+            last_offset: stamped.last_offset(),
+            log_append_time: (stamped.timestamp_type() == TimestampType::LogAppendTime)
+                .then_some(stamped.max_timestamp),
+            log_start,
+            at: AppendedAt::End(next),
+            rolled: next.segment != end.segment,
+        })
+    }
+
+    /// Writes a batch at the end, with `header` in place of its own, and publishes it.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        config: &LogConfig,
+        append: &Append,
+        header: &BatchHeader,
+        end: LogPosition,
+    ) -> Result<LogPosition, AppendError> {
+        let failed = |writer: &mut Writer, path: &Path, source: io::Error| {
+            let path = path.to_owned();
+            if is_no_space(&source) {
+                return AppendError::NoSpace { path, source };
+            }
+            // What a failed write left behind is not known: the next start finds out.
+            writer.state = State::Closed;
+            AppendError::Io { path, source }
+        };
+        if let Err(source) = self.roll_if_due(writer, config, header, append.now) {
+            return Err(failed(writer, &self.directory, source));
+        }
+        writer.epochs.enter(header.partition_leader_epoch, header.base_offset);
+        if let Err(source) = writer.epochs.flush(false) {
+            return Err(failed(writer, &self.directory, source));
+        }
+        let segment = Arc::clone(&writer.growth.segment);
+        let position = segment.size();
+        let head = header.to_bytes();
+        let parts: [&[u8]; 2] = [&head, append.batch.payload()];
+        if let Err(source) = segment.file().write_at(u64::from(position), &parts) {
+            // Bytes above the end were never handed out, so they can be cut off.
+            let cut = segment.file().set_len(u64::from(position));
+            return Err(failed(writer, segment.path(), cut.err().unwrap_or(source)));
+        }
+        writer.growth.wrote(header, position, config.index_interval_bytes);
+        writer.producers.note(header, header.base_offset);
+        let next = LogPosition {
+            offset: header.next_offset(),
+            segment: segment.base(),
+            position: position.saturating_add(header.size_bytes()),
+        };
+        assert!(next.offset > end.offset, "{}: an append must move the end", self.name);
+        self.published.write().end = next;
+        Ok(next)
+    }
+
+    fn roll_if_due(
+        &self,
+        writer: &mut Writer,
+        config: &LogConfig,
+        header: &BatchHeader,
+        now: UnixMillis,
+    ) -> io::Result<()> {
+        let rule = RollRule {
+            segment_bytes: config.segment_bytes,
+            segment_age_max_ms: i64::try_from(config.segment_age_max.as_millis())
+                .unwrap_or(i64::MAX),
+            index_bytes_max: config.index_bytes_max,
+            batch_bytes: header.size_bytes(),
+            batch_timestamp: header.max_timestamp,
+            batch_last_offset: header.last_offset(),
+            now,
+        };
+        if writer.growth.should_roll(&rule).map_err(scan_to_io)? {
+            // The new segment begins where the last one ended, so that a hole between them shows that records were lost. Only
+            // a gap in replicated offsets that the indexes cannot span is left out.
+            let end = self.published.read().end.offset;
+            let spans = header.last_offset().since(end) <= i64::from(i32::MAX);
+            self.roll(writer, config, if spans { end } else { header.base_offset }, now)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the last segment and begins a new one at `base`.
+    pub(super) fn roll(
+        &self,
+        writer: &mut Writer,
+        config: &LogConfig,
+        base: Offset,
+        now: UnixMillis,
+    ) -> io::Result<()> {
+        writer.growth.finish()?;
+        // A segment's name is durable before there is a next one: else a power cut could leave the next one alone.
+        if writer.names_synced < writer.names_changed {
+            self.disk.sync_dir(&self.directory)?;
+            writer.names_synced = writer.names_changed;
+        }
+        self.take_snapshot(writer, base)?;
+        let segment = Segment::create(&self.disk, &self.directory, base)?;
+        writer.growth = Growth::new(Arc::clone(&segment), now, jitter_ms(config, &self.rng));
+        writer.names_changed += 1;
+        let mut published = self.published.write();
+        let mut segments = published.segments.to_vec();
+        segments.push(segment);
+        published.segments = segments.into();
+        // The end is the beginning of the new segment now; so is a high watermark that stands there.
+        let old_end = published.end;
+        published.end = LogPosition { offset: old_end.offset, segment: base, position: 0 };
+        if published.high_watermark == old_end {
+            published.high_watermark = published.end;
+        }
+        Ok(())
+    }
+
+    /// Writes the producers of the log, which ends at `end`, into a snapshot file, unless there is one.
+    pub(super) fn take_snapshot(&self, writer: &mut Writer, end: Offset) -> io::Result<()> {
+        if writer.snapshot_offset >= end {
+            return Ok(());
+        }
+        let path = Kind::ProducerSnapshot.path(&self.directory, end);
+        let file = self.disk.open(&path, OpenMode::Truncate)?;
+        file.write_at(0, &[&snapshot::write(&writer.producers)])?;
+        writer.snapshot_offset = end;
+        writer.names_changed += 1;
+        Ok(())
+    }
+
+    /// Completes what is known of the producers, if it came from a snapshot.
+    fn learn_tail(&self, writer: &mut Writer, end: LogPosition) -> Result<(), AppendError> {
+        if writer.tail_known || writer.producers.is_empty() {
+            return Ok(());
+        }
+        let segments = Arc::clone(&self.published.read().segments);
+        let mut left = TAIL_BYTES;
+        let mut tail = Vec::new();
+        for segment in segments.iter().rev() {
+            let bound = if segment.base() == end.segment { end.position } else { segment.size() };
+            let found = producer_batches(segment, bound.saturating_sub(left), bound);
+            let mut found = found.map_err(|error| AppendError::Io {
+                path: segment.path().to_owned(),
+                source: scan_to_io(error),
+            })?;
+            found.append(&mut tail);
+            tail = found;
+            left = left.saturating_sub(bound);
+            if left == 0 {
+                break;
+            }
+        }
+        writer.producers.refill(tail.iter());
+        writer.tail_known = true;
+        Ok(())
+    }
+}
+
+/// The headers of idempotent producers' batches from about `start` to `end`.
+fn producer_batches(
+    segment: &Segment,
+    start: u32,
+    end: u32,
+) -> Result<Vec<BatchHeader>, ScanError> {
+    let start = segment.offsets.boundary_at_most(start)?;
+    let mut headers = Headers::new(&**segment.file(), start, end, Residency::Any);
+    let mut batches = Vec::new();
+    while let Some(found) = headers.next_waiting()? {
+        if found.header.has_producer() {
+            batches.push(found.header);
+        }
+    }
+    Ok(batches)
+}
+
+/// By how much less than `segment.ms` a new segment may grow old.
+pub(super) fn jitter_ms(config: &LogConfig, rng: &Rng) -> i64 {
+    let most = config.segment_jitter_max.min(config.segment_age_max).as_millis();
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    if most == 0 { 0 } else { i64::from(rng.below(most)) }
+}
+
+fn scan_to_io(error: ScanError) -> io::Error {
+    match error {
+        ScanError::Io(error) => error,
+        ScanError::Damaged { position, problem } => io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("damaged at byte {position}: {problem}"),
+        ),
+    }
+}

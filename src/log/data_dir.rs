@@ -1,0 +1,412 @@
+//! A data directory: whose it is, how it was left, and which partitions it holds.
+//!
+//! ```text
+//! .lock                             held while a broker uses the directory
+//! meta.properties                   cluster id, node id, directory id
+//! .kafka_cleanshutdown              there after a clean stop only
+//! recovery-point-offset-checkpoint  below which offset each log is durable       ┐
+//! log-start-offset-checkpoint       where logs begin whose first segment is older ├ kept_offsets.rs
+//! replication-offset-checkpoint     high watermarks                               ┘
+//! <topic>-<partition>/              the logs
+//! ```
+//! `docs/FORMAT.md` says what a start does with each when it is missing or damaged.
+//!
+//! Source: `MetaProperties`, `CleanShutdownFileHandler`, `LogManager` of Apache Kafka 4.3.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::checkpoint::read_partition_metadata;
+use super::files::{DirKind, PARTITION_METADATA_FILE, deleted_dir, partition_dir};
+use super::kept_offsets::KeptOffsets;
+use crate::env::{DirLock, Disk, Rng};
+use crate::model::{BrokerId, PartitionId, TopicId, TopicName, UuidText};
+
+const META_FILE: &str = "meta.properties";
+/// What the names of the metadata log's files begin with: they are not there before the directory has an identity.
+const METADATA_PREFIX: &str = "ottla-raft-";
+const CLEAN_FILE: &str = ".kafka_cleanshutdown";
+
+/// A data directory in use.
+#[derive(Debug)]
+pub struct DataDir {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    meta: MetaProperties,
+    /// Epoch of the broker that stopped cleanly, if the last one did.
+    clean_epoch: Option<i64>,
+    kept_offsets: KeptOffsets,
+    _lock: Box<dyn DirLock>,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaProperties {
+    /// The cluster it belongs to.
+    pub cluster_id: String,
+    /// The node it belongs to.
+    pub node_id: BrokerId,
+    /// Its own id, which no other directory has.
+    pub directory_id: Uuid,
+}
+
+/// Why a data directory cannot be used. Each is one line for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The disk refused.
+    #[error("cannot use {path}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The disk's words.
+        source: io::Error,
+    },
+    /// Another broker has it.
+    #[error("{path} is in use by another broker: stop it, or choose another directory with --data")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It belongs to another cluster.
+    #[error(
+        "{path} belongs to cluster {found}, not to {wanted}: choose another directory with --data"
+    )]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster in its `meta.properties`.
+        found: String,
+        /// The configured cluster.
+        wanted: String,
+    },
+    /// It belongs to another node.
+    #[error(
+        "{path} belongs to node {found}, but node.id is {wanted}: choose another directory with --data"
+    )]
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// The node in its `meta.properties`.
+        found: BrokerId,
+        /// The configured node.
+        wanted: BrokerId,
+    },
+    /// It was used, but does not say any more by whom.
+    #[error(
+        "{path} is missing, but {found} is there: put it back (docs/FORMAT.md says where its ids are found)"
+    )]
+    MetaMissing {
+        /// The file `meta.properties`.
+        path: PathBuf,
+        /// Name of a file that only a directory in use has.
+        found: String,
+    },
+    /// A file in it says nothing sensible.
+    #[error("{path} is damaged: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl DataDirError {
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+impl DataDir {
+    /// Takes a data directory into use; creates it if it is not there. The mark of a clean stop is removed.
+    ///
+    /// # Errors
+    /// As [`DataDirError`] says.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        node_id: BrokerId,
+        cluster_id: Option<&str>,
+        rng: &Rng,
+    ) -> Result<Self, DataDirError> {
+        disk.create_dir_all(path).map_err(DataDirError::io(path))?;
+        let lock = disk.lock(path).map_err(DataDirError::io(path))?;
+        let lock = lock.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })?;
+        let meta = match read_meta(&*disk, path)? {
+            Some(meta) => check_meta(path, meta, node_id, cluster_id)?,
+            None => write_meta(&*disk, path, node_id, cluster_id, rng)?,
+        };
+        let clean_epoch = take_clean_mark(&*disk, path)?;
+        let kept_offsets = KeptOffsets::read(Arc::clone(&disk), path)?;
+        Ok(Self { disk, path: path.to_owned(), meta, clean_epoch, kept_offsets, _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn meta(&self) -> &MetaProperties {
+        &self.meta
+    }
+
+    /// Epoch of the broker that stopped cleanly, if the last one did.
+    #[must_use]
+    pub const fn clean_epoch(&self) -> Option<i64> {
+        self.clean_epoch
+    }
+
+    /// The offset checkpoints of its logs.
+    #[must_use]
+    pub const fn kept_offsets(&self) -> &KeptOffsets {
+        &self.kept_offsets
+    }
+
+    /// The partitions that have a directory here. What is left of deleted ones is removed on the way.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn partitions(&self) -> Result<Vec<(TopicName, PartitionId)>, DataDirError> {
+        let mut partitions = Vec::new();
+        for entry in self.disk.list(&self.path).map_err(DataDirError::io(&self.path))? {
+            if !entry.is_dir {
+                continue;
+            }
+            match DirKind::parse(&entry.name) {
+                DirKind::Partition(topic, partition) => partitions.push((topic, partition)),
+                DirKind::Deleted => {
+                    let path = self.path.join(&entry.name);
+                    self.disk.remove_dir_all(&path).map_err(DataDirError::io(&path))?;
+                }
+                DirKind::Other => {}
+            }
+        }
+        Ok(partitions)
+    }
+
+    /// Whether the directory of a partition can be this topic's: nothing in it names another one. What cannot be read is
+    /// judged when the log is opened.
+    #[must_use]
+    pub fn may_belong(&self, topic: &TopicName, partition: PartitionId, topic_id: TopicId) -> bool {
+        let path = self.path.join(partition_dir(topic, partition)).join(PARTITION_METADATA_FILE);
+        let bytes = self.disk.read_small(&path).ok().flatten();
+        let found = bytes.and_then(|bytes| read_partition_metadata(&bytes).ok());
+        found.is_none_or(|found| found == topic_id)
+    }
+
+    /// Renames the directory of a deleted partition, so that one of the same name can be made at once; gives the new
+    /// name. `None` if there is no such directory.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn mark_deleted(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        topic_id: TopicId,
+    ) -> Result<Option<PathBuf>, DataDirError> {
+        let from = self.path.join(partition_dir(topic, partition));
+        let to = self.path.join(deleted_dir(topic, partition, topic_id));
+        self.set_aside(&from, to)
+    }
+
+    /// Renames a directory that no topic of the cluster owns; gives the new name.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn mark_stray(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        rng: &Rng,
+    ) -> Result<Option<PathBuf>, DataDirError> {
+        let name = partition_dir(topic, partition);
+        let to = self.path.join(format!("{name}.{}-stray", rng.uuid().simple()));
+        self.set_aside(&self.path.join(name), to)
+    }
+
+    fn set_aside(&self, from: &Path, to: PathBuf) -> Result<Option<PathBuf>, DataDirError> {
+        match self.disk.rename(from, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(DataDirError::Io { path: from.to_owned(), source });
+            }
+        }
+        self.disk.sync_dir(&self.path).map_err(DataDirError::io(&self.path))?;
+        Ok(Some(to))
+    }
+
+    /// Marks that everything is durable and no log needs recovery. The last thing a broker does.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn mark_clean(&self, broker_epoch: i64) -> io::Result<()> {
+        let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        self.disk.replace_small(&self.path.join(CLEAN_FILE), text.as_bytes())
+    }
+}
+
+fn read_meta(disk: &dyn Disk, directory: &Path) -> Result<Option<MetaProperties>, DataDirError> {
+    let path = directory.join(META_FILE);
+    let Some(bytes) = disk.read_small(&path).map_err(DataDirError::io(&path))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let value = |key: &str| {
+        text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='))
+    };
+    let damaged =
+        |problem: &str| DataDirError::Damaged { path: path.clone(), problem: problem.into() };
+    let cluster_id = value("cluster.id").ok_or_else(|| damaged("no cluster.id"))?.trim().to_owned();
+    let node_id = value("node.id").and_then(|id| id.trim().parse().ok());
+    let node_id = BrokerId(node_id.ok_or_else(|| damaged("no node.id"))?);
+    let directory_id = value("directory.id").and_then(|id| UuidText::parse(id.trim()));
+    let directory_id = directory_id.ok_or_else(|| damaged("no directory.id"))?.0;
+    Ok(Some(MetaProperties { cluster_id, node_id, directory_id }))
+}
+
+fn check_meta(
+    path: &Path,
+    meta: MetaProperties,
+    node_id: BrokerId,
+    cluster_id: Option<&str>,
+) -> Result<MetaProperties, DataDirError> {
+    if let Some(wanted) = cluster_id
+        && wanted != meta.cluster_id
+    {
+        return Err(DataDirError::OtherCluster {
+            path: path.to_owned(),
+            found: meta.cluster_id,
+            wanted: wanted.to_owned(),
+        });
+    }
+    if meta.node_id != node_id {
+        return Err(DataDirError::OtherNode {
+            path: path.to_owned(),
+            found: meta.node_id,
+            wanted: node_id,
+        });
+    }
+    Ok(meta)
+}
+
+fn write_meta(
+    disk: &dyn Disk,
+    directory: &Path,
+    node_id: BrokerId,
+    cluster_id: Option<&str>,
+    rng: &Rng,
+) -> Result<MetaProperties, DataDirError> {
+    let path = directory.join(META_FILE);
+    // To draw new ids for a directory that has some would make another cluster of it.
+    let entries = disk.list(directory).map_err(DataDirError::io(directory))?;
+    if let Some(used) = entries.into_iter().find(|entry| entry.name.starts_with(METADATA_PREFIX)) {
+        return Err(DataDirError::MetaMissing { path, found: used.name });
+    }
+    let cluster_id = cluster_id.map_or_else(|| UuidText(rng.uuid()).to_string(), str::to_owned);
+    let meta = MetaProperties { cluster_id, node_id, directory_id: rng.uuid() };
+    let text = format!(
+        "version=1\nnode.id={}\ndirectory.id={}\ncluster.id={}\n",
+        meta.node_id,
+        UuidText(meta.directory_id),
+        meta.cluster_id
+    );
+    disk.replace_small(&path, text.as_bytes()).map_err(DataDirError::io(&path))?;
+    Ok(meta)
+}
+
+/// Reads the mark of a clean stop and removes it: from now on a stop is unclean until it is marked again.
+fn take_clean_mark(disk: &dyn Disk, directory: &Path) -> Result<Option<i64>, DataDirError> {
+    let path = directory.join(CLEAN_FILE);
+    let Some(bytes) = disk.read_small(&path).map_err(DataDirError::io(&path))? else {
+        return Ok(None);
+    };
+    disk.remove_file(&path).map_err(DataDirError::io(&path))?;
+    disk.sync_dir(directory).map_err(DataDirError::io(directory))?;
+    // A mark that says nothing is as none.
+    let mark: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    Ok(mark.and_then(|mark| mark.get("brokerEpoch")?.as_i64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::MemoryDisk;
+
+    fn open(disk: &MemoryDisk, node: i32, cluster: Option<&str>) -> Result<DataDir, DataDirError> {
+        let disk = Arc::new(disk.clone());
+        DataDir::open(disk, Path::new("data"), BrokerId(node), cluster, &Rng::from_seed(1))
+    }
+
+    #[test]
+    fn a_directory_keeps_its_identity() {
+        let disk = MemoryDisk::new();
+        let meta = open(&disk, 1, None).unwrap().meta().clone();
+        assert_eq!(meta.cluster_id.len(), 22);
+        assert_eq!(open(&disk, 1, Some(&meta.cluster_id)).unwrap().meta(), &meta);
+        assert!(matches!(open(&disk, 2, None), Err(DataDirError::OtherNode { .. })));
+        assert!(matches!(open(&disk, 1, Some("x")), Err(DataDirError::OtherCluster { .. })));
+    }
+
+    #[test]
+    fn a_directory_has_one_user() {
+        let disk = MemoryDisk::new();
+        let first = open(&disk, 1, Some("c")).unwrap();
+        assert!(matches!(open(&disk, 1, None), Err(DataDirError::InUse { .. })));
+        drop(first);
+        open(&disk, 1, None).unwrap();
+    }
+
+    #[test]
+    fn the_mark_of_a_clean_stop_counts_once() {
+        let disk = MemoryDisk::new();
+        let directory = open(&disk, 1, None).unwrap();
+        assert_eq!(directory.clean_epoch(), None);
+        directory.mark_clean(17).unwrap();
+        drop(directory);
+        let bytes = disk.read_small(Path::new("data/.kafka_cleanshutdown")).unwrap().unwrap();
+        assert_eq!(bytes, br#"{"version":0,"brokerEpoch":17}"#);
+        assert_eq!(open(&disk, 1, None).unwrap().clean_epoch(), Some(17));
+        assert_eq!(open(&disk, 1, None).unwrap().clean_epoch(), None);
+    }
+
+    #[test]
+    fn a_directory_of_another_topic_is_known() {
+        let disk = MemoryDisk::new();
+        let directory = open(&disk, 1, None).unwrap();
+        let topic = TopicName::new("t").unwrap();
+        let [ours, other] = [1, 2].map(|id| TopicId(Uuid::from_u128(id)));
+        let may_belong = |id| directory.may_belong(&topic, PartitionId(0), id);
+        assert!(may_belong(ours), "there is none");
+        disk.create_dir_all(Path::new("data/t-0")).unwrap();
+        assert!(may_belong(ours), "it says nothing");
+        let text = format!("version: 0\ntopic_id: {ours}");
+        disk.replace_small(Path::new("data/t-0/partition.metadata"), text.as_bytes()).unwrap();
+        assert!(may_belong(ours) && !may_belong(other));
+    }
+
+    #[test]
+    fn partitions_are_found_and_remains_removed() {
+        let disk = MemoryDisk::new();
+        let directory = open(&disk, 1, None).unwrap();
+        let topic = TopicName::new("a-b").unwrap();
+        for name in ["a-b-0", "a-b-1", "a-b-2.00-delete", "other"] {
+            disk.create_dir_all(&directory.path().join(name)).unwrap();
+        }
+        let found = [0, 1].map(|partition| (topic.clone(), PartitionId(partition)));
+        assert_eq!(directory.partitions().unwrap(), found);
+        let deleted = directory.mark_deleted(&topic, PartitionId(0), TopicId::ZERO).unwrap();
+        assert!(deleted.unwrap().to_str().unwrap().ends_with("-delete"));
+        assert_eq!(directory.partitions().unwrap(), found[1..]);
+        assert!(!disk.exists(Path::new("data/a-b-2.00-delete")).unwrap());
+        assert_eq!(directory.mark_deleted(&topic, PartitionId(0), TopicId::ZERO).unwrap(), None);
+    }
+}

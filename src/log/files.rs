@@ -1,0 +1,142 @@
+//! The names of files and directories in a data directory.
+//!
+//! Source: `LogFileUtils` and `UnifiedLog` of Apache Kafka 4.3.
+
+use std::path::{Path, PathBuf};
+
+use crate::model::{Offset, PartitionId, TopicId, TopicName};
+
+/// Longest directory name of the file systems in use.
+const NAME_BYTES_MAX: usize = 255;
+
+/// What a file in a partition's directory is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `<offset>.log`: record batches.
+    Records,
+    /// `<offset>.index`: offset index.
+    OffsetIndex,
+    /// `<offset>.timeindex`: time index.
+    TimeIndex,
+    /// `<offset>.txnindex`: aborted transactions.
+    TransactionIndex,
+    /// `<offset>.snapshot`: producer state.
+    ProducerSnapshot,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Records,
+        Self::OffsetIndex,
+        Self::TimeIndex,
+        Self::TransactionIndex,
+        Self::ProducerSnapshot,
+    ];
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Records => ".log",
+            Self::OffsetIndex => ".index",
+            Self::TimeIndex => ".timeindex",
+            Self::TransactionIndex => ".txnindex",
+            Self::ProducerSnapshot => ".snapshot",
+        }
+    }
+
+    /// The path of this kind of file for the segment (or snapshot) at `offset`.
+    pub(super) fn path(self, directory: &Path, offset: Offset) -> PathBuf {
+        directory.join(format!("{:020}{}", offset.0, self.suffix()))
+    }
+
+    /// Reads a file name; `None` for files of other kinds, and for those of a deletion or a swap under way.
+    pub(super) fn parse(name: &str) -> Option<(Self, Offset)> {
+        Self::ALL.into_iter().find_map(|kind| {
+            let digits = name.strip_suffix(kind.suffix())?;
+            let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+            let offset = all_digits.then(|| digits.parse().ok()).flatten()?;
+            Some((kind, Offset(offset)))
+        })
+    }
+}
+
+/// Suffix of a file whose removal is under way.
+pub(super) const DELETED_SUFFIX: &str = ".deleted";
+/// File of the leader epochs of a partition.
+pub(super) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+/// File of the topic id of a partition.
+pub(super) const PARTITION_METADATA_FILE: &str = "partition.metadata";
+
+/// What a directory in a data directory is, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DirKind {
+    /// `<topic>-<partition>`.
+    Partition(TopicName, PartitionId),
+    /// `<topic>-<partition>.<id>-delete`: a deleted partition whose files go soon.
+    Deleted,
+    /// Anything else.
+    Other,
+}
+
+impl DirKind {
+    pub(super) fn parse(name: &str) -> Self {
+        if name.ends_with("-delete") && name.contains('.') {
+            return Self::Deleted;
+        }
+        let parsed = name.rsplit_once('-').and_then(|(topic, partition)| {
+            let number: i32 = partition.parse().ok()?;
+            let plain = number >= 0 && number.to_string() == partition;
+            Some((TopicName::new(topic).ok()?, plain.then_some(PartitionId(number))?))
+        });
+        parsed.map_or(Self::Other, |(topic, partition)| Self::Partition(topic, partition))
+    }
+}
+
+/// The directory name of a partition.
+pub(super) fn partition_dir(topic: &TopicName, partition: PartitionId) -> String {
+    format!("{topic}-{partition}")
+}
+
+/// The directory name of a partition whose files are to be removed: unique, and never too long.
+pub(super) fn deleted_dir(topic: &TopicName, partition: PartitionId, topic_id: TopicId) -> String {
+    let suffix = format!("-{partition}.{}-delete", topic_id.0.simple());
+    let room = NAME_BYTES_MAX.saturating_sub(suffix.len());
+    // Topic names are ASCII.
+    let head: String = topic.as_str().chars().take(room).collect();
+    format!("{head}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_kafkas() {
+        let path = Kind::TimeIndex.path(Path::new("t-0"), Offset(22));
+        assert_eq!(path, Path::new("t-0/00000000000000000022.timeindex"));
+        for kind in Kind::ALL {
+            let path = kind.path(Path::new(""), Offset(7));
+            assert_eq!(Kind::parse(path.to_str().unwrap()), Some((kind, Offset(7))));
+        }
+        for other in
+            ["7.log", "00000000000000000007.log.deleted", "leader-epoch-checkpoint", ".log"]
+        {
+            assert_eq!(Kind::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn directory_names_are_kafkas() {
+        let topic = TopicName::new("a-b.c").unwrap();
+        let name = partition_dir(&topic, PartitionId(12));
+        assert_eq!(name, "a-b.c-12");
+        assert_eq!(DirKind::parse(&name), DirKind::Partition(topic.clone(), PartitionId(12)));
+        let deleted = deleted_dir(&topic, PartitionId(12), TopicId(uuid::Uuid::from_u128(0xab)));
+        assert_eq!(deleted, "a-b.c-12.000000000000000000000000000000ab-delete");
+        assert_eq!(DirKind::parse(&deleted), DirKind::Deleted);
+        for other in ["a", "a-", "a-01", "a-+1", "a-0-stray", "-1", "a b-1"] {
+            assert_eq!(DirKind::parse(other), DirKind::Other, "{other}");
+        }
+        let long = TopicName::new(&"x".repeat(249)).unwrap();
+        assert_eq!(deleted_dir(&long, PartitionId(1_000), TopicId::ZERO).len(), NAME_BYTES_MAX);
+    }
+}

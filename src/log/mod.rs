@@ -1,0 +1,229 @@
+//! One partition on disk, in Apache Kafka's own layout.
+//!
+//! A partition is a directory `<topic>-<partition>/` of segments. Each segment holds v2 record batches byte for byte as the
+//! wire carries them (`<base offset>.log`), an offset index, a time index, and beside them stand the producer snapshots, the
+//! leader epochs and the topic's id. `docs/FORMAT.md` has the byte tables.
+//!
+//! Owns appending, reading, rolling, recovery, producer deduplication and the files of a data directory. Knows neither
+//! Kafka's error codes nor replicas: the high watermark is told to it.
+//!
+//! **Invariants:** bytes below the published end never change; a reader is never given a byte at or above it; offsets rise
+//! by the batch; what an unclean stop can leave behind is a torn end after the recovery point, and only that is ever cut.
+
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
+#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+
+mod append;
+mod checkpoint;
+mod data_dir;
+mod durability;
+mod epochs;
+mod files;
+mod index;
+mod kept_offsets;
+mod partition_log;
+mod producers;
+mod read;
+mod recovery;
+mod retention;
+mod scan;
+mod segment;
+mod snapshot;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{Offset, ProducerEpoch, ProducerId};
+use crate::record::TimestampType;
+
+pub use append::{Append, Appended, AppendedAt, Origin};
+pub use data_dir::{DataDir, DataDirError, MetaProperties};
+pub use durability::Removed;
+pub use epochs::EpochEnd;
+pub use kept_offsets::{KeptOffsets, LogOffsets, PartitionName};
+pub use partition_log::{Log, LogEnds, LogPosition};
+pub use producers::ProducerView;
+pub use read::{LogRead, ReadLimit, TimestampOffset};
+pub use recovery::{LogStart, Opened};
+
+/// How a log behaves; may change while it is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A segment is rolled before it grows beyond this (`segment.bytes`).
+    pub segment_bytes: u32,
+    /// A segment is rolled when its first batch is older than this (`segment.ms`).
+    pub segment_age_max: Duration,
+    /// At most this much is taken off `segment_age_max`, by chance, so that not all logs roll at once
+    /// (`segment.jitter.ms`).
+    pub segment_jitter_max: Duration,
+    /// A batch is entered in the indexes once this many bytes were written since the last entry
+    /// (`index.interval.bytes`).
+    pub index_interval_bytes: u32,
+    /// A segment is rolled when one of its indexes has grown to this (`segment.index.bytes`).
+    pub index_bytes_max: u32,
+    /// Which timestamps batches carry (`message.timestamp.type`).
+    pub timestamp_type: TimestampType,
+    /// Whether old segments are removed by age and size (`cleanup.policy` has `delete`).
+    pub deletes: bool,
+    /// A segment is removed when its newest record is older than this (`retention.ms`); none keeps them for ever.
+    pub retention_age_max: Option<Duration>,
+    /// The oldest segments are removed while the log is larger than this without them (`retention.bytes`).
+    pub retention_bytes: Option<u64>,
+    /// A producer that wrote nothing for this long is forgotten (`producer.id.expiration.ms`).
+    pub producer_expiration: Duration,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        Self {
+            segment_bytes: 1024 * 1024 * 1024,
+            segment_age_max: HOUR * 24 * 7,
+            segment_jitter_max: Duration::ZERO,
+            index_interval_bytes: 4096,
+            index_bytes_max: 10 * 1024 * 1024,
+            timestamp_type: TimestampType::CreateTime,
+            deletes: true,
+            retention_age_max: Some(HOUR * 24 * 7),
+            retention_bytes: None,
+            producer_expiration: HOUR * 24,
+        }
+    }
+}
+
+/// Why a log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refused.
+    #[error("cannot read or write {path}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The disk's words.
+        source: io::Error,
+    },
+    /// The file is damaged where an unclean stop cannot have damaged it.
+    #[error("{path} is damaged at byte {position}: {problem}")]
+    Damaged {
+        /// The damaged file.
+        path: PathBuf,
+        /// Position of the first bad byte or batch.
+        position: u64,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The directory belongs to another topic that had the same name.
+    #[error("{path} holds topic {found}, not {expected}")]
+    OtherTopic {
+        /// The partition's directory.
+        path: PathBuf,
+        /// The id in its `partition.metadata`.
+        found: crate::model::TopicId,
+        /// The id asked for.
+        expected: crate::model::TopicId,
+    },
+}
+
+impl OpenError {
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// Why a batch was not appended. Nothing of it is in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The batch does not fit into an empty segment.
+    #[error("the batch of {batch_bytes} bytes is larger than a segment may be ({segment_bytes})")]
+    LargerThanSegment {
+        /// Size of the batch.
+        batch_bytes: u32,
+        /// `segment.bytes`.
+        segment_bytes: u32,
+    },
+    /// The producer skipped or repeated a sequence number.
+    #[error("producer {producer} sent sequence {found}, expected {expected}")]
+    OutOfOrderSequence {
+        /// The producer.
+        producer: ProducerId,
+        /// The sequence that would have been right.
+        expected: i32,
+        /// The sequence of the batch.
+        found: i32,
+    },
+    /// A newer incarnation of the producer has written already.
+    #[error("producer {producer} sent epoch {found}, but epoch {current} has written already")]
+    FencedProducer {
+        /// The producer.
+        producer: ProducerId,
+        /// Its newest epoch here.
+        current: ProducerEpoch,
+        /// The epoch of the batch.
+        found: ProducerEpoch,
+    },
+    /// A replicated batch does not continue the log.
+    #[error("the batch starts at offset {found}, but the log ends at {end}")]
+    NotAtEnd {
+        /// First offset of the batch.
+        found: Offset,
+        /// End of the log.
+        end: Offset,
+    },
+    /// The volume is full. Earlier data can be read, and appending works again when there is room.
+    #[error("no space left for {path}")]
+    NoSpace {
+        /// The file that could not grow.
+        path: PathBuf,
+        /// The disk's words.
+        source: io::Error,
+    },
+    /// The disk failed. The log takes no more appends until it is opened anew.
+    #[error("cannot write {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The disk's words.
+        source: io::Error,
+    },
+    /// The disk failed earlier, or the log was closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Why records could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such offset.
+    #[error("offset {wanted} is not within {start}..={end}")]
+    OffsetOutOfRange {
+        /// The offset asked for.
+        wanted: Offset,
+        /// First offset that can be read.
+        start: Offset,
+        /// End of what can be read.
+        end: Offset,
+    },
+    /// The disk failed.
+    #[error("cannot read {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The disk's words.
+        source: io::Error,
+    },
+    /// The file does not hold what its index says.
+    #[error("{path} is damaged at byte {position}: {problem}")]
+    Damaged {
+        /// The damaged file.
+        path: PathBuf,
+        /// Position of the first bad batch.
+        position: u64,
+        /// What is wrong there.
+        problem: String,
+    },
+}
+
+#[cfg(test)]
+mod tests;

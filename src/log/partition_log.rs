@@ -1,0 +1,243 @@
+//! The log of one partition: append at the end (`append.rs`), read anywhere (`read.rs`).
+//!
+//! Appends are serial, under the writer's lock; reads never take it. What readers may see is published in one step after
+//! the bytes are written, so a reader sees an append whole or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::LogConfig;
+use super::epochs::{EpochEnd, Epochs};
+use super::producers::{ProducerView, Producers};
+use super::segment::{Growth, Segment};
+use crate::env::{Disk, Rng};
+use crate::model::{LeaderEpoch, Offset, TopicPartition, UnixMillis};
+
+/// The log of one partition.
+#[derive(Debug)]
+pub struct Log {
+    pub(super) name: TopicPartition,
+    pub(super) directory: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) rng: Rng,
+    pub(super) config: RwLock<Arc<LogConfig>>,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) published: RwLock<Published>,
+}
+
+/// What is needed to append.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) growth: Growth,
+    pub(super) epochs: Epochs,
+    pub(super) producers: Producers,
+    /// Whether `producers` knows the last five batches of each, or only what a snapshot holds.
+    pub(super) tail_known: bool,
+    /// Offset of the newest producer snapshot.
+    pub(super) snapshot_offset: Offset,
+    /// Everything below is durable.
+    pub(super) recovery_point: Offset,
+    /// How often files were created or renamed.
+    pub(super) names_changed: u64,
+    /// How many of these changes are durable.
+    pub(super) names_synced: u64,
+    pub(super) state: State,
+}
+
+/// What may still be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// All.
+    Open,
+    /// The disk failed, or the log was closed: nothing is appended any more.
+    Closed,
+    /// The partition is gone, and its directory may be another's by now: no file is touched by its path any more.
+    Abandoned,
+}
+
+/// What readers see.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    /// In the order of their base offsets; never empty.
+    pub(super) segments: Arc<[Arc<Segment>]>,
+    pub(super) log_start: Offset,
+    pub(super) high_watermark: LogPosition,
+    pub(super) end: LogPosition,
+}
+
+/// An offset, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    /// The offset.
+    pub offset: Offset,
+    /// Base offset of the segment it is in.
+    pub segment: Offset,
+    /// Position in that segment's file, in bytes.
+    pub position: u32,
+}
+
+impl LogPosition {
+    /// Bytes from `earlier` to here; `None` if they are in different segments.
+    #[must_use]
+    pub fn bytes_since(&self, earlier: &Self) -> Option<u32> {
+        (self.segment == earlier.segment).then(|| self.position.saturating_sub(earlier.position))
+    }
+}
+
+/// The marks of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnds {
+    /// First offset that can be read.
+    pub log_start: Offset,
+    /// First offset that is on this disk. (All of them are: nothing is tiered.)
+    pub local_log_start: Offset,
+    /// End of what is committed.
+    pub high_watermark: Offset,
+    /// End of what transactions have decided. (The high watermark, as there are no open transactions.)
+    pub last_stable: Offset,
+    /// End of the log.
+    pub end: Offset,
+}
+
+impl Log {
+    pub(super) fn assemble(
+        name: TopicPartition,
+        directory: PathBuf,
+        disk: Arc<dyn Disk>,
+        rng: Rng,
+        config: LogConfig,
+        writer: Writer,
+        published: Published,
+    ) -> Self {
+        Self {
+            name,
+            directory,
+            disk,
+            rng,
+            config: RwLock::new(Arc::new(config)),
+            writer: Mutex::new(writer),
+            published: RwLock::new(published),
+        }
+    }
+
+    /// Topic name and partition, for messages.
+    #[must_use]
+    pub const fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
+    /// The directory of the partition.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How the log behaves now.
+    #[must_use]
+    pub fn config(&self) -> Arc<LogConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Makes the log behave differently from now on.
+    pub fn set_config(&self, config: LogConfig) {
+        *self.config.write() = Arc::new(config);
+    }
+
+    /// The marks of the log.
+    #[must_use]
+    pub fn ends(&self) -> LogEnds {
+        self.published.read().ends()
+    }
+
+    /// Where the log ends.
+    #[must_use]
+    pub fn end(&self) -> LogPosition {
+        self.published.read().end
+    }
+
+    /// The high watermark, with its place.
+    #[must_use]
+    pub fn high_watermark(&self) -> LogPosition {
+        self.published.read().high_watermark
+    }
+
+    /// Bytes of all segments' record files.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.published.read().segments.iter().map(|segment| u64::from(segment.size())).sum()
+    }
+
+    /// Moves the high watermark up to `to`, a place in this log; it never moves down. Gives whether it moved.
+    pub fn advance_high_watermark(&self, to: LogPosition) -> bool {
+        let mut published = self.published.write();
+        assert!(
+            to.offset <= published.end.offset,
+            "{}: high watermark {to:?} beyond the end",
+            self.name
+        );
+        let moves = to.offset > published.high_watermark.offset;
+        if moves {
+            published.high_watermark = to;
+        }
+        moves
+    }
+    /// Where a leader epoch ends; `None` for an epoch above all that are known.
+    #[must_use]
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        let writer = self.writer.lock();
+        let end = self.published.read().end.offset;
+        writer.epochs.end_of(epoch, end)
+    }
+
+    /// The epoch that wrote `offset`, if that is known.
+    #[must_use]
+    pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.writer.lock().epochs.of_offset(offset)
+    }
+
+    /// The newest epoch in the log.
+    #[must_use]
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.writer.lock().epochs.latest()
+    }
+
+    /// The oldest epoch in the log, if it wrote the first offset that can be read.
+    #[must_use]
+    pub fn earliest_epoch(&self) -> Option<LeaderEpoch> {
+        let writer = self.writer.lock();
+        let log_start = self.published.read().log_start;
+        writer.epochs.earliest().filter(|(_, start)| *start <= log_start).map(|(epoch, _)| epoch)
+    }
+
+    /// The idempotent producers of the log.
+    #[must_use]
+    pub fn producers(&self) -> Vec<ProducerView> {
+        self.writer.lock().producers.views()
+    }
+
+    /// Forgets producers that wrote nothing for the configured time.
+    pub fn expire_producers(&self, now: UnixMillis) {
+        let expiration = self.config().producer_expiration;
+        let expiration_ms = i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX);
+        self.writer.lock().producers.expire(now, expiration_ms);
+    }
+}
+
+impl Published {
+    pub(super) const fn ends(&self) -> LogEnds {
+        LogEnds {
+            log_start: self.log_start,
+            local_log_start: self.log_start,
+            high_watermark: self.high_watermark.offset,
+            last_stable: self.high_watermark.offset,
+            end: self.end.offset,
+        }
+    }
+
+    /// Up to where the bytes of a segment may be read.
+    pub(super) fn bound_of(&self, segment: &Segment) -> u32 {
+        if segment.base() == self.end.segment { self.end.position } else { segment.size() }
+    }
+}

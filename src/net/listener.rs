@@ -1,0 +1,217 @@
+//! Accepting connections, within the limits of the configuration.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::budget::Budget;
+use super::connection::{Parts, serve};
+use crate::api::{Api, ConnectionContext};
+use crate::env::{BoxStream, Env, Listener};
+
+/// How long to wait when the machine has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections are taken, and what is asked of them.
+#[derive(Clone, Debug)]
+pub struct AcceptLimits {
+    /// Connections at the same time (`max.connections`).
+    pub connections_max: usize,
+    /// Connections from one address at the same time (`max.connections.per.ip`).
+    pub connections_per_ip_max: usize,
+    /// The same for particular addresses (`max.connections.per.ip.overrides`).
+    pub connections_per_ip_overrides: HashMap<IpAddr, usize>,
+    /// Largest request (`socket.request.max.bytes`).
+    pub frame_bytes_max: i32,
+    /// How long a connection may be idle (`connections.max.idle.ms`); `None` for ever.
+    pub idle_max: Option<Duration>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {host}:{port}{hint}")]
+pub struct ListenError {
+    /// The configured host.
+    pub host: String,
+    /// The configured port.
+    pub port: u16,
+    /// What to do about it.
+    pub hint: &'static str,
+    /// The system's words.
+    pub source: io::Error,
+}
+
+/// Listeners and the connections they have accepted.
+#[derive(Debug)]
+pub struct Server {
+    env: Env,
+    limits: SharedLimits,
+    budget: Budget,
+    counts: Arc<Counts>,
+}
+
+/// Limits that can be changed while connections are accepted. Clones are the same limits.
+#[derive(Clone, Debug)]
+pub struct SharedLimits(Arc<RwLock<Arc<AcceptLimits>>>);
+
+impl SharedLimits {
+    /// Begins with these.
+    #[must_use]
+    pub fn new(limits: AcceptLimits) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(limits))))
+    }
+
+    /// Other limits for connections that are accepted from now on.
+    pub fn set(&self, limits: AcceptLimits) {
+        *self.0.write() = Arc::new(limits);
+    }
+
+    fn now(&self) -> Arc<AcceptLimits> {
+        Arc::clone(&self.0.read())
+    }
+}
+
+/// How many connections there are.
+#[derive(Debug, Default)]
+struct Counts {
+    by_ip: Mutex<ByIp>,
+    /// Told when one has ended.
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct ByIp {
+    total: usize,
+    counts: HashMap<IpAddr, usize>,
+}
+
+/// A connection's place; dropping it gives the place free.
+#[derive(Debug)]
+struct Place {
+    ip: IpAddr,
+    counts: Arc<Counts>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_ip = self.counts.by_ip.lock();
+        by_ip.total -= 1;
+        if let Some(count) = by_ip.counts.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                by_ip.counts.remove(&self.ip);
+            }
+        }
+        drop(by_ip);
+        self.counts.freed.notify_one();
+    }
+}
+
+impl Server {
+    /// A server without listeners. `env.tasks` ends its connections.
+    #[must_use]
+    pub fn new(env: Env, limits: SharedLimits, budget: Budget) -> Self {
+        Self { env, limits, budget, counts: Arc::default() }
+    }
+
+    /// Binds an address, without accepting yet.
+    ///
+    /// # Errors
+    /// [`ListenError`] with the system's refusal.
+    pub async fn bind(&self, host: &str, port: u16, backlog: i32) -> Result<Listener, ListenError> {
+        self.env.net.listen(host, port, backlog).await.map_err(|source| {
+            let hint = if source.kind() == io::ErrorKind::AddrInUse {
+                "; stop what listens there, or choose another port with --listen"
+            } else {
+                ""
+            };
+            ListenError { host: host.to_owned(), port, hint, source }
+        })
+    }
+
+    /// Accepts connections from `listener` until the tasks are cancelled, and serves each with what `select` gives for it.
+    pub fn serve<S>(&self, listener: Listener, select: S)
+    where
+        S: Fn(SocketAddr, SocketAddr) -> (Arc<Api>, Arc<ConnectionContext>) + Send + Sync + 'static,
+    {
+        let (env, shared, budget) = (self.env.clone(), self.limits.clone(), self.budget.clone());
+        let counts = Arc::clone(&self.counts);
+        self.env.tasks.spawn_service("accept", async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = accept(&env, &listener, &shared, &counts) => accepted,
+                    () = env.tasks.cancelled() => return,
+                };
+                let Some(stream) = accepted else { continue };
+                let (local, peer) = (stream.local_address(), stream.peer_address());
+                let limits = shared.now();
+                let Some(place) = enter(&limits, &counts, peer.ip()) else {
+                    tracing::warn!(%peer, "refused a connection: max.connections.per.ip is reached");
+                    continue;
+                };
+                let (api, context) = select(local, peer);
+                let parts = Parts {
+                    env: env.clone(),
+                    api,
+                    context,
+                    budget: budget.clone(),
+                    frame_bytes_max: limits.frame_bytes_max,
+                    idle_max: limits.idle_max,
+                };
+                env.tasks.spawn("connection", async move {
+                    serve(stream, parts).await;
+                    drop(place);
+                });
+            }
+        });
+    }
+}
+
+/// The next connection, once there may be one more; `None` if it was gone at once or the machine has no descriptor left.
+async fn accept(
+    env: &Env,
+    listener: &Listener,
+    limits: &SharedLimits,
+    counts: &Counts,
+) -> Option<BoxStream> {
+    while counts.by_ip.lock().total >= limits.now().connections_max {
+        counts.freed.notified().await;
+    }
+    match listener.accept().await {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            let gone = matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::NotConnected
+                    | io::ErrorKind::InvalidInput
+            );
+            if !gone {
+                tracing::warn!(%error, "cannot accept a connection");
+                env.steady.sleep(ACCEPT_PAUSE).await;
+            }
+            None
+        }
+    }
+}
+
+/// A place for a connection from `ip`, unless that address has as many as it may.
+fn enter(limits: &AcceptLimits, counts: &Arc<Counts>, ip: IpAddr) -> Option<Place> {
+    let most = limits.connections_per_ip_overrides.get(&ip).copied();
+    let most = most.unwrap_or(limits.connections_per_ip_max);
+    let mut by_ip = counts.by_ip.lock();
+    let count = by_ip.counts.entry(ip).or_default();
+    if *count >= most {
+        return None;
+    }
+    *count += 1;
+    by_ip.total += 1;
+    drop(by_ip);
+    Some(Place { ip, counts: Arc::clone(counts) })
+}

@@ -1,0 +1,78 @@
+//! The partitions of this broker: leaders that append and serve, each with its log.
+//!
+//! Owns the map from topic ids to partitions, the high watermark, whom an append or a commit wakes, and the housekeeping of
+//! logs (checkpoints, background syncs, removal of deleted files). Knows no request: `api/` asks for one partition at a time.
+//!
+//! **Invariants:** the map is keyed by topic id, so a topic that was deleted and made again cannot be mistaken for the old
+//! one; an append with acks=all is answered only once the high watermark has passed it, also with a single replica.
+
+mod janitor;
+mod manager;
+mod partition;
+mod waiting;
+
+use crate::log::{AppendError, ReadError};
+use crate::model::{LeaderEpoch, Offset};
+
+pub use manager::{LogDirInfo, ReplicaLogInfo, ReplicaManager};
+pub use partition::{
+    FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition, ProducerStates,
+};
+pub use waiting::{CommitWait, FetchWaiter};
+
+/// Why a partition did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionError {
+    /// Its topic was deleted.
+    #[error("the topic was deleted")]
+    Gone,
+    /// Another broker leads it, or none.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
+    /// The asker's leader epoch is older than ours.
+    #[error("leader epoch {asked} is older than {current}")]
+    FencedLeaderEpoch {
+        /// The epoch of the request.
+        asked: LeaderEpoch,
+        /// The epoch of the partition.
+        current: LeaderEpoch,
+    },
+    /// The asker's leader epoch is newer than ours.
+    #[error("leader epoch {asked} is newer than {current}")]
+    UnknownLeaderEpoch {
+        /// The epoch of the request.
+        asked: LeaderEpoch,
+        /// The epoch of the partition.
+        current: LeaderEpoch,
+    },
+    /// Fewer replicas are in sync than the topic asks for.
+    #[error("{in_sync} replica(s) in sync, {required} required")]
+    NotEnoughReplicas {
+        /// Replicas in sync.
+        in_sync: usize,
+        /// Replicas that have to be.
+        required: usize,
+    },
+    /// An offset that records should be deleted up to is not within the log.
+    #[error("offset {wanted} is not within {start}..={high_watermark}")]
+    OffsetOutOfRange {
+        /// The offset asked for.
+        wanted: Offset,
+        /// First offset that can be read.
+        start: Offset,
+        /// End of what is committed.
+        high_watermark: Offset,
+    },
+    /// The topic is compacted only: its records cannot be deleted by offset.
+    #[error("the topic's cleanup.policy does not include delete")]
+    NotDeletable,
+    /// The log could not be opened, or its disk has failed.
+    #[error("the partition is offline: {0}")]
+    Offline(String),
+    /// The append failed.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The read failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}

@@ -1,0 +1,498 @@
+//! One partition of this broker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::PartitionError;
+use super::waiting::{CommitWait, FetchWaiter, Waiters};
+use crate::cluster::PartitionImage;
+use crate::config::{TopicCompression, TopicConfig};
+use crate::env::Residency;
+use crate::log::{
+    Append, Appended, AppendedAt, EpochEnd, Log, LogConfig, LogEnds, LogPosition, Origin,
+    ProducerView, ReadLimit, TimestampOffset,
+};
+use crate::model::{BrokerId, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis};
+use crate::record::{Compression, Recompression, Rules, TimestampType, ValidBatch};
+
+/// A partition that this broker holds a replica of.
+#[derive(Debug)]
+pub struct Partition {
+    id: TopicIdPartition,
+    topic: TopicName,
+    broker: BrokerId,
+    /// The log, or why there is none.
+    log: Result<Arc<Log>, String>,
+    config: RwLock<Arc<TopicConfig>>,
+    state: RwLock<PartitionImage>,
+    waiters: Waiters,
+    /// Set when the topic was deleted.
+    gone: AtomicBool,
+}
+
+/// Which records a consumer wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// All that are committed by the replicas.
+    ReadUncommitted,
+    /// Of transactions only those that were committed.
+    ReadCommitted,
+}
+
+/// Where to read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchFrom {
+    /// The offset of the first record wanted.
+    pub offset: Offset,
+    /// The leader epoch that the reader believes in, if it says so (KIP-320).
+    pub current_leader_epoch: Option<LeaderEpoch>,
+    /// The epoch of the last record that the reader has, if it says so (KIP-320).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+    /// About how many bytes are wanted.
+    pub max_bytes: u32,
+    /// Whether the first batch is wanted even if it is larger.
+    pub whole_first_batch: bool,
+    /// Which records are wanted.
+    pub isolation: Isolation,
+}
+
+/// Records of one partition.
+#[derive(Clone, Debug)]
+pub struct FetchedRecords {
+    /// Whole batches, but for the last one, which may be cut off. Empty if there are none (yet).
+    pub records: Bytes,
+    /// The marks of the log.
+    pub ends: LogEnds,
+    /// How far the read could have gone.
+    pub limit: LogPosition,
+    /// Bytes between where the read began and how far it could have gone; `None` if that spans segments.
+    pub available_bytes: Option<u32>,
+    /// Set if the reader's last epoch and offset are not of this log: where that epoch ends here.
+    pub diverging: Option<EpochEnd>,
+}
+
+/// Which offset is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetQuestion {
+    /// The first one that can be read.
+    Earliest,
+    /// The first one on this broker's own disks.
+    EarliestLocal,
+    /// The end of what the asker may read.
+    Latest,
+    /// The last one that was moved to tiered storage: there is none.
+    LatestTiered,
+    /// The first one that waits to be moved to tiered storage: there is none.
+    EarliestPendingUpload,
+    /// That of the record with the largest timestamp.
+    MaxTimestamp,
+    /// That of the first record at or after this time.
+    AtTime(UnixMillis),
+}
+
+/// An offset that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetAnswer {
+    /// Timestamp of the record; [`UnixMillis::NONE`] for the ends of the log, and if there is no such record.
+    pub timestamp: UnixMillis,
+    /// The offset; -1 if there is no such record.
+    pub offset: Offset,
+    /// The leader epoch that goes with it; -1 if it is not known.
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl OffsetAnswer {
+    const NO_RECORD: Self = Self {
+        timestamp: UnixMillis::NONE,
+        offset: Offset(-1),
+        leader_epoch: LeaderEpoch::UNKNOWN,
+    };
+
+    fn of(found: TimestampOffset) -> Self {
+        Self { timestamp: found.timestamp, offset: found.offset, leader_epoch: found.leader_epoch }
+    }
+}
+
+/// The producers of a partition, for DescribeProducers.
+pub type ProducerStates = Vec<ProducerView>;
+
+impl Partition {
+    pub(super) fn new(
+        id: TopicIdPartition,
+        topic: TopicName,
+        broker: BrokerId,
+        log: Result<Arc<Log>, String>,
+        config: Arc<TopicConfig>,
+        state: PartitionImage,
+    ) -> Self {
+        Self {
+            id,
+            topic,
+            broker,
+            log,
+            config: RwLock::new(config),
+            state: RwLock::new(state),
+            waiters: Waiters::default(),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Topic id and index.
+    #[must_use]
+    pub const fn id(&self) -> TopicIdPartition {
+        self.id
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub const fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The topic's configs, as they are now.
+    #[must_use]
+    pub fn config(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// The log.
+    ///
+    /// # Errors
+    /// [`PartitionError::Offline`] if it could not be opened.
+    pub fn log(&self) -> Result<&Arc<Log>, PartitionError> {
+        self.log.as_ref().map_err(|reason| PartitionError::Offline(reason.clone()))
+    }
+
+    /// The leader and its epoch, as far as this broker knows.
+    #[must_use]
+    pub fn leader(&self) -> (Option<BrokerId>, LeaderEpoch) {
+        let state = self.state.read();
+        (state.leader, state.leader_epoch)
+    }
+
+    pub(super) fn set_config(&self, config: Arc<TopicConfig>, log_config: LogConfig) {
+        if let Ok(log) = &self.log {
+            log.set_config(log_config);
+        }
+        *self.config.write() = config;
+    }
+
+    pub(super) fn set_state(&self, state: &PartitionImage) {
+        let mut known = self.state.write();
+        if state.partition_epoch <= known.partition_epoch {
+            return;
+        }
+        let led_before = known.leader;
+        known.clone_from(state);
+        drop(known);
+        if led_before != state.leader {
+            self.waiters.wake_all();
+        }
+    }
+
+    /// What is asked of a batch that is to be appended.
+    #[must_use]
+    pub fn record_rules(&self, allows_zstd: bool) -> Rules {
+        let config = self.config.read();
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Rules {
+            batch_bytes_max: config.message_bytes_max,
+            is_compacted: config.cleanup_compact,
+            timestamp_type: timestamp_type(&config),
+            timestamp_before_max_ms: millis(config.timestamp_before_max),
+            timestamp_after_max_ms: millis(config.timestamp_after_max),
+            allows_zstd,
+            recompression: recompression(config.compression),
+        }
+    }
+
+    /// Whether appended records may have to be compressed by the broker.
+    #[must_use]
+    pub fn recompresses(&self) -> bool {
+        self.config.read().compression != TopicCompression::Producer
+    }
+
+    /// The partition is gone: nobody appends any more or waits for it.
+    pub(super) fn abandon(&self) {
+        self.gone.store(true, Ordering::Release);
+        if let Ok(log) = &self.log {
+            log.abandon();
+        }
+        self.waiters.wake_all();
+    }
+
+    /// The log of the partition, if this broker leads it in the epoch that the asker believes in.
+    fn led_log(
+        &self,
+        asked: Option<LeaderEpoch>,
+    ) -> Result<(&Arc<Log>, LeaderEpoch), PartitionError> {
+        if self.gone.load(Ordering::Acquire) {
+            return Err(PartitionError::Gone);
+        }
+        let (leader, current) = self.leader();
+        match asked {
+            Some(asked) if asked < current => {
+                Err(PartitionError::FencedLeaderEpoch { asked, current })
+            }
+            Some(asked) if asked > current => {
+                Err(PartitionError::UnknownLeaderEpoch { asked, current })
+            }
+            _ if leader != Some(self.broker) => Err(PartitionError::NotLeader),
+            _ => Ok((self.log()?, current)),
+        }
+    }
+
+    /// Appends a batch of a client. With `all_in_sync` it is refused if too few replicas are in sync.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says; nothing is appended then.
+    pub fn append(
+        &self,
+        batch: ValidBatch,
+        all_in_sync: bool,
+        now: UnixMillis,
+    ) -> Result<Appended, PartitionError> {
+        let (log, leader_epoch) = self.led_log(None)?;
+        if all_in_sync {
+            self.check_in_sync()?;
+        }
+        self.append_to(log, Append { batch, leader_epoch, origin: Origin::Client, now })
+    }
+
+    /// Appends a batch that a coordinator of this broker made while it led the partition in `leader_epoch`. Refused if
+    /// that is over, or if too few replicas are in sync.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says; nothing is appended then.
+    pub fn append_own(
+        &self,
+        batch: ValidBatch,
+        leader_epoch: LeaderEpoch,
+        now: UnixMillis,
+    ) -> Result<Appended, PartitionError> {
+        let (log, leader_epoch) = self.led_log(Some(leader_epoch))?;
+        self.check_in_sync()?;
+        self.append_to(log, Append { batch, leader_epoch, origin: Origin::Coordinator, now })
+    }
+
+    fn append_to(&self, log: &Log, append: Append) -> Result<Appended, PartitionError> {
+        let appended = log.append(&append)?;
+        if let AppendedAt::End(end) = appended.at {
+            self.advance_high_watermark(log, end, append.batch.header().size_bytes());
+        }
+        Ok(appended)
+    }
+
+    /// What is in all replicas is committed. With one replica in sync that is all.
+    fn advance_high_watermark(&self, log: &Log, end: LogPosition, bytes: u32) {
+        let alone = self.state.read().isr == [self.broker];
+        if alone && log.advance_high_watermark(end) {
+            self.waiters.committed(end.offset, bytes);
+        }
+    }
+
+    fn check_in_sync(&self) -> Result<(), PartitionError> {
+        let state = self.state.read();
+        let in_sync = state.isr.len();
+        let required = self.config.read().min_insync_replicas as usize;
+        let required = required.min(state.replicas.len());
+        if in_sync < required {
+            return Err(PartitionError::NotEnoughReplicas { in_sync, required });
+        }
+        Ok(())
+    }
+
+    /// A wait for the commit of an append that ends before `offset`; `None` if it is committed.
+    ///
+    /// # Errors
+    /// [`PartitionError::NotLeader`] if this broker no longer leads the partition, so that it cannot tell.
+    pub fn wait_for_commit(
+        &self,
+        offset: Offset,
+    ) -> Result<Option<Arc<CommitWait>>, PartitionError> {
+        let (log, _) = self.led_log(None)?;
+        if log.ends().high_watermark >= offset {
+            return Ok(None);
+        }
+        let wait = self.waiters.add_commit(offset);
+        // It may have come between the look and the entry in the list.
+        Ok((log.ends().high_watermark < offset).then_some(wait))
+    }
+
+    /// Reads records; `None` if [`Residency::Cached`] was asked and something needed is not in memory.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says.
+    pub fn fetch(
+        &self,
+        from: &FetchFrom,
+        residency: Residency,
+    ) -> Result<Option<FetchedRecords>, PartitionError> {
+        let (log, _) = self.led_log(from.current_leader_epoch)?;
+        if let Some(diverging) = self.diverging(log, from)? {
+            let limit = log.high_watermark();
+            return Ok(Some(FetchedRecords {
+                records: Bytes::new(),
+                ends: log.ends(),
+                limit,
+                available_bytes: Some(0),
+                diverging: Some(diverging),
+            }));
+        }
+        let limit = match from.isolation {
+            Isolation::ReadUncommitted => ReadLimit::HighWatermark,
+            Isolation::ReadCommitted => ReadLimit::LastStable,
+        };
+        let read =
+            log.read(from.offset, from.max_bytes, from.whole_first_batch, limit, residency)?;
+        Ok(read.map(|read| FetchedRecords {
+            available_bytes: read.limit.bytes_since(&read.start),
+            records: read.records,
+            ends: read.ends,
+            limit: read.limit,
+            diverging: None,
+        }))
+    }
+
+    /// Whether the reader's last record is of another history than this log (`Partition.readRecords` of Apache Kafka).
+    fn diverging(&self, log: &Log, from: &FetchFrom) -> Result<Option<EpochEnd>, PartitionError> {
+        let Some(epoch) = from.last_fetched_epoch else { return Ok(None) };
+        let ends = log.ends();
+        let out_of_range = || {
+            let (start, end) = (ends.log_start, ends.end);
+            crate::log::ReadError::OffsetOutOfRange { wanted: from.offset, start, end }
+        };
+        let end = self.epoch_end_in(log, epoch).ok_or_else(out_of_range)?;
+        if from.offset < ends.log_start {
+            return Err(out_of_range().into());
+        }
+        Ok((end.epoch < epoch || end.end < from.offset).then_some(end))
+    }
+
+    /// Where an epoch ends, counting the current one even if it has no record yet.
+    fn epoch_end_in(&self, log: &Log, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        let (_, current) = self.leader();
+        if epoch == current {
+            return Some(EpochEnd { epoch, end: log.ends().end });
+        }
+        match log.epoch_end(epoch) {
+            // An epoch after the last one that wrote, and before the current one, which has not written yet.
+            None if epoch < current && epoch.0 >= 0 => {
+                let written = log.latest_epoch()?;
+                Some(EpochEnd { epoch: written, end: log.ends().end })
+            }
+            end => end,
+        }
+    }
+
+    /// Where a leader epoch ends; `None` for one that is not known.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says.
+    pub fn epoch_end(
+        &self,
+        current: Option<LeaderEpoch>,
+        epoch: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, PartitionError> {
+        let (log, _) = self.led_log(current)?;
+        Ok(self.epoch_end_in(log, epoch))
+    }
+
+    /// Answers which offset stands at an end of the log or at a time. Waits for the disk, except for the ends of the log.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says.
+    pub fn offset_for(
+        &self,
+        question: OffsetQuestion,
+        isolation: Isolation,
+        current_leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<OffsetAnswer, PartitionError> {
+        let (log, leader_epoch) = self.led_log(current_leader_epoch)?;
+        let ends = log.ends();
+        let readable = match isolation {
+            Isolation::ReadUncommitted => ends.high_watermark,
+            Isolation::ReadCommitted => ends.last_stable,
+        };
+        let at = |offset: Offset, epoch: Option<LeaderEpoch>| OffsetAnswer {
+            timestamp: UnixMillis::NONE,
+            offset,
+            leader_epoch: epoch.unwrap_or(LeaderEpoch::UNKNOWN),
+        };
+        let found = match question {
+            OffsetQuestion::Earliest | OffsetQuestion::EarliestLocal => {
+                return Ok(at(ends.log_start, log.earliest_epoch()));
+            }
+            OffsetQuestion::Latest => return Ok(at(readable, Some(leader_epoch))),
+            OffsetQuestion::LatestTiered | OffsetQuestion::EarliestPendingUpload => {
+                return Ok(OffsetAnswer::NO_RECORD);
+            }
+            OffsetQuestion::MaxTimestamp => log.find_max_timestamp()?,
+            OffsetQuestion::AtTime(timestamp) => log.find_timestamp(timestamp)?,
+        };
+        let found = found.filter(|found| found.offset < readable);
+        Ok(found.map_or(OffsetAnswer::NO_RECORD, OffsetAnswer::of))
+    }
+
+    /// The idempotent producers.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says.
+    pub fn producers(&self) -> Result<ProducerStates, PartitionError> {
+        let (log, _) = self.led_log(None)?;
+        Ok(log.producers())
+    }
+
+    /// Registers a fetch that waits for records of this partition.
+    pub fn add_waiter(&self, waiter: &Arc<FetchWaiter>) {
+        self.waiters.add_fetch(waiter);
+    }
+
+    /// Takes a waiting fetch off the list.
+    pub fn remove_waiter(&self, waiter: &Arc<FetchWaiter>) {
+        self.waiters.remove_fetch(waiter);
+    }
+
+    /// The log, and the offset before which its records are to go: `None` asks for all that are committed.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says.
+    pub(super) fn check_delete_before(
+        &self,
+        before: Option<Offset>,
+    ) -> Result<(&Arc<Log>, Offset), PartitionError> {
+        let (log, _) = self.led_log(None)?;
+        if !self.config.read().cleanup_delete {
+            return Err(PartitionError::NotDeletable);
+        }
+        let ends = log.ends();
+        let wanted = before.unwrap_or(ends.high_watermark);
+        if wanted.0 < 0 || wanted > ends.high_watermark {
+            let (start, high_watermark) = (ends.log_start, ends.high_watermark);
+            return Err(PartitionError::OffsetOutOfRange { wanted, start, high_watermark });
+        }
+        Ok((log, wanted))
+    }
+}
+
+/// How the broker compresses records, as records know it.
+fn recompression(wanted: TopicCompression) -> Option<Recompression> {
+    let (codec, level) = match wanted {
+        TopicCompression::Producer => return None,
+        TopicCompression::Uncompressed => (Compression::None, None),
+        TopicCompression::Gzip(level) => (Compression::Gzip, Some(level)),
+        TopicCompression::Snappy => (Compression::Snappy, None),
+        TopicCompression::Lz4 => (Compression::Lz4, None),
+        TopicCompression::Zstd(level) => (Compression::Zstd, Some(level)),
+    };
+    Some(Recompression { codec, level })
+}
+
+/// The type of timestamps, as records know it.
+pub(super) const fn timestamp_type(config: &TopicConfig) -> TimestampType {
+    if config.stamped_on_append { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
+}

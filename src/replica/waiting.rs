@@ -1,0 +1,181 @@
+//! Waiting for records to come, and for appends to be committed: on events, never on a timer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::model::Offset;
+
+/// A fetch that waits for enough bytes on any of its partitions.
+#[derive(Debug)]
+pub struct FetchWaiter {
+    /// Bytes that are still missing.
+    missing: AtomicI64,
+    notify: Notify,
+}
+
+impl FetchWaiter {
+    /// A waiter that is done when `missing` bytes more can be read.
+    #[must_use]
+    pub fn new(missing: i64) -> Arc<Self> {
+        Arc::new(Self { missing: AtomicI64::new(missing), notify: Notify::new() })
+    }
+
+    /// Tells that `bytes` more can be read.
+    fn add(&self, bytes: u32) {
+        let before = self.missing.fetch_sub(i64::from(bytes), Ordering::AcqRel);
+        if before <= i64::from(bytes) {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Ends the waiting, whatever came.
+    pub fn wake(&self) {
+        self.missing.store(0, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Done when enough bytes came, or waiting makes no sense any more. May be dropped at any time.
+    pub async fn done(&self) {
+        while self.missing.load(Ordering::Acquire) > 0 {
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// An append that waits for its commit.
+#[derive(Debug)]
+pub struct CommitWait {
+    /// The high watermark has to reach this.
+    offset: Offset,
+    notify: Notify,
+}
+
+impl CommitWait {
+    /// Done when the high watermark may have passed the append, or the partition's leader has changed: look again then.
+    /// May be dropped at any time.
+    pub async fn woken(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// Who waits for one partition.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// How many there are, so that an append nobody waits for takes no lock.
+    count: AtomicUsize,
+    lists: Mutex<Lists>,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    fetches: Vec<Arc<FetchWaiter>>,
+    commits: Vec<Arc<CommitWait>>,
+}
+
+impl Lists {
+    fn len(&self) -> usize {
+        self.fetches.len() + self.commits.len()
+    }
+}
+
+impl Waiters {
+    pub(super) fn add_fetch(&self, waiter: &Arc<FetchWaiter>) {
+        let mut lists = self.lists.lock();
+        lists.fetches.push(Arc::clone(waiter));
+        self.count.store(lists.len(), Ordering::Release);
+    }
+
+    pub(super) fn remove_fetch(&self, waiter: &Arc<FetchWaiter>) {
+        let mut lists = self.lists.lock();
+        lists.fetches.retain(|other| !Arc::ptr_eq(other, waiter));
+        self.count.store(lists.len(), Ordering::Release);
+    }
+
+    pub(super) fn add_commit(&self, offset: Offset) -> Arc<CommitWait> {
+        let wait = Arc::new(CommitWait { offset, notify: Notify::new() });
+        let mut lists = self.lists.lock();
+        lists.commits.push(Arc::clone(&wait));
+        self.count.store(lists.len(), Ordering::Release);
+        wait
+    }
+
+    /// The high watermark has reached `offset`, and `bytes` more can be read.
+    pub(super) fn committed(&self, offset: Offset, bytes: u32) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut lists = self.lists.lock();
+        for fetch in &lists.fetches {
+            fetch.add(bytes);
+        }
+        lists.commits.retain(|commit| {
+            let reached = offset >= commit.offset;
+            if reached {
+                commit.notify.notify_one();
+            }
+            !reached
+        });
+        self.count.store(lists.len(), Ordering::Release);
+    }
+
+    /// The partition is gone or has another leader: nobody is to wait any longer.
+    pub(super) fn wake_all(&self) {
+        let mut lists = self.lists.lock();
+        lists.fetches.iter().for_each(|fetch| fetch.wake());
+        lists.commits.drain(..).for_each(|commit| commit.notify.notify_one());
+        self.count.store(lists.len(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fetch_wakes_when_its_bytes_are_there_and_not_before() {
+        let (a, b) = (Waiters::default(), Waiters::default());
+        let waiter = FetchWaiter::new(100);
+        a.add_fetch(&waiter);
+        b.add_fetch(&waiter);
+        a.committed(Offset(1), 60);
+        let mut done = std::pin::pin!(waiter.done());
+        assert!(futures_now(done.as_mut()).is_none());
+        b.committed(Offset(1), 40);
+        done.await;
+        a.remove_fetch(&waiter);
+        assert_eq!(a.count.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn a_commit_wakes_at_its_offset() {
+        let waiters = Waiters::default();
+        let wait = waiters.add_commit(Offset(10));
+        waiters.committed(Offset(9), 1);
+        let mut woken = std::pin::pin!(wait.woken());
+        assert!(futures_now(woken.as_mut()).is_none());
+        waiters.committed(Offset(10), 1);
+        woken.await;
+    }
+
+    #[tokio::test]
+    async fn all_wake_when_the_partition_goes() {
+        let waiters = Waiters::default();
+        let (fetch, commit) = (FetchWaiter::new(i64::MAX), waiters.add_commit(Offset(i64::MAX)));
+        waiters.add_fetch(&fetch);
+        waiters.wake_all();
+        fetch.done().await;
+        commit.woken().await;
+    }
+
+    /// What a future gives at once.
+    fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+}

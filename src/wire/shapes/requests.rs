@@ -1,0 +1,393 @@
+//! The fields of every served request, by version: a table to read beside the schemas of Apache Kafka 4.3.1.
+//!
+//! Names are the schema's in Rust's spelling. A nested field carries only those version bounds that its parent does not
+//! have already; fields of versions older than the table's first are left out.
+
+use super::super::registry::ApiKey;
+use super::super::shape::Kind::{Array, Bool, Bytes, Int8, Int16, Int32, Int64, String, Struct, Structs, Uuid};
+use super::super::shape::{NEVER, Shape, field, shape};
+
+/// Every shape of this file with its API, in the order of the keys.
+pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
+    (ApiKey::Produce, &PRODUCE),
+    (ApiKey::Fetch, &FETCH),
+    (ApiKey::ListOffsets, &LIST_OFFSETS),
+    (ApiKey::Metadata, &METADATA),
+    (ApiKey::OffsetCommit, &OFFSET_COMMIT),
+    (ApiKey::OffsetFetch, &OFFSET_FETCH),
+    (ApiKey::FindCoordinator, &FIND_COORDINATOR),
+    (ApiKey::JoinGroup, &JOIN_GROUP),
+    (ApiKey::Heartbeat, &HEARTBEAT),
+    (ApiKey::LeaveGroup, &LEAVE_GROUP),
+    (ApiKey::SyncGroup, &SYNC_GROUP),
+    (ApiKey::DescribeGroups, &DESCRIBE_GROUPS),
+    (ApiKey::ListGroups, &LIST_GROUPS),
+    (ApiKey::ApiVersions, &API_VERSIONS),
+    (ApiKey::CreateTopics, &CREATE_TOPICS),
+    (ApiKey::DeleteTopics, &DELETE_TOPICS),
+    (ApiKey::DeleteRecords, &DELETE_RECORDS),
+    (ApiKey::InitProducerId, &INIT_PRODUCER_ID),
+    (ApiKey::OffsetForLeaderEpoch, &OFFSET_FOR_LEADER_EPOCH),
+    (ApiKey::DescribeConfigs, &DESCRIBE_CONFIGS),
+    (ApiKey::AlterConfigs, &ALTER_CONFIGS),
+    (ApiKey::DescribeLogDirs, &DESCRIBE_LOG_DIRS),
+    (ApiKey::CreatePartitions, &CREATE_PARTITIONS),
+    (ApiKey::DeleteGroups, &DELETE_GROUPS),
+    (ApiKey::IncrementalAlterConfigs, &INCREMENTAL_ALTER_CONFIGS),
+    (ApiKey::OffsetDelete, &OFFSET_DELETE),
+    (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
+    (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
+    (ApiKey::ConsumerGroupHeartbeat, &CONSUMER_GROUP_HEARTBEAT),
+    (ApiKey::ConsumerGroupDescribe, &CONSUMER_GROUP_DESCRIBE),
+    (ApiKey::ListConfigResources, &LIST_CONFIG_RESOURCES),
+    (ApiKey::DescribeTopicPartitions, &DESCRIBE_TOPIC_PARTITIONS),
+];
+
+pub(in crate::wire) static PRODUCE: Shape = shape("ProduceRequest", 3..=13, 9, &[
+    field("transactional_id", String).nullable(),
+    field("acks", Int16),
+    field("timeout_ms", Int32),
+    field("topic_data", Structs(&[
+        field("name", String).until(12),
+        field("topic_id", Uuid).since(13),
+        field("partition_data", Structs(&[
+            field("index", Int32),
+            field("records", Bytes).nullable(),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static FETCH: Shape = shape("FetchRequest", 4..=18, 12, &[
+    field("cluster_id", String).since(12).nullable().tagged(0),
+    field("replica_id", Int32).until(14),
+    field("replica_state", Struct(&[
+        field("replica_id", Int32),
+        field("replica_epoch", Int64),
+    ])).since(15).tagged(1),
+    field("max_wait_ms", Int32),
+    field("min_bytes", Int32),
+    field("max_bytes", Int32),
+    field("isolation_level", Int8),
+    field("session_id", Int32).since(7),
+    field("session_epoch", Int32).since(7),
+    field("topics", Structs(&[
+        field("topic", String).until(12),
+        field("topic_id", Uuid).since(13),
+        field("partitions", Structs(&[
+            field("partition", Int32),
+            field("current_leader_epoch", Int32).since(9),
+            field("fetch_offset", Int64),
+            field("last_fetched_epoch", Int32).since(12),
+            field("log_start_offset", Int64).since(5),
+            field("partition_max_bytes", Int32),
+            field("replica_directory_id", Uuid).since(17).tagged(0),
+            field("high_watermark", Int64).since(18).tagged(1),
+        ])),
+    ])),
+    field("forgotten_topics_data", Structs(&[
+        field("topic", String).until(12),
+        field("topic_id", Uuid).since(13),
+        field("partitions", Array(&Int32)),
+    ])).since(7),
+    field("rack_id", String).since(11),
+]);
+
+pub(in crate::wire) static LIST_OFFSETS: Shape = shape("ListOffsetsRequest", 1..=11, 6, &[
+    field("replica_id", Int32),
+    field("isolation_level", Int8).since(2),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("current_leader_epoch", Int32).since(4),
+            field("timestamp", Int64),
+        ])),
+    ])),
+    field("timeout_ms", Int32).since(10),
+]);
+
+pub(in crate::wire) static METADATA: Shape = shape("MetadataRequest", 0..=13, 9, &[
+    field("topics", Structs(&[
+        field("topic_id", Uuid).since(10),
+        field("name", String).nullable_since(10),
+    ])).nullable_since(1),
+    field("allow_auto_topic_creation", Bool).since(4),
+    field("include_cluster_authorized_operations", Bool).since(8).until(10),
+    field("include_topic_authorized_operations", Bool).since(8),
+]);
+
+pub(in crate::wire) static OFFSET_COMMIT: Shape = shape("OffsetCommitRequest", 2..=10, 8, &[
+    field("group_id", String),
+    field("generation_id_or_member_epoch", Int32),
+    field("member_id", String),
+    field("group_instance_id", String).since(7).nullable(),
+    field("retention_time_ms", Int64).until(4),
+    field("topics", Structs(&[
+        field("name", String).until(9),
+        field("topic_id", Uuid).since(10),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("committed_offset", Int64),
+            field("committed_leader_epoch", Int32).since(6),
+            field("committed_metadata", String).nullable(),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static OFFSET_FETCH: Shape = shape("OffsetFetchRequest", 1..=10, 6, &[
+    field("group_id", String).until(7),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partition_indexes", Array(&Int32)),
+    ])).until(7).nullable_since(2),
+    field("groups", Structs(&[
+        field("group_id", String),
+        field("member_id", String).since(9).nullable(),
+        field("member_epoch", Int32).since(9),
+        field("topics", Structs(&[
+            field("name", String).until(9),
+            field("topic_id", Uuid).since(10),
+            field("partition_indexes", Array(&Int32)),
+        ])).nullable(),
+    ])).since(8),
+    field("require_stable", Bool).since(7),
+]);
+
+pub(in crate::wire) static FIND_COORDINATOR: Shape = shape("FindCoordinatorRequest", 0..=6, 3, &[
+    field("key", String).until(3),
+    field("key_type", Int8).since(1),
+    field("coordinator_keys", Array(&String)).since(4),
+]);
+
+pub(in crate::wire) static JOIN_GROUP: Shape = shape("JoinGroupRequest", 0..=9, 6, &[
+    field("group_id", String),
+    field("session_timeout_ms", Int32),
+    field("rebalance_timeout_ms", Int32).since(1),
+    field("member_id", String),
+    field("group_instance_id", String).since(5).nullable(),
+    field("protocol_type", String),
+    field("protocols", Structs(&[
+        field("name", String),
+        field("metadata", Bytes),
+    ])),
+    field("reason", String).since(8).nullable(),
+]);
+
+pub(in crate::wire) static HEARTBEAT: Shape = shape("HeartbeatRequest", 0..=4, 4, &[
+    field("group_id", String),
+    field("generation_id", Int32),
+    field("member_id", String),
+    field("group_instance_id", String).since(3).nullable(),
+]);
+
+pub(in crate::wire) static LEAVE_GROUP: Shape = shape("LeaveGroupRequest", 0..=5, 4, &[
+    field("group_id", String),
+    field("member_id", String).until(2),
+    field("members", Structs(&[
+        field("member_id", String),
+        field("group_instance_id", String).nullable(),
+        field("reason", String).since(5).nullable(),
+    ])).since(3),
+]);
+
+pub(in crate::wire) static SYNC_GROUP: Shape = shape("SyncGroupRequest", 0..=5, 4, &[
+    field("group_id", String),
+    field("generation_id", Int32),
+    field("member_id", String),
+    field("group_instance_id", String).since(3).nullable(),
+    field("protocol_type", String).since(5).nullable(),
+    field("protocol_name", String).since(5).nullable(),
+    field("assignments", Structs(&[
+        field("member_id", String),
+        field("assignment", Bytes),
+    ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_GROUPS: Shape = shape("DescribeGroupsRequest", 0..=6, 5, &[
+    field("groups", Array(&String)),
+    field("include_authorized_operations", Bool).since(3),
+]);
+
+pub(in crate::wire) static LIST_GROUPS: Shape = shape("ListGroupsRequest", 0..=5, 3, &[
+    field("states_filter", Array(&String)).since(4),
+    field("types_filter", Array(&String)).since(5),
+]);
+
+pub(in crate::wire) static API_VERSIONS: Shape = shape("ApiVersionsRequest", 0..=4, 3, &[
+    field("client_software_name", String).since(3),
+    field("client_software_version", String).since(3),
+]);
+
+pub(in crate::wire) static CREATE_TOPICS: Shape = shape("CreateTopicsRequest", 2..=7, 5, &[
+    field("topics", Structs(&[
+        field("name", String),
+        field("num_partitions", Int32),
+        field("replication_factor", Int16),
+        field("assignments", Structs(&[
+            field("partition_index", Int32),
+            field("broker_ids", Array(&Int32)),
+        ])),
+        field("configs", Structs(&[
+            field("name", String),
+            field("value", String).nullable(),
+        ])),
+    ])),
+    field("timeout_ms", Int32),
+    field("validate_only", Bool),
+]);
+
+pub(in crate::wire) static DELETE_TOPICS: Shape = shape("DeleteTopicsRequest", 1..=6, 4, &[
+    field("topics", Structs(&[
+        field("name", String).nullable(),
+        field("topic_id", Uuid),
+    ])).since(6),
+    field("topic_names", Array(&String)).until(5),
+    field("timeout_ms", Int32),
+]);
+
+pub(in crate::wire) static DELETE_RECORDS: Shape = shape("DeleteRecordsRequest", 0..=2, 2, &[
+    field("topics", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("offset", Int64),
+        ])),
+    ])),
+    field("timeout_ms", Int32),
+]);
+
+pub(in crate::wire) static INIT_PRODUCER_ID: Shape = shape("InitProducerIdRequest", 0..=5, 2, &[
+    field("transactional_id", String).nullable(),
+    field("transaction_timeout_ms", Int32),
+    field("producer_id", Int64).since(3),
+    field("producer_epoch", Int16).since(3),
+]);
+
+pub(in crate::wire) static OFFSET_FOR_LEADER_EPOCH: Shape = shape("OffsetForLeaderEpochRequest", 2..=4, 4, &[
+    field("replica_id", Int32).since(3),
+    field("topics", Structs(&[
+        field("topic", String),
+        field("partitions", Structs(&[
+            field("partition", Int32),
+            field("current_leader_epoch", Int32),
+            field("leader_epoch", Int32),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_CONFIGS: Shape = shape("DescribeConfigsRequest", 1..=4, 4, &[
+    field("resources", Structs(&[
+        field("resource_type", Int8),
+        field("resource_name", String),
+        field("configuration_keys", Array(&String)).nullable(),
+    ])),
+    field("include_synonyms", Bool),
+    field("include_documentation", Bool).since(3),
+]);
+
+pub(in crate::wire) static ALTER_CONFIGS: Shape = shape("AlterConfigsRequest", 0..=2, 2, &[
+    field("resources", Structs(&[
+        field("resource_type", Int8),
+        field("resource_name", String),
+        field("configs", Structs(&[
+            field("name", String),
+            field("value", String).nullable(),
+        ])),
+    ])),
+    field("validate_only", Bool),
+]);
+
+pub(in crate::wire) static DESCRIBE_LOG_DIRS: Shape = shape("DescribeLogDirsRequest", 1..=5, 2, &[
+    field("topics", Structs(&[
+        field("topic", String),
+        field("partitions", Array(&Int32)),
+    ])).nullable(),
+]);
+
+pub(in crate::wire) static CREATE_PARTITIONS: Shape = shape("CreatePartitionsRequest", 0..=3, 2, &[
+    field("topics", Structs(&[
+        field("name", String),
+        field("count", Int32),
+        field("assignments", Structs(&[
+            field("broker_ids", Array(&Int32)),
+        ])).nullable(),
+    ])),
+    field("timeout_ms", Int32),
+    field("validate_only", Bool),
+]);
+
+pub(in crate::wire) static DELETE_GROUPS: Shape = shape("DeleteGroupsRequest", 0..=2, 2, &[
+    field("groups_names", Array(&String)),
+]);
+
+pub(in crate::wire) static INCREMENTAL_ALTER_CONFIGS: Shape = shape("IncrementalAlterConfigsRequest", 0..=1, 1, &[
+    field("resources", Structs(&[
+        field("resource_type", Int8),
+        field("resource_name", String),
+        field("configs", Structs(&[
+            field("name", String),
+            field("config_operation", Int8),
+            field("value", String).nullable(),
+        ])),
+    ])),
+    field("validate_only", Bool),
+]);
+
+pub(in crate::wire) static OFFSET_DELETE: Shape = shape("OffsetDeleteRequest", 0..=0, NEVER, &[
+    field("group_id", String),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_CLUSTER: Shape = shape("DescribeClusterRequest", 0..=2, 0, &[
+    field("include_cluster_authorized_operations", Bool),
+    field("endpoint_type", Int8).since(1),
+    field("include_fenced_brokers", Bool).since(2),
+]);
+
+pub(in crate::wire) static DESCRIBE_PRODUCERS: Shape = shape("DescribeProducersRequest", 0..=0, 0, &[
+    field("topics", Structs(&[
+        field("name", String),
+        field("partition_indexes", Array(&Int32)),
+    ])),
+]);
+
+pub(in crate::wire) static CONSUMER_GROUP_HEARTBEAT: Shape = shape("ConsumerGroupHeartbeatRequest", 0..=1, 0, &[
+    field("group_id", String),
+    field("member_id", String),
+    field("member_epoch", Int32),
+    field("instance_id", String).nullable(),
+    field("rack_id", String).nullable(),
+    field("rebalance_timeout_ms", Int32),
+    field("subscribed_topic_names", Array(&String)).nullable(),
+    field("subscribed_topic_regex", String).since(1).nullable(),
+    field("server_assignor", String).nullable(),
+    field("topic_partitions", Structs(&[
+        field("topic_id", Uuid),
+        field("partitions", Array(&Int32)),
+    ])).nullable(),
+]);
+
+pub(in crate::wire) static CONSUMER_GROUP_DESCRIBE: Shape = shape("ConsumerGroupDescribeRequest", 0..=1, 0, &[
+    field("group_ids", Array(&String)),
+    field("include_authorized_operations", Bool),
+]);
+
+pub(in crate::wire) static LIST_CONFIG_RESOURCES: Shape = shape("ListConfigResourcesRequest", 0..=1, 0, &[
+    field("resource_types", Array(&Int8)).since(1),
+]);
+
+pub(in crate::wire) static DESCRIBE_TOPIC_PARTITIONS: Shape = shape("DescribeTopicPartitionsRequest", 0..=0, 0, &[
+    field("topics", Structs(&[
+        field("name", String),
+    ])),
+    field("response_partition_limit", Int32),
+    field("cursor", Struct(&[
+        field("topic_name", String),
+        field("partition_index", Int32),
+    ])).nullable(),
+]);

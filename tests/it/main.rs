@@ -1,0 +1,34 @@
+//! A real broker on loopback, spoken to over the wire: one binary, one file a behaviour, a broker of its own for each test.
+//!
+//! Ports are ephemeral and data is in memory or in a temporary folder. Nothing sleeps to wait for a state.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test casts numbers that it made itself, speaks to the real world and fails by panicking"
+)]
+
+mod rig;
+
+mod admin;
+mod api_versions;
+mod authorization;
+mod configs;
+mod connections;
+mod fetch;
+mod golden;
+mod group_crash;
+mod groups;
+mod hostile;
+mod list_offsets;
+mod lost_files;
+mod process;
+mod produce;
+mod restart;
+mod topics;

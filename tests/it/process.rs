@@ -1,0 +1,199 @@
+//! The program: its ready line, its signals, its errors in one line.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// `ottla` with these arguments, ended when the value is dropped.
+struct Program {
+    child: Child,
+    /// The address of the ready line.
+    kafka: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let words: Vec<_> = line.trim_end().split(' ').collect();
+        let ["ottla", "ready", kafka, "http=off"] = words[..] else {
+            child.kill().unwrap();
+            let mut error = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            panic!("not a ready line: '{line}'\n{error}");
+        };
+        let kafka = kafka.strip_prefix("kafka=").unwrap().to_owned();
+        Self { child, kafka }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        let mut error = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        (status.code(), error)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs `ottla` with arguments that keep it from starting.
+fn refused(arguments: &[&str]) -> Output {
+    let output = command(arguments).output().unwrap();
+    assert!(output.stdout.is_empty(), "{output:?}");
+    output
+}
+
+fn last_line(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_ready_broker_says_where_and_stops_with_0() {
+    for signal in ["TERM", "INT"] {
+        let program = Program::start(&["serve", "--listen", "127.0.0.1:0", "--memory"]);
+        std::net::TcpStream::connect(&program.kafka).unwrap();
+        program.signal(signal);
+        assert_eq!(program.end().0, Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_directory_is_kept_over_restarts_and_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let arguments = ["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let cluster = |data: &Path| std::fs::read_to_string(data.join("meta.properties")).unwrap();
+    let program = Program::start(&arguments);
+    let first = cluster(&data);
+    program.signal("KILL");
+    drop(program);
+    assert!(!data.join(".kafka_cleanshutdown").exists());
+    let program = Program::start(&arguments);
+    assert_eq!(cluster(&data), first);
+    program.signal("TERM");
+    assert_eq!(program.end().0, Some(0));
+    assert!(data.join(".kafka_cleanshutdown").exists());
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_line_and_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let running = Program::start(&["--listen", "127.0.0.1:0", "--data", data]);
+    let port = running.kafka.rsplit(':').next().unwrap();
+    let listen = format!("127.0.0.1:{port}");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let bad = dir.path().join("server.properties");
+    std::fs::write(&bad, "num.partitions=1\nlog.segment.bytes=3\n").unwrap();
+    let other = dir.path().join("other");
+    drop(Program::start(&["--listen", "127.0.0.1:0", "--data", other.to_str().unwrap()]));
+    for (arguments, words) in [
+        (
+            vec!["--listen", "127.0.0.1:0", "--data", data],
+            vec!["in use by another broker", "--data"],
+        ),
+        (vec!["--listen", &listen, "--memory"], vec!["cannot listen", &listen, "--listen"]),
+        (
+            vec!["--listen", "127.0.0.1:0", "--data", file.to_str().unwrap()],
+            vec!["cannot use", "file"],
+        ),
+        (vec!["--memory", "-o", "num.partitions=0"], vec!["num.partitions", "`0`", "1", "-o"]),
+        (
+            vec!["--memory", "--config", bad.to_str().unwrap()],
+            vec!["log.segment.bytes", "`3`", "server.properties:2"],
+        ),
+        (vec!["--memory", "--config", "/no/such/file"], vec!["cannot read /no/such/file"]),
+        (
+            vec!["--listen", "127.0.0.1:0", "--data", other.to_str().unwrap(), "-o", "node.id=5"],
+            vec!["belongs to node 1", "5"],
+        ),
+    ] {
+        let output = refused(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let line = last_line(&output);
+        assert!(line.starts_with("ottla: "), "{line}");
+        for word in words {
+            assert!(line.contains(word), "'{word}' is not in: {line}");
+        }
+    }
+}
+
+#[test]
+fn settings_come_from_file_environment_and_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    std::fs::write(&file, "node.id=3\nnum.partitons=2\nnum.network.threads=8\n").unwrap();
+    let mut child = command(&[
+        "--memory",
+        "--listen",
+        "127.0.0.1:0",
+        "--config",
+        file.to_str().unwrap(),
+        "-o",
+        "broker.rack=r2",
+    ])
+    .env("KAFKA_BROKER_RACK", "r1")
+    .env("KAFKA_NUM_PARTITIONS", "4")
+    .spawn()
+    .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("ottla ready"), "{line}");
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(
+        log.contains("unknown key `num.partitons`")
+            && log.contains("did you mean `num.partitions`?"),
+        "{log}"
+    );
+    assert!(log.contains("`num.network.threads`"), "{log}");
+}
+
+#[test]
+fn log_lines_can_be_json() {
+    let program = Program::start(&["--memory", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    program.signal("TERM");
+    let (_, log) = program.end();
+    for line in log.lines() {
+        let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(parsed["level"].is_string(), "{line}");
+    }
+    assert!(!log.is_empty());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let program = Program::start(&["--memory", "--listen", "127.0.0.1:0"]);
+    // A client with a waiting request keeps the first stop waiting for a moment; the second does not care.
+    let _client = std::net::TcpStream::connect(&program.kafka).unwrap();
+    program.signal("TERM");
+    program.signal("TERM");
+    let (code, _) = program.end();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
+}
