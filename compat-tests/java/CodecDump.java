@@ -191,6 +191,7 @@ public final class CodecDump {
                 case "bool": return NODES.booleanNode(random.nextBoolean());
                 case "int8": return NODES.numberNode((byte) integer());
                 case "int16": return NODES.numberNode(field.get("name").textValue().equals("ErrorCode") ? errorCode() : (short) integer());
+                case "uint16": return NODES.numberNode((int) integer() & 0xffff);
                 case "int32": return NODES.numberNode((int) integer());
                 case "int64": return NODES.numberNode(integer());
                 case "uuid": return NODES.textNode(new Uuid(integer(), integer()).toString());

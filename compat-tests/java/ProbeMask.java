@@ -16,7 +16,7 @@ import org.apache.kafka.common.protocol.Errors;
  */
 final class ProbeMask {
     private static final Set<String> PLACES = Set.of("host", "port", "clusterId", "logDir", "totalBytes", "usableBytes",
-        "finalizedFeaturesEpoch");
+        "finalizedFeaturesEpoch", "logEndOffset", "replicaDirectoryId");
     /** What they say is each broker's own; whether they say anything is compared. */
     private static final Set<String> TEXTS = Set.of("documentation", "errorMessage", "batchIndexErrorMessage");
     /** Fields that name an element, so that another one more or less does not shift all that follow. */
@@ -59,8 +59,14 @@ final class ProbeMask {
 
     private void flatten(String path, String name, JsonNode node, List<String> lines) {
         if (node.isObject()) {
-            node.properties().forEach(field ->
-                flatten(path.isEmpty() ? field.getKey() : path + "." + field.getKey(), field.getKey(), field.getValue(), lines));
+            boolean isQuorum = node.has("currentVoters");
+            node.properties().forEach(field -> {
+                String key = field.getKey();
+                // How long the metadata log is, and how often it was led, is the broker's; of partitions it is compared.
+                boolean own = isQuorum && (key.equals("highWatermark") || key.equals("leaderEpoch"));
+                String kind = own ? "logEndOffset" : key;
+                flatten(path.isEmpty() ? key : path + "." + key, kind, field.getValue(), lines);
+            });
         } else if (name.equals("apiKeys")) {
             lines.add(path + " = " + versions(node));
         } else if (node.isArray() && node.path(0).isObject()) {

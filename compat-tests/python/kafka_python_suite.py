@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import types
 
+import kafka
 import pytest
 
 # The newest version that the library knows; it takes the place of asking the broker.
@@ -72,6 +73,27 @@ def add_package(sources):
     sys.modules.update({"test": package, "test.service": service})
 
 
+def subscribe_after_first_metadata():
+    """Lets consumers get their first metadata before they subscribe.
+
+    A new consumer asks for metadata of no topic at once, in a thread of its own. If it subscribes while that answer is
+    under way, the answer makes it forget that it wants more, and it asks again only after five minutes. Where the
+    machine is busy, a test that reads right after it made its consumer fails by that, with any broker.
+    """
+    make = kafka.KafkaConsumer.__init__
+
+    def make_patiently(self, *topics, **configs):
+        make(self, **configs)
+        self.bootstrap()
+        if topics:
+            self.subscribe(topics)
+            # A leader of a group that does not know the partitions yet gives out none.
+            for topic in topics:
+                self.partitions_for_topic(topic)
+
+    kafka.KafkaConsumer.__init__ = make_patiently
+
+
 class Reporter:
     """Prints how each test ended: a test fails where any of its phases does."""
 
@@ -95,6 +117,7 @@ class Reporter:
 def main(folder, bootstrap):
     sources = fetched(folder)
     add_package(sources)
+    subscribe_after_first_metadata()
     os.chdir(sources)
     os.environ.update(KAFKA_URI=f"kafka://{bootstrap}", KAFKA_VERSION=BROKER_VERSION, KAFKA_ROOT=sources)
     # Standard output is for the outcomes alone: the suite prints even when the interpreter ends.

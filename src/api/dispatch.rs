@@ -8,12 +8,13 @@ use bytes::Bytes;
 
 use super::context::{ConnectionContext, RequestContext, Services};
 use super::{
-    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat,
-    create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
-    describe_topic_partitions, fetch, find_coordinator, heartbeat, init_producer_id, join_group,
-    leave_group, list_config_resources, list_groups, list_offsets, metadata, offset_commit,
-    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    alter_configs, alter_replica_log_dirs, api_versions, consumer_group_describe,
+    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
+    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
+    list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, partition_reassignments, produce, sync_group,
 };
 use crate::model::WithCauses;
 use crate::wire::{
@@ -135,10 +136,19 @@ fn handle(context: RequestContext, key: ApiKey, body: Bytes) -> Reply {
         ApiKey::DescribeConfigs => run(context, body, describe_configs::start),
         ApiKey::AlterConfigs => run(context, body, alter_configs::start),
         ApiKey::DeleteGroups => run(context, body, delete_groups::start),
+        ApiKey::ElectLeaders => run(context, body, elect_leaders::start),
         ApiKey::IncrementalAlterConfigs => run(context, body, alter_configs::start_incremental),
+        ApiKey::AlterReplicaLogDirs => run(context, body, alter_replica_log_dirs::start),
         ApiKey::DescribeLogDirs => run(context, body, describe_log_dirs::start),
         ApiKey::CreatePartitions => run(context, body, create_partitions::start),
+        ApiKey::AlterPartitionReassignments => {
+            run(context, body, partition_reassignments::start_alter)
+        }
+        ApiKey::ListPartitionReassignments => {
+            run(context, body, partition_reassignments::start_list)
+        }
         ApiKey::OffsetDelete => run(context, body, offset_delete::start),
+        ApiKey::DescribeQuorum => run(context, body, describe_quorum::start),
         ApiKey::DescribeCluster => run(context, body, describe_cluster::start),
         ApiKey::DescribeProducers => run(context, body, describe_producers::start),
         ApiKey::ConsumerGroupHeartbeat => run(context, body, consumer_group_heartbeat::start),

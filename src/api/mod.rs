@@ -19,6 +19,7 @@ mod groups;
 mod producer_ids;
 
 mod alter_configs;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod config_resources;
 mod consumer_group_describe;
@@ -33,7 +34,9 @@ mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -48,6 +51,7 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod partition_reassignments;
 mod produce;
 mod sync_group;
 

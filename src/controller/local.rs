@@ -12,7 +12,7 @@ use super::raft_log::{
     AppendFailure, Entry, EntryId, Membership, Node, Payload, RaftLog, Snapshot, SnapshotMeta,
     State, VERSION, Vote, snapshot_path,
 };
-use super::{AppliedBatch, Proposed, Quorum, QuorumError, RaftLogError};
+use super::{AppliedBatch, Proposed, Quorum, QuorumError, QuorumStatus, RaftLogError};
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
 use crate::env::Env;
 use crate::model::{BrokerId, UuidText, WithCauses};
@@ -44,6 +44,7 @@ pub enum Storage {
 #[derive(Debug)]
 pub struct LocalQuorum {
     inbox: mpsc::Sender<Proposal>,
+    status: QuorumStatus,
 }
 
 /// A quorum that was started.
@@ -80,9 +81,11 @@ impl LocalQuorum {
         let (inbox, proposals) = mpsc::channel(INBOX_LENGTH);
         let (steps, applied) = mpsc::channel(APPLIED_LENGTH);
         let (image, index) = (Arc::new(core.image.clone()), core.last_index());
+        let epoch = i32::try_from(core.leader.term).unwrap_or(i32::MAX);
+        let status = QuorumStatus { leader: node_id, epoch, voters: vec![node_id] };
         let task = run(env.clone(), core, proposals, steps);
         env.tasks.spawn_service("metadata", task);
-        Ok(Started { quorum: Self { inbox }, image, index, applied })
+        Ok(Started { quorum: Self { inbox, status }, image, index, applied })
     }
 }
 
@@ -97,6 +100,10 @@ impl Quorum for LocalQuorum {
             sent.map_err(|_| QuorumError::Stopped)?;
             outcome.await.unwrap_or(Err(QuorumError::Stopped))
         })
+    }
+
+    fn status(&self) -> QuorumStatus {
+        self.status.clone()
     }
 }
 

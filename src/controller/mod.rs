@@ -20,6 +20,7 @@ pub use decide::place;
 pub use local::{LocalQuorum, Started, Storage};
 
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
+use crate::model::BrokerId;
 
 /// What commands are proposed to.
 pub trait Quorum: std::fmt::Debug + Send + Sync {
@@ -32,6 +33,20 @@ pub trait Quorum: std::fmt::Debug + Send + Sync {
         &self,
         commands: Vec<Command>,
     ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>>;
+
+    /// Who agrees on commands.
+    fn status(&self) -> QuorumStatus;
+}
+
+/// Who agrees on commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumStatus {
+    /// The node that decides.
+    pub leader: BrokerId,
+    /// Its epoch: Raft's term.
+    pub epoch: i32,
+    /// The nodes whose majority agrees, the leader among them.
+    pub voters: Vec<BrokerId>,
 }
 
 /// Commands that were applied.

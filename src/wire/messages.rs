@@ -19,6 +19,9 @@
 //! | JoinGroup | `skip_assignment` | 9 | false |
 //! | LeaveGroup | `members` | 3 to 5 | empty |
 //! | DescribeCluster | `brokers.is_fenced` | 2 | false |
+//! | ElectLeaders | `error_code` | 1 and 2 | 0 |
+//! | AlterPartitionReassignments | `allow_replication_factor_change` | 1 | true |
+//! | DescribeQuorum | `nodes`, `replica_directory_id` | 2 | empty, zero |
 
 use bytes::Bytes;
 use kafka_protocol::protocol::{Decodable, Encodable};
@@ -60,6 +63,18 @@ pub use kafka_protocol::messages::{
     find_coordinator_response, join_group_request, join_group_response, leave_group_request,
     leave_group_response, list_groups_response, offset_delete_request, offset_delete_response,
     sync_group_request,
+};
+
+// Messages about replicas, their leaders and the quorum.
+pub use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+    AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, DescribeQuorumRequest,
+    DescribeQuorumResponse, ElectLeadersRequest, ElectLeadersResponse,
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+    alter_partition_reassignments_request, alter_partition_reassignments_response,
+    alter_replica_log_dirs_request, alter_replica_log_dirs_response, describe_quorum_request,
+    describe_quorum_response, elect_leaders_request, elect_leaders_response,
+    list_partition_reassignments_request, list_partition_reassignments_response,
 };
 
 use super::codec::{Request, Response};
@@ -130,10 +145,15 @@ crate_messages! {
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse OFFSET_FOR_LEADER_EPOCH,
     DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse DESCRIBE_CONFIGS,
     AlterConfigs AlterConfigsRequest AlterConfigsResponse ALTER_CONFIGS,
+    AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse ALTER_REPLICA_LOG_DIRS,
     CreatePartitions CreatePartitionsRequest CreatePartitionsResponse CREATE_PARTITIONS,
     DeleteGroups DeleteGroupsRequest DeleteGroupsResponse DELETE_GROUPS,
+    ElectLeaders ElectLeadersRequest ElectLeadersResponse ELECT_LEADERS,
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse INCREMENTAL_ALTER_CONFIGS,
+    AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse ALTER_PARTITION_REASSIGNMENTS,
+    ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse LIST_PARTITION_REASSIGNMENTS,
     OffsetDelete OffsetDeleteRequest OffsetDeleteResponse OFFSET_DELETE,
+    DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse DESCRIBE_QUORUM,
     DescribeCluster DescribeClusterRequest DescribeClusterResponse DESCRIBE_CLUSTER,
     DescribeProducers DescribeProducersRequest DescribeProducersResponse DESCRIBE_PRODUCERS,
     ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse CONSUMER_GROUP_HEARTBEAT,

@@ -7,14 +7,16 @@ use ottla::api::{Authorizer, Operation, Resource};
 use ottla::model::{LeaderEpoch, PartitionId, TopicId};
 use ottla::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla::wire::messages::{
-    AlterConfigsRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest, CreatePartitionsRequest,
-    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    DescribeTopicPartitionsRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
-    InitProducerIdRequest, ListConfigResourcesRequest, ListGroupsRequest,
-    OffsetForLeaderEpochRequest, alter_configs_request, create_partitions_request,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, CreatePartitionsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest,
+    ListGroupsRequest, ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest,
+    alter_configs_request, alter_replica_log_dirs_request, create_partitions_request,
     delete_records_request, delete_topics_request, describe_configs_request,
-    describe_producers_request, describe_topic_partitions_request,
+    describe_producers_request, describe_topic_partitions_request, elect_leaders_request,
     incremental_alter_configs_request, offset_for_leader_epoch_request,
 };
 use ottla::wire::{ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, Text};
@@ -22,7 +24,7 @@ use ottla::wire::{ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, 
 use crate::groups::{
     commit, consumer, find, group, heartbeat, joined, leave, offset_deletion, offsets, sync,
 };
-use crate::rig::{Client, Rig, batch, creation, fetch, produce, wire_name};
+use crate::rig::{Client, DATA, Rig, batch, creation, fetch, produce, wire_name};
 
 /// An operation and the kind of resource it is on.
 type Asked = (Operation, &'static str);
@@ -143,7 +145,12 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
                 (O::AlterConfigs, "group", Some(GROUP)),
             ],
         ),
+        (ApiKey::AlterReplicaLogDirs, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::DescribeLogDirs, one(O::Describe, "cluster", CLUSTER)),
+        (ApiKey::ElectLeaders, one(O::Alter, "cluster", CLUSTER)),
+        (ApiKey::AlterPartitionReassignments, one(O::Alter, "cluster", CLUSTER)),
+        (ApiKey::ListPartitionReassignments, one(O::Describe, "cluster", CLUSTER)),
+        (ApiKey::DescribeQuorum, one(O::Describe, "cluster", CLUSTER)),
         (ApiKey::CreatePartitions, one(O::Alter, "topic", TOPIC)),
         (ApiKey::DescribeCluster, vec![]),
         (ApiKey::DescribeProducers, one(O::Read, "topic", TOPIC)),
@@ -319,6 +326,31 @@ async fn codes(client: &mut Client, key: ApiKey) -> Vec<i16> {
         }
         ApiKey::DescribeLogDirs => {
             vec![client.call(4, &DescribeLogDirsRequest { topics: None }).await.error_code.code()]
+        }
+        ApiKey::AlterReplicaLogDirs => {
+            let mut topic = alter_replica_log_dirs_request::AlterReplicaLogDirTopic::default();
+            (topic.name, topic.partitions) = (name, vec![0]);
+            let mut dir = alter_replica_log_dirs_request::AlterReplicaLogDir::default();
+            (dir.path, dir.topics) = (Text::from_static_str(DATA), vec![topic]);
+            let mut request = AlterReplicaLogDirsRequest::default();
+            request.dirs = vec![dir];
+            vec![client.call(2, &request).await.results[0].partitions[0].error_code]
+        }
+        ApiKey::ElectLeaders => {
+            let mut topic = elect_leaders_request::TopicPartitions::default();
+            (topic.topic, topic.partitions) = (name, vec![0]);
+            let mut request = ElectLeadersRequest::default();
+            request.topic_partitions = Some(vec![topic]);
+            vec![client.call(2, &request).await.error_code]
+        }
+        ApiKey::AlterPartitionReassignments => {
+            vec![client.call(1, &AlterPartitionReassignmentsRequest::default()).await.error_code]
+        }
+        ApiKey::ListPartitionReassignments => {
+            vec![client.call(0, &ListPartitionReassignmentsRequest::default()).await.error_code]
+        }
+        ApiKey::DescribeQuorum => {
+            vec![client.call(2, &DescribeQuorumRequest::default()).await.error_code]
         }
         ApiKey::CreatePartitions => {
             let mut topic = create_partitions_request::CreatePartitionsTopic::default();

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 
 /// Long enough for anything that is to happen at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 
 /// A running broker with what it runs on.
 pub(crate) struct Rig {

@@ -144,6 +144,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("tools::groups_are_administered_as_in_apache_kafka", consumer_groups::printed_alike),
     ("tools::configs_are_changed_and_described", tools::configs),
     ("tools::the_cluster_is_described", tools::cluster),
+    ("tools::replicas_stay_where_they_are", tools::replicas),
     ("page::clients_are_those_that_are_run", page::clients),
     ("long_poll::a_record_ends_the_wait", records::long_poll),
     ("crash::librdkafka_loses_nothing", crash::librdkafka),

@@ -168,6 +168,52 @@ pub(crate) fn cluster(kind: ServerKind) -> Result<()> {
     Ok(())
 }
 
+/// Where there is one broker, what moves replicas and elects leaders finds nothing to do, and says so.
+pub(crate) fn replicas(kind: ServerKind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    run("TopicCommand", &server, "--create --topic orders --partitions 2")?;
+    let quorum = |what: &str| run("MetadataQuorumCommand", &server, &format!("describe {what}"));
+    expect(
+        &quorum("--status")?,
+        &["LeaderId:", "MaxFollowerLag:         0", "CurrentObservers:       []"],
+    )?;
+    expect(&quorum("--replication")?, &["LogEndOffset", "Leader"])?;
+    let elect = "--election-type preferred";
+    expect(
+        &run("LeaderElectionCommand", &server, &format!("{elect} --topic orders --partition 1"))?,
+        &["Valid replica already elected for partitions orders-1"],
+    )?;
+    run("LeaderElectionCommand", &server, &format!("{elect} --all-topic-partitions"))?;
+    let unknown = format!("{elect} --topic orders --partition 7");
+    ensure!(run("LeaderElectionCommand", &server, &unknown).is_err(), "elected for no partition");
+
+    let described = run("TopicCommand", &server, "--describe --topic orders")?;
+    let leader = described.split("Leader: ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let leader = leader.context("no leader")?;
+    let dirs = run("LogDirsCommand", &server, "--describe --topic-list orders")?;
+    let dir = dirs.split(r#""logDir":""#).nth(1).and_then(|rest| rest.split('"').next());
+    let dir = dir.context("no log directory")?;
+    let reassign = |action: &str, broker: &str, dir: &str| -> Result<String> {
+        let file = tempfile::NamedTempFile::new()?;
+        let plan = format!(
+            r#"{{"version":1,"partitions":[{{"topic":"orders","partition":0,"replicas":[{broker}],"log_dirs":["{dir}"]}}]}}"#
+        );
+        std::fs::write(&file, plan)?;
+        let path = file.path().to_str().context("a path that is not text")?;
+        let arguments = format!("{action} --reassignment-json-file {path}");
+        run("reassign.ReassignPartitionsCommand", &server, &arguments)
+    };
+    let started = reassign("--execute", leader, dir)?;
+    expect(&started, &["Successfully started partition reassignment for orders-0"])?;
+    expect(
+        &reassign("--verify", leader, dir)?,
+        &["Reassignment of partition orders-0 is completed."],
+    )?;
+    ensure!(reassign("--execute", "77", "any").is_err(), "moved to a broker that is not there");
+    let list = run("reassign.ReassignPartitionsCommand", &server, "--list")?;
+    expect(&list, &["No partition reassignments found."])
+}
+
 /// The APIs that the tool can use, from lines like `Fetch(1): 4 to 18 [usable: 18],`.
 fn served_apis(printed: &str) -> BTreeMap<&str, &str> {
     let apis = printed.lines().filter_map(|line| line.trim().split_once(" [usable: "));

@@ -16,13 +16,14 @@ use std::fmt::Debug;
 use bytes::{BufMut, Bytes, BytesMut};
 use dump::{Direction, Dump, DumpedMessage};
 use ottla::wire::messages::{
-    AlterConfigsRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
-    ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    DescribeTopicPartitionsRequest, FindCoordinatorRequest, HeartbeatRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListConfigResourcesRequest, ListGroupsRequest, MetadataRequest, OffsetDeleteRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
+    ListGroupsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetDeleteRequest,
     OffsetForLeaderEpochRequest, SyncGroupRequest,
 };
 use ottla::wire::{
@@ -69,11 +70,16 @@ const APIS: &[Api] = &[
     api::<OffsetForLeaderEpochRequest>(),
     api::<DescribeConfigsRequest>(),
     api::<AlterConfigsRequest>(),
+    api::<AlterReplicaLogDirsRequest>(),
     api::<DescribeLogDirsRequest>(),
     api::<CreatePartitionsRequest>(),
     api::<DeleteGroupsRequest>(),
+    api::<ElectLeadersRequest>(),
     api::<IncrementalAlterConfigsRequest>(),
+    api::<AlterPartitionReassignmentsRequest>(),
+    api::<ListPartitionReassignmentsRequest>(),
     api::<OffsetDeleteRequest>(),
+    api::<DescribeQuorumRequest>(),
     api::<DescribeClusterRequest>(),
     api::<DescribeProducersRequest>(),
     api::<ConsumerGroupHeartbeatRequest>(),

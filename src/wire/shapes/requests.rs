@@ -30,11 +30,16 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::OffsetForLeaderEpoch, &OFFSET_FOR_LEADER_EPOCH),
     (ApiKey::DescribeConfigs, &DESCRIBE_CONFIGS),
     (ApiKey::AlterConfigs, &ALTER_CONFIGS),
+    (ApiKey::AlterReplicaLogDirs, &ALTER_REPLICA_LOG_DIRS),
     (ApiKey::DescribeLogDirs, &DESCRIBE_LOG_DIRS),
     (ApiKey::CreatePartitions, &CREATE_PARTITIONS),
     (ApiKey::DeleteGroups, &DELETE_GROUPS),
+    (ApiKey::ElectLeaders, &ELECT_LEADERS),
     (ApiKey::IncrementalAlterConfigs, &INCREMENTAL_ALTER_CONFIGS),
+    (ApiKey::AlterPartitionReassignments, &ALTER_PARTITION_REASSIGNMENTS),
+    (ApiKey::ListPartitionReassignments, &LIST_PARTITION_REASSIGNMENTS),
     (ApiKey::OffsetDelete, &OFFSET_DELETE),
+    (ApiKey::DescribeQuorum, &DESCRIBE_QUORUM),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
     (ApiKey::ConsumerGroupHeartbeat, &CONSUMER_GROUP_HEARTBEAT),
@@ -297,6 +302,16 @@ pub(in crate::wire) static ALTER_CONFIGS: Shape = shape("AlterConfigsRequest", 0
     field("validate_only", Bool),
 ]);
 
+pub(in crate::wire) static ALTER_REPLICA_LOG_DIRS: Shape = shape("AlterReplicaLogDirsRequest", 1..=2, 2, &[
+    field("dirs", Structs(&[
+        field("path", String),
+        field("topics", Structs(&[
+            field("name", String),
+            field("partitions", Array(&Int32)),
+        ])),
+    ])),
+]);
+
 pub(in crate::wire) static DESCRIBE_LOG_DIRS: Shape = shape("DescribeLogDirsRequest", 1..=5, 2, &[
     field("topics", Structs(&[
         field("topic", String),
@@ -320,6 +335,15 @@ pub(in crate::wire) static DELETE_GROUPS: Shape = shape("DeleteGroupsRequest", 0
     field("groups_names", Array(&String)),
 ]);
 
+pub(in crate::wire) static ELECT_LEADERS: Shape = shape("ElectLeadersRequest", 0..=2, 2, &[
+    field("election_type", Int8).since(1),
+    field("topic_partitions", Structs(&[
+        field("topic", String),
+        field("partitions", Array(&Int32)),
+    ])).nullable(),
+    field("timeout_ms", Int32),
+]);
+
 pub(in crate::wire) static INCREMENTAL_ALTER_CONFIGS: Shape = shape("IncrementalAlterConfigsRequest", 0..=1, 1, &[
     field("resources", Structs(&[
         field("resource_type", Int8),
@@ -333,10 +357,39 @@ pub(in crate::wire) static INCREMENTAL_ALTER_CONFIGS: Shape = shape("Incremental
     field("validate_only", Bool),
 ]);
 
+pub(in crate::wire) static ALTER_PARTITION_REASSIGNMENTS: Shape = shape("AlterPartitionReassignmentsRequest", 0..=1, 0, &[
+    field("timeout_ms", Int32),
+    field("allow_replication_factor_change", Bool).since(1),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("replicas", Array(&Int32)).nullable(),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static LIST_PARTITION_REASSIGNMENTS: Shape = shape("ListPartitionReassignmentsRequest", 0..=0, 0, &[
+    field("timeout_ms", Int32),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partition_indexes", Array(&Int32)),
+    ])).nullable(),
+]);
+
 pub(in crate::wire) static OFFSET_DELETE: Shape = shape("OffsetDeleteRequest", 0..=0, NEVER, &[
     field("group_id", String),
     field("topics", Structs(&[
         field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_QUORUM: Shape = shape("DescribeQuorumRequest", 0..=2, 0, &[
+    field("topics", Structs(&[
+        field("topic_name", String),
         field("partitions", Structs(&[
             field("partition_index", Int32),
         ])),

@@ -5,7 +5,7 @@
 
 use super::super::registry::ApiKey;
 use super::super::shape::Kind::{Array, Bool, Bytes, Int8, Int16, Int32, Int64, String, Struct, Structs, Uuid};
-use super::super::shape::{NEVER, Shape, field, shape};
+use super::super::shape::{Field, NEVER, Shape, field, shape};
 
 /// Every shape of this file with its API, in the order of the keys.
 pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
@@ -30,11 +30,16 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::OffsetForLeaderEpoch, &OFFSET_FOR_LEADER_EPOCH),
     (ApiKey::DescribeConfigs, &DESCRIBE_CONFIGS),
     (ApiKey::AlterConfigs, &ALTER_CONFIGS),
+    (ApiKey::AlterReplicaLogDirs, &ALTER_REPLICA_LOG_DIRS),
     (ApiKey::DescribeLogDirs, &DESCRIBE_LOG_DIRS),
     (ApiKey::CreatePartitions, &CREATE_PARTITIONS),
     (ApiKey::DeleteGroups, &DELETE_GROUPS),
+    (ApiKey::ElectLeaders, &ELECT_LEADERS),
     (ApiKey::IncrementalAlterConfigs, &INCREMENTAL_ALTER_CONFIGS),
+    (ApiKey::AlterPartitionReassignments, &ALTER_PARTITION_REASSIGNMENTS),
+    (ApiKey::ListPartitionReassignments, &LIST_PARTITION_REASSIGNMENTS),
     (ApiKey::OffsetDelete, &OFFSET_DELETE),
+    (ApiKey::DescribeQuorum, &DESCRIBE_QUORUM),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
     (ApiKey::ConsumerGroupHeartbeat, &CONSUMER_GROUP_HEARTBEAT),
@@ -406,6 +411,17 @@ pub(in crate::wire) static ALTER_CONFIGS: Shape = shape("AlterConfigsResponse", 
     ])),
 ]);
 
+pub(in crate::wire) static ALTER_REPLICA_LOG_DIRS: Shape = shape("AlterReplicaLogDirsResponse", 1..=2, 2, &[
+    field("throttle_time_ms", Int32),
+    field("results", Structs(&[
+        field("topic_name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("error_code", Int16),
+        ])),
+    ])),
+]);
+
 pub(in crate::wire) static DESCRIBE_LOG_DIRS: Shape = shape("DescribeLogDirsResponse", 1..=5, 2, &[
     field("throttle_time_ms", Int32),
     field("error_code", Int16).since(3),
@@ -444,6 +460,19 @@ pub(in crate::wire) static DELETE_GROUPS: Shape = shape("DeleteGroupsResponse", 
     ])),
 ]);
 
+pub(in crate::wire) static ELECT_LEADERS: Shape = shape("ElectLeadersResponse", 0..=2, 2, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16).since(1),
+    field("replica_election_results", Structs(&[
+        field("topic", String),
+        field("partition_result", Structs(&[
+            field("partition_id", Int32),
+            field("error_code", Int16),
+            field("error_message", String).nullable(),
+        ])),
+    ])),
+]);
+
 pub(in crate::wire) static INCREMENTAL_ALTER_CONFIGS: Shape = shape("IncrementalAlterConfigsResponse", 0..=1, 1, &[
     field("throttle_time_ms", Int32),
     field("responses", Structs(&[
@@ -451,6 +480,36 @@ pub(in crate::wire) static INCREMENTAL_ALTER_CONFIGS: Shape = shape("Incremental
         field("error_message", String).nullable(),
         field("resource_type", Int8),
         field("resource_name", String),
+    ])),
+]);
+
+pub(in crate::wire) static ALTER_PARTITION_REASSIGNMENTS: Shape = shape("AlterPartitionReassignmentsResponse", 0..=1, 0, &[
+    field("throttle_time_ms", Int32),
+    field("allow_replication_factor_change", Bool).since(1),
+    field("error_code", Int16),
+    field("error_message", String).nullable(),
+    field("responses", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("error_code", Int16),
+            field("error_message", String).nullable(),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static LIST_PARTITION_REASSIGNMENTS: Shape = shape("ListPartitionReassignmentsResponse", 0..=0, 0, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("error_message", String).nullable(),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("replicas", Array(&Int32)),
+            field("adding_replicas", Array(&Int32)),
+            field("removing_replicas", Array(&Int32)),
+        ])),
     ])),
 ]);
 
@@ -465,6 +524,40 @@ pub(in crate::wire) static OFFSET_DELETE: Shape = shape("OffsetDeleteResponse", 
         ])),
     ])),
 ]);
+
+pub(in crate::wire) static DESCRIBE_QUORUM: Shape = shape("DescribeQuorumResponse", 0..=2, 0, &[
+    field("error_code", Int16),
+    field("error_message", String).since(2).nullable(),
+    field("topics", Structs(&[
+        field("topic_name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("error_code", Int16),
+            field("error_message", String).since(2).nullable(),
+            field("leader_id", Int32),
+            field("leader_epoch", Int32),
+            field("high_watermark", Int64),
+            field("current_voters", Structs(QUORUM_REPLICA)),
+            field("observers", Structs(QUORUM_REPLICA)),
+        ])),
+    ])),
+    field("nodes", Structs(&[
+        field("node_id", Int32),
+        field("listeners", Structs(&[
+            field("name", String),
+            field("host", String),
+            field("port", Int16),
+        ])),
+    ])).since(2),
+]);
+
+const QUORUM_REPLICA: &[Field] = &[
+    field("replica_id", Int32),
+    field("replica_directory_id", Uuid).since(2),
+    field("log_end_offset", Int64),
+    field("last_fetch_timestamp", Int64).since(1),
+    field("last_caught_up_timestamp", Int64).since(1),
+];
 
 pub(in crate::wire) static DESCRIBE_CLUSTER: Shape = shape("DescribeClusterResponse", 0..=2, 0, &[
     field("throttle_time_ms", Int32),

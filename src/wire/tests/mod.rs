@@ -124,11 +124,16 @@ fn all_messages() -> Vec<Message> {
         OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
         DescribeConfigsRequest, DescribeConfigsResponse;
         AlterConfigsRequest, AlterConfigsResponse;
+        AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse;
         describe_log_dirs::DescribeLogDirsRequest, describe_log_dirs::DescribeLogDirsResponse;
         CreatePartitionsRequest, CreatePartitionsResponse;
         DeleteGroupsRequest, DeleteGroupsResponse;
+        ElectLeadersRequest, ElectLeadersResponse;
         IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+        AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse;
+        ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
         OffsetDeleteRequest, OffsetDeleteResponse;
+        DescribeQuorumRequest, DescribeQuorumResponse;
         DescribeClusterRequest, DescribeClusterResponse;
         DescribeProducersRequest, DescribeProducersResponse;
         ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;

@@ -1,0 +1,100 @@
+//! DescribeQuorum, versions 0 to 2: who agrees on the cluster's metadata (KIP-595).
+//!
+//! | version | what it added |
+//! |---|---|
+//! | 1 | times of the last fetch and of being caught up (KIP-836) |
+//! | 2 | directory ids, the nodes and their listeners, texts of errors (KIP-853) |
+//!
+//! The metadata log is asked for by the name that it has in Apache Kafka. Its offsets are the indexes of our log's entries.
+//! Nodes are told without listeners: controllers take no connections of their own.
+//!
+//! Source: `KafkaRaftClient.handleDescribeQuorumRequest`, `LeaderState.describeQuorum` of Apache Kafka.
+
+use super::authorizer::{Operation, Resource};
+use super::context::RequestContext;
+use super::dispatch::Answer;
+use crate::model::ErrorCode;
+use crate::wire::Text;
+use crate::wire::messages::{
+    DescribeQuorumRequest, DescribeQuorumResponse, WireBrokerId,
+    describe_quorum_response::{Node, PartitionData, ReplicaState, TopicData},
+};
+
+/// The metadata log, as clients call it.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+pub(super) fn start(
+    context: RequestContext,
+    request: DescribeQuorumRequest,
+) -> Answer<DescribeQuorumResponse> {
+    let mut response = DescribeQuorumResponse::default();
+    if !context.authorize(Operation::Describe, Resource::Cluster) {
+        response.error_code = ErrorCode::ClusterAuthorizationFailed.code();
+        response.error_message = text(ErrorCode::ClusterAuthorizationFailed);
+        return Answer::Now(response);
+    }
+    if !is_about_metadata(&request) {
+        response.topics = refused(request, ErrorCode::UnknownTopicOrPartition);
+        return Answer::Now(response);
+    }
+    let status = context.services.quorum.status();
+    let view = context.services.view.borrow().clone();
+    let end = i64::try_from(view.index).unwrap_or(i64::MAX).saturating_add(1);
+    let mut partition = PartitionData::default();
+    partition.leader_id = WireBrokerId(status.leader.0);
+    partition.leader_epoch = status.epoch;
+    partition.high_watermark = end;
+    let now = context.services.env.clock.now().0;
+    for voter in status.voters {
+        let mut state = ReplicaState::default();
+        state.replica_id = WireBrokerId(voter.0);
+        // Versions below 2 have no place for it.
+        if context.version() >= 2
+            && let Some(broker) = view.image.broker(voter)
+            && let Some(directory) = broker.directories.first()
+        {
+            state.replica_directory_id = directory.0;
+        }
+        state.log_end_offset = end;
+        (state.last_fetch_timestamp, state.last_caught_up_timestamp) = (now, now);
+        partition.current_voters.push(state);
+        if context.version() >= 2 {
+            let mut node = Node::default();
+            node.node_id = WireBrokerId(voter.0);
+            response.nodes.push(node);
+        }
+    }
+    let mut topic = TopicData::default();
+    topic.topic_name.0 = Text::from_static_str(METADATA_TOPIC);
+    topic.partitions = vec![partition];
+    response.topics = vec![topic];
+    Answer::Now(response)
+}
+
+/// Only its one partition can be asked for, and nothing beside it.
+fn is_about_metadata(request: &DescribeQuorumRequest) -> bool {
+    let [topic] = request.topics.as_slice() else { return false };
+    let [partition] = topic.partitions.as_slice() else { return false };
+    &*topic.topic_name == METADATA_TOPIC && partition.partition_index == 0
+}
+
+fn refused(request: DescribeQuorumRequest, code: ErrorCode) -> Vec<TopicData> {
+    let topics = request.topics.into_iter().map(|asked| {
+        let partitions = asked.partitions.iter().map(|asked| {
+            let mut partition = PartitionData::default();
+            partition.partition_index = asked.partition_index;
+            partition.error_code = code.code();
+            partition.error_message = text(code);
+            partition
+        });
+        let mut topic = TopicData::default();
+        topic.partitions = partitions.collect();
+        topic.topic_name = asked.topic_name;
+        topic
+    });
+    topics.collect()
+}
+
+fn text(code: ErrorCode) -> Option<Text> {
+    Some(Text::from_string(code.to_string()))
+}
