@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
@@ -63,6 +64,8 @@ public final class ConsumerGroups {
         groups.prepare();
         groups.list();
         groups.look();
+        groups.rebalance("rebalancing-classic", "classic", GroupState.PREPARING_REBALANCE);
+        groups.rebalance("rebalancing-modern", "consumer", GroupState.RECONCILING);
         groups.leave();
         groups.list();
         for (String group : List.of("classic", "modern")) {
@@ -118,6 +121,32 @@ public final class ConsumerGroups {
         }
         run("--describe --all-groups --state");
         run("--describe --group classic --group nobody --group modern --state");
+    }
+
+    /** Looks at a group whose second member waits for the first one, which does not poll. */
+    private void rebalance(String group, String protocol, GroupState meanwhile) throws Exception {
+        join(group, protocol, "orders", Map.of());
+        Member first = members.peek();
+        first.pause();
+        var second = new Member(bootstrap, group, protocol, "orders", Map.of());
+        members.push(second);
+        second.start();
+        await(group + " is " + meanwhile, () -> {
+            ConsumerGroupDescription described = described(group);
+            return described.groupState() == meanwhile && described.members().size() == 2;
+        });
+        described(group).members().forEach(one -> ids.add(one.consumerId()));
+        describe(group, "", " --members", " --state", " --offsets --verbose", " --members --verbose", " --state --verbose");
+        run("--list --state " + meanwhile);
+        run("--delete --group " + group);
+        run("--reset-offsets --group " + group + " --all-topics --to-latest --execute");
+        first.goOn();
+        await(group + " has two members", () -> {
+            ConsumerGroupDescription described = described(group);
+            return described.groupState() == GroupState.STABLE && described.members().size() == 2
+                && described.members().stream().allMatch(ConsumerGroups::hasItsPart);
+        });
+        describe(group, " --state");
     }
 
     private void describe(String group, String... all) {
@@ -305,6 +334,8 @@ public final class ConsumerGroups {
         private final String group;
         private final String name;
         private final KafkaConsumer<String, String> consumer;
+        /** Held by whoever wants the member not to poll. */
+        private final ReentrantLock polling = new ReentrantLock(true);
         private volatile boolean ended;
 
         private Member(String bootstrap, String group, String protocol, String topic, Map<String, Object> settings) {
@@ -324,11 +355,24 @@ public final class ConsumerGroups {
         @Override
         public void run() {
             while (!ended) {
-                if (!consumer.poll(Duration.ofMillis(50)).isEmpty()) {
-                    consumer.commitSync();
+                polling.lock();
+                try {
+                    if (!consumer.poll(Duration.ofMillis(50)).isEmpty()) {
+                        consumer.commitSync();
+                    }
+                } finally {
+                    polling.unlock();
                 }
             }
             consumer.close();
+        }
+
+        private void pause() {
+            polling.lock();
+        }
+
+        private void goOn() {
+            polling.unlock();
         }
 
         private void end() throws InterruptedException {
