@@ -6,8 +6,8 @@ The distribution is of the installed version; pip fetches it into FOLDER at the 
 test, `{"test": …, "outcome": "passed" | "failed" | "skipped", "why": …}`, in the order in which they end.
 
 The distribution lacks `test/service.py`, which starts and stops brokers. What stands in for it here starts none: the
-suite takes the address of a running one from the environment, and its tests of SASL and TLS, which need brokers of
-their own, are left out.
+suite takes the address of a running one from the environment, and its tests of SASL, TLS and access control, which need
+brokers that are configured for it, are left out.
 """
 
 import importlib.metadata
@@ -126,6 +126,7 @@ def main(folder, bootstrap):
     arguments = ["--quiet", "--tb=short", "-p", "no:cacheprovider", "--capture=sys"]
     arguments += ["--override-ini=addopts=", "--override-ini=log_level=WARNING", f"--timeout={SECONDS_PER_TEST}"]
     arguments += [f"--ignore=test/integration/test_{name}_integration.py" for name in ("sasl", "ssl")]
+    arguments.append("--deselect=test/integration/test_admin_integration.py::test_create_describe_delete_acls")
     status = pytest.main([*arguments, "test/integration"], plugins=[Reporter(output)])
     return 0 if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else int(status)
 

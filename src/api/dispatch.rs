@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::context::{ConnectionContext, RequestContext, Services};
 use super::{
-    alter_configs, alter_replica_log_dirs, api_versions, consumer_group_describe,
+    acls, alter_configs, alter_replica_log_dirs, api_versions, consumer_group_describe,
     consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
     delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
     describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
@@ -133,6 +133,9 @@ fn handle(context: RequestContext, key: ApiKey, body: Bytes) -> Reply {
         ApiKey::DeleteRecords => run(context, body, delete_records::start),
         ApiKey::InitProducerId => run(context, body, init_producer_id::start),
         ApiKey::OffsetForLeaderEpoch => run(context, body, offset_for_leader_epoch::start),
+        ApiKey::DescribeAcls => run(context, body, acls::start_describe),
+        ApiKey::CreateAcls => run(context, body, acls::start_create),
+        ApiKey::DeleteAcls => run(context, body, acls::start_delete),
         ApiKey::DescribeConfigs => run(context, body, describe_configs::start),
         ApiKey::AlterConfigs => run(context, body, alter_configs::start),
         ApiKey::DeleteGroups => run(context, body, delete_groups::start),

@@ -18,6 +18,7 @@ mod fetch_session;
 mod groups;
 mod producer_ids;
 
+mod acls;
 mod alter_configs;
 mod alter_replica_log_dirs;
 mod api_versions;

@@ -65,6 +65,13 @@ pub use kafka_protocol::messages::{
     sync_group_request,
 };
 
+// Messages about access control.
+pub use kafka_protocol::messages::{
+    CreateAclsRequest, CreateAclsResponse, DeleteAclsRequest, DeleteAclsResponse,
+    DescribeAclsRequest, DescribeAclsResponse, create_acls_request, create_acls_response,
+    delete_acls_request, delete_acls_response, describe_acls_response,
+};
+
 // Messages about replicas, their leaders and the quorum.
 pub use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
@@ -143,6 +150,9 @@ crate_messages! {
     DeleteRecords DeleteRecordsRequest DeleteRecordsResponse DELETE_RECORDS,
     InitProducerId InitProducerIdRequest InitProducerIdResponse INIT_PRODUCER_ID,
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse OFFSET_FOR_LEADER_EPOCH,
+    DescribeAcls DescribeAclsRequest DescribeAclsResponse DESCRIBE_ACLS,
+    CreateAcls CreateAclsRequest CreateAclsResponse CREATE_ACLS,
+    DeleteAcls DeleteAclsRequest DeleteAclsResponse DELETE_ACLS,
     DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse DESCRIBE_CONFIGS,
     AlterConfigs AlterConfigsRequest AlterConfigsResponse ALTER_CONFIGS,
     AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse ALTER_REPLICA_LOG_DIRS,

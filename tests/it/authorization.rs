@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use ottla::api::{Authorizer, Operation, Resource};
-use ottla::model::{LeaderEpoch, PartitionId, TopicId};
+use ottla::model::{ErrorCode, LeaderEpoch, PartitionId, TopicId};
 use ottla::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla::wire::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
-    ApiVersionsRequest, ConsumerGroupDescribeRequest, CreatePartitionsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeGroupsRequest, DescribeProducersRequest, DescribeQuorumRequest,
-    DescribeTopicPartitionsRequest, ElectLeadersRequest, FindCoordinatorRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest,
-    ListGroupsRequest, ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest,
-    alter_configs_request, alter_replica_log_dirs_request, create_partitions_request,
-    delete_records_request, delete_topics_request, describe_configs_request,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateAclsRequest, CreatePartitionsRequest,
+    DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeAclsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListConfigResourcesRequest, ListGroupsRequest,
+    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, alter_configs_request,
+    alter_replica_log_dirs_request, create_acls_request, create_partitions_request,
+    delete_acls_request, delete_records_request, delete_topics_request, describe_configs_request,
     describe_producers_request, describe_topic_partitions_request, elect_leaders_request,
     incremental_alter_configs_request, offset_for_leader_epoch_request,
 };
@@ -145,6 +146,9 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
                 (O::AlterConfigs, "group", Some(GROUP)),
             ],
         ),
+        (ApiKey::DescribeAcls, one(O::Describe, "cluster", CLUSTER)),
+        (ApiKey::CreateAcls, one(O::Alter, "cluster", CLUSTER)),
+        (ApiKey::DeleteAcls, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::AlterReplicaLogDirs, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::DescribeLogDirs, one(O::Describe, "cluster", CLUSTER)),
         (ApiKey::ElectLeaders, one(O::Alter, "cluster", CLUSTER)),
@@ -161,6 +165,11 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
             on_topics.map(|operation| (operation, "topic", None)).to_vec(),
         ),
     ]
+}
+
+/// Access control says that it is disabled to whoever may ask.
+const fn unless_disabled(code: i16) -> i16 {
+    if code == ErrorCode::SecurityDisabled.code() { 0 } else { code }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "APIs that are not served")]
@@ -326,6 +335,20 @@ async fn codes(client: &mut Client, key: ApiKey) -> Vec<i16> {
         }
         ApiKey::DescribeLogDirs => {
             vec![client.call(4, &DescribeLogDirsRequest { topics: None }).await.error_code.code()]
+        }
+        ApiKey::DescribeAcls => {
+            let code = client.call(3, &DescribeAclsRequest::default()).await.error_code;
+            vec![unless_disabled(code)]
+        }
+        ApiKey::CreateAcls => {
+            let mut request = CreateAclsRequest::default();
+            request.creations = vec![create_acls_request::AclCreation::default()];
+            vec![unless_disabled(client.call(3, &request).await.results[0].error_code)]
+        }
+        ApiKey::DeleteAcls => {
+            let mut request = DeleteAclsRequest::default();
+            request.filters = vec![delete_acls_request::DeleteAclsFilter::default()];
+            vec![unless_disabled(client.call(3, &request).await.filter_results[0].error_code)]
         }
         ApiKey::AlterReplicaLogDirs => {
             let mut topic = alter_replica_log_dirs_request::AlterReplicaLogDirTopic::default();

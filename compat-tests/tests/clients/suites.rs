@@ -39,21 +39,16 @@ enum Outcome {
 pub(crate) fn kafka_python(kind: ServerKind) -> Result<()> {
     let address = free_address()?;
     let advertised = format!("advertised.listeners=PLAINTEXT://{address}");
-    // What the suite's authors configure: a broker 0, four partitions, sessions of three seconds, ACLs.
-    let mut configs =
-        vec!["node.id=0", "num.partitions=4", "group.min.session.timeout.ms=1000", &advertised];
-    if kind == ServerKind::ApacheKafka {
-        configs
-            .push("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer");
-        configs.push("allow.everyone.if.no.acl.found=true");
-    }
+    // What the suite's authors configure, but for access control: a broker 0, four partitions, short sessions.
+    let configs =
+        ["node.id=0", "num.partitions=4", "group.min.session.timeout.ms=1000", &advertised];
     let server = Server::start_at(kind, &address, &configs)?;
     let mut suite = bounded(built()?.join("python/bin/python"));
     suite.arg(sources().join("python/kafka_python_suite.py"));
     let printed = output(suite.arg(built()?.join("suites")).arg(server.bootstrap()))?;
     let ended: Vec<Ended> =
         printed.lines().map(serde_json::from_str).collect::<Result<_, _>>().context(printed)?;
-    review("kafka-python", &ended, &reviewed(kind, "kafka-python")?, 55)
+    review("kafka-python", &ended, &reviewed(kind, "kafka-python")?, 54)
 }
 
 /// The name of [`rdkafka`] among the tests of this program.

@@ -28,6 +28,9 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DeleteRecords, &DELETE_RECORDS),
     (ApiKey::InitProducerId, &INIT_PRODUCER_ID),
     (ApiKey::OffsetForLeaderEpoch, &OFFSET_FOR_LEADER_EPOCH),
+    (ApiKey::DescribeAcls, &DESCRIBE_ACLS),
+    (ApiKey::CreateAcls, &CREATE_ACLS),
+    (ApiKey::DeleteAcls, &DELETE_ACLS),
     (ApiKey::DescribeConfigs, &DESCRIBE_CONFIGS),
     (ApiKey::AlterConfigs, &ALTER_CONFIGS),
     (ApiKey::AlterReplicaLogDirs, &ALTER_REPLICA_LOG_DIRS),
@@ -277,6 +280,40 @@ pub(in crate::wire) static OFFSET_FOR_LEADER_EPOCH: Shape = shape("OffsetForLead
             field("current_leader_epoch", Int32),
             field("leader_epoch", Int32),
         ])),
+    ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_ACLS: Shape = shape("DescribeAclsRequest", 1..=3, 2, &[
+    field("resource_type_filter", Int8),
+    field("resource_name_filter", String).nullable(),
+    field("pattern_type_filter", Int8),
+    field("principal_filter", String).nullable(),
+    field("host_filter", String).nullable(),
+    field("operation", Int8),
+    field("permission_type", Int8),
+]);
+
+pub(in crate::wire) static CREATE_ACLS: Shape = shape("CreateAclsRequest", 1..=3, 2, &[
+    field("creations", Structs(&[
+        field("resource_type", Int8),
+        field("resource_name", String),
+        field("resource_pattern_type", Int8),
+        field("principal", String),
+        field("host", String),
+        field("operation", Int8),
+        field("permission_type", Int8),
+    ])),
+]);
+
+pub(in crate::wire) static DELETE_ACLS: Shape = shape("DeleteAclsRequest", 1..=3, 2, &[
+    field("filters", Structs(&[
+        field("resource_type_filter", Int8),
+        field("resource_name_filter", String).nullable(),
+        field("pattern_type_filter", Int8),
+        field("principal_filter", String).nullable(),
+        field("host_filter", String).nullable(),
+        field("operation", Int8),
+        field("permission_type", Int8),
     ])),
 ]);
 

@@ -28,6 +28,9 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DeleteRecords, &DELETE_RECORDS),
     (ApiKey::InitProducerId, &INIT_PRODUCER_ID),
     (ApiKey::OffsetForLeaderEpoch, &OFFSET_FOR_LEADER_EPOCH),
+    (ApiKey::DescribeAcls, &DESCRIBE_ACLS),
+    (ApiKey::CreateAcls, &CREATE_ACLS),
+    (ApiKey::DeleteAcls, &DELETE_ACLS),
     (ApiKey::DescribeConfigs, &DESCRIBE_CONFIGS),
     (ApiKey::AlterConfigs, &ALTER_CONFIGS),
     (ApiKey::AlterReplicaLogDirs, &ALTER_REPLICA_LOG_DIRS),
@@ -373,6 +376,50 @@ pub(in crate::wire) static OFFSET_FOR_LEADER_EPOCH: Shape = shape("OffsetForLead
             field("partition", Int32),
             field("leader_epoch", Int32),
             field("end_offset", Int64),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_ACLS: Shape = shape("DescribeAclsResponse", 1..=3, 2, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("error_message", String).nullable(),
+    field("resources", Structs(&[
+        field("resource_type", Int8),
+        field("resource_name", String),
+        field("pattern_type", Int8),
+        field("acls", Structs(&[
+            field("principal", String),
+            field("host", String),
+            field("operation", Int8),
+            field("permission_type", Int8),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static CREATE_ACLS: Shape = shape("CreateAclsResponse", 1..=3, 2, &[
+    field("throttle_time_ms", Int32),
+    field("results", Structs(&[
+        field("error_code", Int16),
+        field("error_message", String).nullable(),
+    ])),
+]);
+
+pub(in crate::wire) static DELETE_ACLS: Shape = shape("DeleteAclsResponse", 1..=3, 2, &[
+    field("throttle_time_ms", Int32),
+    field("filter_results", Structs(&[
+        field("error_code", Int16),
+        field("error_message", String).nullable(),
+        field("matching_acls", Structs(&[
+            field("error_code", Int16),
+            field("error_message", String).nullable(),
+            field("resource_type", Int8),
+            field("resource_name", String),
+            field("pattern_type", Int8),
+            field("principal", String),
+            field("host", String),
+            field("operation", Int8),
+            field("permission_type", Int8),
         ])),
     ])),
 ]);

@@ -39,6 +39,7 @@ fn a_count_beyond_the_frame_is_refused_in_every_array_of_every_message() {
             "ApiVersionsRequest",
             "InitProducerIdRequest",
             "InitProducerIdResponse",
+            "DescribeAclsRequest",
             "DescribeClusterRequest",
         ];
         assert_eq!(arrays == 0, without_arrays.contains(&name), "{name}");

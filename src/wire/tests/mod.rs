@@ -122,6 +122,9 @@ fn all_messages() -> Vec<Message> {
         DeleteRecordsRequest, DeleteRecordsResponse;
         InitProducerIdRequest, InitProducerIdResponse;
         OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        DescribeAclsRequest, DescribeAclsResponse;
+        CreateAclsRequest, CreateAclsResponse;
+        DeleteAclsRequest, DeleteAclsResponse;
         DescribeConfigsRequest, DescribeConfigsResponse;
         AlterConfigsRequest, AlterConfigsResponse;
         AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse;
