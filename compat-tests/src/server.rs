@@ -115,6 +115,15 @@ impl Server {
         .with_context(|| self.log())
     }
 
+    /// Starts another kind of broker on the same data and the same address.
+    ///
+    /// # Errors
+    /// As [`restart`](Self::restart).
+    pub fn restart_as(&mut self, kind: ServerKind) -> Result<()> {
+        self.kind = kind;
+        self.restart()
+    }
+
     /// Ends the broker by signal 9.
     ///
     /// # Errors

@@ -59,6 +59,9 @@ impl ClusterImage {
         let mut events = Vec::new();
         let outcome = match command {
             Command::Bootstrap { cluster_id, features } => self.bootstrap(cluster_id, features),
+            Command::TakeOver { topics, configs, next_producer_id } => {
+                self.take_over(topics, configs, *next_producer_id, &mut events)
+            }
             Command::RegisterBroker { broker, incarnation, directories, endpoints, rack } => {
                 let image = BrokerImage {
                     id: *broker,
@@ -93,6 +96,28 @@ impl ClusterImage {
         }
         cluster_id.clone_into(&mut self.cluster_id);
         self.features.clone_from(features);
+        Ok(Applied::Done)
+    }
+
+    fn take_over(
+        &mut self,
+        topics: &[TopicImage],
+        configs: &BTreeMap<ConfigResource, BTreeMap<String, String>>,
+        next_producer_id: i64,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if *self != Self::default() {
+            return refuse(ErrorCode::InvalidRequest, "the cluster has a state already");
+        }
+        for topic in topics {
+            let topic = Arc::new(topic.clone());
+            self.add_topic(&topic);
+            events.push(Event::TopicCreated(topic));
+        }
+        let configs =
+            configs.iter().map(|(resource, all)| (resource.clone(), Arc::new(all.clone())));
+        self.configs = Arc::new(configs.collect());
+        self.next_producer_id = next_producer_id;
         Ok(Applied::Done)
     }
 
@@ -141,18 +166,23 @@ impl ClusterImage {
             id: new.id,
             partitions: new.assignments.iter().cloned().map(PartitionImage::new).collect(),
         });
-        Arc::make_mut(&mut self.topics).insert(new.name.clone(), Arc::clone(&topic));
-        Arc::make_mut(&mut self.names).insert(new.id, new.name.clone());
-        if can_collide(&new.name) {
-            let key = new.name.collision_key();
-            Arc::make_mut(&mut self.collision_keys).insert(key, new.name.clone());
-        }
+        self.add_topic(&topic);
         if !new.configs.is_empty() {
             let resource = ConfigResource::Topic(new.name.clone());
             Arc::make_mut(&mut self.configs).insert(resource, Arc::new(new.configs.clone()));
         }
         events.push(Event::TopicCreated(topic));
         Ok(Applied::Done)
+    }
+
+    /// Takes in a topic whose name and id are free.
+    fn add_topic(&mut self, topic: &Arc<TopicImage>) {
+        Arc::make_mut(&mut self.topics).insert(topic.name.clone(), Arc::clone(topic));
+        Arc::make_mut(&mut self.names).insert(topic.id, topic.name.clone());
+        if can_collide(&topic.name) {
+            let key = topic.name.collision_key();
+            Arc::make_mut(&mut self.collision_keys).insert(key, topic.name.clone());
+        }
     }
 
     fn delete_topic(&mut self, id: TopicId, events: &mut Vec<Event>) -> Outcome {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::image::ConfigResource;
+use super::image::{ConfigResource, TopicImage};
 use crate::model::{BrokerId, TopicId, TopicName, UuidText};
 
 /// One change. Each is applied whole or refused whole.
@@ -20,6 +20,15 @@ pub enum Command {
         cluster_id: String,
         /// Finalized feature levels to begin with.
         features: BTreeMap<String, i16>,
+    },
+    /// The cluster was one of Apache Kafka: what its metadata log said. Refused if anything is there already.
+    TakeOver {
+        /// The topics.
+        topics: Vec<TopicImage>,
+        /// The configs that were set, by resource.
+        configs: BTreeMap<ConfigResource, BTreeMap<String, String>>,
+        /// The first producer id that was not given out.
+        next_producer_id: i64,
     },
     /// A broker has started. It leads the partitions it led before, in a new leader epoch each.
     RegisterBroker {

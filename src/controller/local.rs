@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::kraft;
 use super::raft_log::{
     AppendFailure, Entry, EntryId, Membership, Node, Payload, RaftLog, Snapshot, SnapshotMeta,
     State, VERSION, Vote, snapshot_path,
@@ -207,7 +208,9 @@ impl Core {
                 cluster_id: cluster_id.to_owned(),
                 endpoints: Vec::new(),
             };
-            return Self::begin(env, &path, raft_id, node);
+            let mut core = Self::begin(env, &path, raft_id, node)?;
+            core.take_over(env, &path, node_id)?;
+            return Ok(core);
         };
         let vote = found.log.state().vote;
         let leader = EntryId { term: vote.term, leader: vote.node, index: 0 };
@@ -229,6 +232,7 @@ impl Core {
         for entry in found.entries {
             core.apply(&entry);
         }
+        core.take_over(env, &path, node_id)?;
         let found = core.image.cluster_id();
         if found.is_empty() || found == cluster_id {
             return Ok(core);
@@ -265,6 +269,29 @@ impl Core {
             }
         })?;
         Ok(core)
+    }
+
+    /// Takes the topics over that a broker of Apache Kafka left in the directory, if nothing has happened here yet.
+    fn take_over(
+        &mut self,
+        env: &Env,
+        path: &std::path::Path,
+        node_id: BrokerId,
+    ) -> Result<(), RaftLogError> {
+        if self.image != ClusterImage::default() {
+            return Ok(());
+        }
+        let Some(command) = kraft::take_over(&*env.disk, path, node_id)? else {
+            return Ok(());
+        };
+        self.commit(vec![command]).map_err(|failure| match failure {
+            AppendFailure::Refused(source) | AppendFailure::Fatal(source) => {
+                RaftLogError::Io { path: path.to_owned(), source }
+            }
+        })?;
+        let topics = self.image.topic_count();
+        tracing::info!(topics, "took over the metadata of Apache Kafka");
+        Ok(())
     }
 
     /// Index of the last entry.

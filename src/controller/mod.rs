@@ -7,6 +7,7 @@
 //! something by them in the order of the log, without a gap.
 
 mod decide;
+mod kraft;
 mod local;
 mod raft_log;
 
@@ -20,7 +21,7 @@ pub use decide::place;
 pub use local::{LocalQuorum, Started, Storage};
 
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
-use crate::model::BrokerId;
+use crate::model::{BrokerId, TopicPartition};
 
 /// What commands are proposed to.
 pub trait Quorum: std::fmt::Debug + Send + Sync {
@@ -122,6 +123,21 @@ pub enum RaftLogError {
         found: String,
         /// The cluster of the directory.
         expected: String,
+    },
+    /// The directory is of a cluster of Apache Kafka that had several brokers.
+    #[error(
+        "{path} says that {partition} has replicas on brokers {replicas:?}: only a cluster of one broker can be taken over; \
+         move all partitions to broker {broker} with kafka-reassign-partitions first"
+    )]
+    OtherBrokers {
+        /// The directory of the metadata log.
+        path: PathBuf,
+        /// A partition.
+        partition: TopicPartition,
+        /// The brokers that hold it.
+        replicas: Vec<BrokerId>,
+        /// The broker that the directory is of.
+        broker: BrokerId,
     },
     /// A file is whole, and says something that this version does not know.
     #[error(

@@ -160,7 +160,7 @@ pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
 }
 
-fn io_error(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> RaftLogError {
+pub(super) fn io_error(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> RaftLogError {
     let path = path.into();
     move |source| RaftLogError::Io { path, source }
 }

@@ -28,6 +28,8 @@ use crate::model::{BrokerId, PartitionId, TopicId, TopicName, UuidText};
 const META_FILE: &str = "meta.properties";
 /// What the names of the metadata log's files begin with: they are not there before the directory has an identity.
 const METADATA_PREFIX: &str = "ottla-raft-";
+/// Where Apache Kafka keeps its metadata log.
+pub const KRAFT_DIR: &str = "__cluster_metadata-0";
 const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 
 /// A data directory in use.
@@ -180,6 +182,8 @@ impl DataDir {
                 continue;
             }
             match DirKind::parse(&entry.name) {
+                // What Apache Kafka knew of its topics is read by the controller, and kept for the way back.
+                DirKind::Partition(..) if entry.name == KRAFT_DIR => {}
                 DirKind::Partition(topic, partition) => partitions.push((topic, partition)),
                 DirKind::Deleted => {
                     let path = self.path.join(&entry.name);
@@ -398,7 +402,7 @@ mod tests {
         let disk = MemoryDisk::new();
         let directory = open(&disk, 1, None).unwrap();
         let topic = TopicName::new("a-b").unwrap();
-        for name in ["a-b-0", "a-b-1", "a-b-2.00-delete", "other"] {
+        for name in ["__cluster_metadata-0", "a-b-0", "a-b-1", "a-b-2.00-delete", "other"] {
             disk.create_dir_all(&directory.path().join(name)).unwrap();
         }
         let found = [0, 1].map(|partition| (topic.clone(), PartitionId(partition)));

@@ -38,7 +38,7 @@ use crate::model::{Offset, ProducerEpoch, ProducerId};
 use crate::record::TimestampType;
 
 pub use append::{Append, Appended, AppendedAt, Origin};
-pub use data_dir::{DataDir, DataDirError, MetaProperties};
+pub use data_dir::{DataDir, DataDirError, KRAFT_DIR, MetaProperties};
 pub use durability::Removed;
 pub use epochs::EpochEnd;
 pub use kept_offsets::{KeptOffsets, LogOffsets, PartitionName};

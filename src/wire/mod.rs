@@ -22,6 +22,7 @@ mod codec;
 pub mod describe_log_dirs;
 mod error;
 pub mod fetch;
+pub(crate) mod fields;
 mod header;
 mod leader;
 pub mod list_offsets;

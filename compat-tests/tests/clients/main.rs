@@ -17,6 +17,7 @@ mod page;
 mod probe;
 mod records;
 mod suites;
+mod takeover;
 mod tools;
 mod topics;
 mod verifiable;
@@ -138,6 +139,8 @@ type BrokerTest = fn(ServerKind) -> Result<()>;
 
 /// Tests of the broker rather than of a client; each starts its own.
 const BROKER_TESTS: &[(&str, BrokerTest)] = &[
+    ("takeover::a_directory_of_apache_kafka", takeover::of_apache_kafka),
+    ("takeover::a_directory_of_apache_kafka_after_a_kill", takeover::of_killed_apache_kafka),
     ("tools::topics_are_created_changed_and_deleted", tools::topics),
     ("tools::records_are_written_and_read", tools::records),
     ("tools::groups_go_on_where_they_stopped", tools::groups),

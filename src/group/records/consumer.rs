@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::fields::{FieldReader, FieldWriter, RecordError};
 use crate::coordinator::CoordinatorRecord;
 use crate::group::{GroupId, InstanceId, MemberId};
 use crate::model::{PartitionId, TopicId, UnixMillis};
+use crate::wire::fields::{FieldReader, FieldWriter, SchemaError};
 
 /// The versions of values.
 const VERSION: i16 = 0;
@@ -168,9 +168,9 @@ impl ConsumerRecord {
         record_type: i16,
         key: &mut FieldReader<'_>,
         value: Option<&Bytes>,
-    ) -> Result<(GroupId, Self), RecordError> {
+    ) -> Result<(GroupId, Self), SchemaError> {
         if !matches!(record_type, 3..=8 | 16) {
-            return Err(RecordError::UnknownType(record_type));
+            return Err(SchemaError::UnknownType(record_type));
         }
         let group = GroupId::from(key.string("group")?);
         let mut member = || key.string("member").map(MemberId::from);
@@ -227,12 +227,12 @@ impl ConsumerRecord {
     }
 }
 
-fn reader<'a>(record: &'static str, bytes: &'a Bytes) -> Result<FieldReader<'a>, RecordError> {
+fn reader<'a>(record: &'static str, bytes: &'a Bytes) -> Result<FieldReader<'a>, SchemaError> {
     FieldReader::of_value(record, bytes, VERSION, 0).map(|(_, reader)| reader)
 }
 
 impl GroupEpoch {
-    fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+    fn decode(bytes: &Bytes) -> Result<Self, SchemaError> {
         let mut reader = reader("ConsumerGroupMetadataValue", bytes)?;
         let mut value = Self { epoch: reader.i32("epoch")?, metadata_hash: 0 };
         reader.tagged_fields(|reader, tag| {
@@ -252,7 +252,7 @@ impl GroupEpoch {
 }
 
 impl MemberMetadata {
-    fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+    fn decode(bytes: &Bytes) -> Result<Self, SchemaError> {
         let mut reader = reader("ConsumerGroupMemberMetadataValue", bytes)?;
         let mut value = Self {
             instance: reader.nullable_string("instance")?.map(InstanceId::from),
@@ -292,7 +292,7 @@ impl MemberMetadata {
 }
 
 impl ClassicMetadata {
-    fn read(reader: &mut FieldReader<'_>) -> Result<Self, RecordError> {
+    fn read(reader: &mut FieldReader<'_>) -> Result<Self, SchemaError> {
         let value = Self {
             session_timeout_ms: reader.i32("session timeout")?,
             protocols: reader.list("protocols", |reader| {
@@ -317,7 +317,7 @@ impl ClassicMetadata {
 }
 
 impl TargetEpoch {
-    fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+    fn decode(bytes: &Bytes) -> Result<Self, SchemaError> {
         let mut reader = reader("ConsumerGroupTargetAssignmentMetadataValue", bytes)?;
         let mut value = Self { epoch: reader.i32("assignment epoch")?, computed_at: None };
         reader.tagged_fields(|reader, tag| {
@@ -337,7 +337,7 @@ impl TargetEpoch {
 }
 
 impl CurrentAssignment {
-    fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+    fn decode(bytes: &Bytes) -> Result<Self, SchemaError> {
         let mut reader = reader("ConsumerGroupCurrentMemberAssignmentValue", bytes)?;
         let epoch = reader.i32("member epoch")?;
         let value = Self {
@@ -382,7 +382,7 @@ impl MemberState {
 }
 
 impl ResolvedRegex {
-    fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+    fn decode(bytes: &Bytes) -> Result<Self, SchemaError> {
         let mut reader = reader("ConsumerGroupRegularExpressionValue", bytes)?;
         let value = Self {
             topics: read_names(&mut reader, "topics")?,
@@ -404,12 +404,12 @@ impl ResolvedRegex {
 fn read_names(
     reader: &mut FieldReader<'_>,
     field: &'static str,
-) -> Result<BTreeSet<Arc<str>>, RecordError> {
+) -> Result<BTreeSet<Arc<str>>, SchemaError> {
     let names = reader.list(field, |reader| reader.string("topic").map(Arc::from))?;
     Ok(names.into_iter().collect())
 }
 
-fn decode_target(bytes: &Bytes) -> Result<Assignment, RecordError> {
+fn decode_target(bytes: &Bytes) -> Result<Assignment, SchemaError> {
     let mut reader = reader("ConsumerGroupTargetAssignmentMemberValue", bytes)?;
     let topics = reader.list("topic partitions", |reader| {
         let topic = TopicId(reader.uuid("topic id")?);
@@ -435,7 +435,7 @@ fn read_owned(
     reader: &mut FieldReader<'_>,
     field: &'static str,
     member_epoch: i32,
-) -> Result<Owned, RecordError> {
+) -> Result<Owned, SchemaError> {
     let topics = reader.list(field, |reader| {
         let topic = TopicId(reader.uuid("topic id")?);
         let partitions = reader.list("partitions", |reader| reader.i32("partition"))?;

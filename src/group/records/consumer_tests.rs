@@ -8,7 +8,7 @@ use super::consumer::{
     ClassicMetadata, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata, MemberState,
     Owned, ResolvedRegex, TargetEpoch,
 };
-use super::{GroupRecord, RecordError, decode};
+use super::{GroupRecord, SchemaError, decode};
 use crate::coordinator::CoordinatorRecord;
 use crate::model::{PartitionId, TopicId, UnixMillis, UuidText};
 
@@ -164,6 +164,6 @@ fn damaged_records_are_refused() {
     }
     let record =
         CoordinatorRecord { key: unhex("0003000167"), value: Some(unhex("00010000001100")) };
-    let error = RecordError::UnknownVersion { record: "ConsumerGroupMetadataValue", version: 1 };
+    let error = SchemaError::UnknownVersion { record: "ConsumerGroupMetadataValue", version: 1 };
     assert_eq!(decode(&record), Err(error));
 }

@@ -25,10 +25,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::fields::{FieldReader, FieldWriter, RecordError};
 use crate::coordinator::CoordinatorRecord;
 use crate::group::{GroupId, InstanceId, MemberId};
 use crate::model::UnixMillis;
+use crate::wire::fields::{FieldReader, FieldWriter, SchemaError};
 
 const NAME: &str = "GroupMetadataValue";
 const TYPE: i16 = 2;
@@ -74,7 +74,7 @@ pub struct MemberMetadata {
     pub assignment: Bytes,
 }
 
-pub(super) fn read_key(key: &mut FieldReader<'_>) -> Result<GroupId, RecordError> {
+pub(super) fn read_key(key: &mut FieldReader<'_>) -> Result<GroupId, SchemaError> {
     key.string("group").map(GroupId::from)
 }
 
@@ -97,7 +97,7 @@ impl GroupMetadata {
         CoordinatorRecord { key: encode_key(group), value: Some(self.encode()) }
     }
 
-    pub(super) fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+    pub(super) fn decode(bytes: &Bytes) -> Result<Self, SchemaError> {
         let (version, mut reader) = FieldReader::of_value(NAME, bytes, VERSION_MAX, FLEXIBLE_FROM)?;
         let protocol_type = reader.string("protocol type")?;
         let value = Self {
@@ -129,7 +129,7 @@ impl GroupMetadata {
 }
 
 impl MemberMetadata {
-    fn read(reader: &mut FieldReader<'_>, version: i16) -> Result<Self, RecordError> {
+    fn read(reader: &mut FieldReader<'_>, version: i16) -> Result<Self, SchemaError> {
         let id = reader.string("member id")?.into();
         let instance = match version {
             0..3 => None,

@@ -10,19 +10,18 @@
 //! read shares no memory with the log it came from.
 
 pub mod consumer;
-mod fields;
 pub mod group_metadata;
 pub mod offset_commit;
 
 use crate::coordinator::CoordinatorRecord;
 
+pub use crate::wire::fields::SchemaError;
 pub use consumer::ConsumerRecord;
-pub use fields::RecordError;
 pub use group_metadata::GroupMetadata;
 pub use offset_commit::{CommittedOffset, OffsetKey};
 
 use super::GroupId;
-use fields::FieldReader;
+use crate::wire::fields::FieldReader;
 
 /// What a record says. No value stands for a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub enum GroupRecord {
 ///
 /// # Errors
 /// If it is of no known type or version, or its bytes do not fit.
-pub fn decode(record: &CoordinatorRecord) -> Result<GroupRecord, RecordError> {
+pub fn decode(record: &CoordinatorRecord) -> Result<GroupRecord, SchemaError> {
     let mut key = FieldReader::new("record key", &record.key);
     let value = record.value.as_ref();
     match key.i16("type")? {

@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::fields::{FieldReader, FieldWriter, RecordError};
 use crate::coordinator::CoordinatorRecord;
 use crate::group::GroupId;
 use crate::model::{Offset, PartitionId, TopicId, UnixMillis};
+use crate::wire::fields::{FieldReader, FieldWriter, SchemaError};
 
 const NAME: &str = "OffsetCommitValue";
 const TYPE: i16 = 1;
@@ -63,7 +63,7 @@ pub struct CommittedOffset {
 }
 
 impl OffsetKey {
-    pub(super) fn read(key: &mut FieldReader<'_>) -> Result<Self, RecordError> {
+    pub(super) fn read(key: &mut FieldReader<'_>) -> Result<Self, SchemaError> {
         Ok(Self {
             group: key.string("group")?.into(),
             topic: key.string("topic")?.into(),
@@ -93,7 +93,7 @@ impl OffsetKey {
 }
 
 impl CommittedOffset {
-    pub(super) fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+    pub(super) fn decode(bytes: &Bytes) -> Result<Self, SchemaError> {
         let (version, mut reader) = FieldReader::of_value(NAME, bytes, VERSION_MAX, FLEXIBLE_FROM)?;
         let offset = Offset(reader.i64("offset")?);
         let leader_epoch = if version >= 3 { reader.i32("leader epoch")? } else { -1 };

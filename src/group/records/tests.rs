@@ -175,7 +175,7 @@ fn damaged_records_are_refused_and_located() {
     assert_eq!(error, "GroupMetadataValue: field members at byte 20 is null");
     record.value = Some(unhex("0005"));
     let error = decode(&record).unwrap_err();
-    assert_eq!(error, RecordError::UnknownVersion { record: "GroupMetadataValue", version: 5 });
+    assert_eq!(error, SchemaError::UnknownVersion { record: "GroupMetadataValue", version: 5 });
     record.key = unhex("7fff");
-    assert_eq!(decode(&record), Err(RecordError::UnknownType(0x7fff)));
+    assert_eq!(decode(&record), Err(SchemaError::UnknownType(0x7fff)));
 }

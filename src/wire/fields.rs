@@ -1,14 +1,14 @@
-//! The primitive types in keys and values, read and written.
+//! The primitive types in the keys and values of records that follow Kafka's schemas, read and written.
 //!
 //! Owns both spellings of lengths: fixed, and compact in flexible versions (KIP-482), which end each structure with tagged
-//! fields. It knows no schema.
+//! fields. It knows no schema. Numbers are big-endian; each error names the schema, the field and its place.
 
 use bytes::Bytes;
 use uuid::Uuid;
 
 /// Why bytes are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
+pub enum SchemaError {
     /// A type that this broker does not know, of a later version perhaps.
     #[error("record type {0} is not known")]
     UnknownType(i16),
@@ -36,7 +36,7 @@ pub enum RecordError {
 
 /// Reads the fields of one key or value, in their order.
 #[derive(Debug)]
-pub(super) struct FieldReader<'a> {
+pub(crate) struct FieldReader<'a> {
     record: &'static str,
     bytes: &'a [u8],
     position: usize,
@@ -45,22 +45,27 @@ pub(super) struct FieldReader<'a> {
 
 impl<'a> FieldReader<'a> {
     /// Begins at the first byte. `record` is the name for errors.
-    pub(super) fn new(record: &'static str, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(record: &'static str, bytes: &'a [u8]) -> Self {
         Self { record, bytes, position: 0, flexible: false }
+    }
+
+    /// The same in the spelling of flexible versions.
+    pub(crate) const fn compact(record: &'static str, bytes: &'a [u8]) -> Self {
+        Self { record, bytes, position: 0, flexible: true }
     }
 
     /// Begins at the first byte of a value, reads its version, at most `version_max`, and goes on in the spelling of that
     /// version.
-    pub(super) fn of_value(
+    pub(crate) fn of_value(
         record: &'static str,
         bytes: &'a [u8],
         version_max: i16,
         flexible_from: i16,
-    ) -> Result<(i16, Self), RecordError> {
+    ) -> Result<(i16, Self), SchemaError> {
         let mut reader = Self::new(record, bytes);
         let version = reader.i16("version")?;
         if !(0..=version_max).contains(&version) {
-            return Err(RecordError::UnknownVersion { record, version });
+            return Err(SchemaError::UnknownVersion { record, version });
         }
         reader.flexible = version >= flexible_from;
         Ok((version, reader))
@@ -71,11 +76,11 @@ impl<'a> FieldReader<'a> {
         field: &'static str,
         position: usize,
         problem: &'static str,
-    ) -> RecordError {
-        RecordError::Malformed { record: self.record, field, position, problem }
+    ) -> SchemaError {
+        SchemaError::Malformed { record: self.record, field, position, problem }
     }
 
-    fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], RecordError> {
+    fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], SchemaError> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let taken = rest
             .get(..length)
@@ -84,33 +89,39 @@ impl<'a> FieldReader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], RecordError> {
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], SchemaError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(field, N)?);
         Ok(array)
     }
 
-    pub(super) fn i8(&mut self, field: &'static str) -> Result<i8, RecordError> {
+    /// A number of 8 bits.
+    pub(crate) fn i8(&mut self, field: &'static str) -> Result<i8, SchemaError> {
         self.array(field).map(i8::from_be_bytes)
     }
 
-    pub(super) fn i16(&mut self, field: &'static str) -> Result<i16, RecordError> {
+    /// A number of 16 bits.
+    pub(crate) fn i16(&mut self, field: &'static str) -> Result<i16, SchemaError> {
         self.array(field).map(i16::from_be_bytes)
     }
 
-    pub(super) fn i32(&mut self, field: &'static str) -> Result<i32, RecordError> {
+    /// A number of 32 bits.
+    pub(crate) fn i32(&mut self, field: &'static str) -> Result<i32, SchemaError> {
         self.array(field).map(i32::from_be_bytes)
     }
 
-    pub(super) fn i64(&mut self, field: &'static str) -> Result<i64, RecordError> {
+    /// A number of 64 bits.
+    pub(crate) fn i64(&mut self, field: &'static str) -> Result<i64, SchemaError> {
         self.array(field).map(i64::from_be_bytes)
     }
 
-    pub(super) fn uuid(&mut self, field: &'static str) -> Result<Uuid, RecordError> {
+    /// An id.
+    pub(crate) fn uuid(&mut self, field: &'static str) -> Result<Uuid, SchemaError> {
         self.array(field).map(Uuid::from_bytes)
     }
 
-    fn varint(&mut self, field: &'static str) -> Result<u32, RecordError> {
+    /// A number without sign, seven bits a byte, low bits first.
+    pub(crate) fn varint(&mut self, field: &'static str) -> Result<u32, SchemaError> {
         let start = self.position;
         let mut value: u32 = 0;
         for shift in [0, 7, 14, 21, 28] {
@@ -124,7 +135,7 @@ impl<'a> FieldReader<'a> {
     }
 
     /// A length of `bytes` (2 or 4) in the fixed spelling; none for null.
-    fn length(&mut self, field: &'static str, bytes: usize) -> Result<Option<usize>, RecordError> {
+    fn length(&mut self, field: &'static str, bytes: usize) -> Result<Option<usize>, SchemaError> {
         if self.flexible {
             return Ok(self.varint(field)?.checked_sub(1).map(|length| length as usize));
         }
@@ -138,10 +149,10 @@ impl<'a> FieldReader<'a> {
     }
 
     /// Text; none for null.
-    pub(super) fn nullable_string(
+    pub(crate) fn nullable_string(
         &mut self,
         field: &'static str,
-    ) -> Result<Option<&'a str>, RecordError> {
+    ) -> Result<Option<&'a str>, SchemaError> {
         let start = self.position;
         let Some(length) = self.length(field, 2)? else {
             return Ok(None);
@@ -152,14 +163,14 @@ impl<'a> FieldReader<'a> {
     }
 
     /// Text.
-    pub(super) fn string(&mut self, field: &'static str) -> Result<&'a str, RecordError> {
+    pub(crate) fn string(&mut self, field: &'static str) -> Result<&'a str, SchemaError> {
         let start = self.position;
         let text = self.nullable_string(field)?;
         text.ok_or_else(|| self.malformed(field, start, "is null"))
     }
 
     /// Bytes, copied.
-    pub(super) fn bytes(&mut self, field: &'static str) -> Result<Bytes, RecordError> {
+    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Bytes, SchemaError> {
         let start = self.position;
         let Some(length) = self.length(field, 4)? else {
             return Err(self.malformed(field, start, "is null"));
@@ -168,11 +179,11 @@ impl<'a> FieldReader<'a> {
     }
 
     /// Elements, each read by `element` from at least one byte; none for null.
-    pub(super) fn nullable_list<T>(
+    pub(crate) fn nullable_list<T>(
         &mut self,
         field: &'static str,
-        mut element: impl FnMut(&mut Self) -> Result<T, RecordError>,
-    ) -> Result<Option<Vec<T>>, RecordError> {
+        mut element: impl FnMut(&mut Self) -> Result<T, SchemaError>,
+    ) -> Result<Option<Vec<T>>, SchemaError> {
         let start = self.position;
         let Some(count) = self.length(field, 4)? else {
             return Ok(None);
@@ -189,11 +200,11 @@ impl<'a> FieldReader<'a> {
     }
 
     /// Elements, each read by `element` from at least one byte.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         field: &'static str,
-        element: impl FnMut(&mut Self) -> Result<T, RecordError>,
-    ) -> Result<Vec<T>, RecordError> {
+        element: impl FnMut(&mut Self) -> Result<T, SchemaError>,
+    ) -> Result<Vec<T>, SchemaError> {
         let start = self.position;
         let list = self.nullable_list(field, element)?;
         list.ok_or_else(|| self.malformed(field, start, "is null"))
@@ -201,10 +212,10 @@ impl<'a> FieldReader<'a> {
 
     /// The tagged fields that end a structure in flexible versions. `known` reads the field of a tag it knows and returns
     /// whether it did; others are skipped.
-    pub(super) fn tagged_fields(
+    pub(crate) fn tagged_fields(
         &mut self,
-        mut known: impl FnMut(&mut Self, u32) -> Result<bool, RecordError>,
-    ) -> Result<(), RecordError> {
+        mut known: impl FnMut(&mut Self, u32) -> Result<bool, SchemaError>,
+    ) -> Result<(), SchemaError> {
         if !self.flexible {
             return Ok(());
         }
@@ -223,60 +234,73 @@ impl<'a> FieldReader<'a> {
     }
 
     /// Passes over the tagged fields of a structure that knows none.
-    pub(super) fn skip_tagged_fields(&mut self) -> Result<(), RecordError> {
+    pub(crate) fn skip_tagged_fields(&mut self) -> Result<(), SchemaError> {
         self.tagged_fields(|_, _| Ok(false))
     }
 }
 
 /// Writes the fields of one key or value, in their order.
 #[derive(Debug)]
-pub(super) struct FieldWriter {
+pub(crate) struct FieldWriter {
     bytes: Vec<u8>,
     flexible: bool,
 }
 
 impl FieldWriter {
     /// Begins a key of this type.
-    pub(super) fn key(record_type: i16) -> Self {
+    pub(crate) fn key(record_type: i16) -> Self {
         Self::value(record_type, false)
     }
 
     /// Begins a value of this version.
-    pub(super) fn value(version: i16, flexible: bool) -> Self {
+    pub(crate) fn value(version: i16, flexible: bool) -> Self {
         Self { bytes: version.to_be_bytes().to_vec(), flexible }
     }
 
+    /// Begins with nothing, in the spelling of flexible versions.
+    #[cfg(test)]
+    pub(crate) const fn compact() -> Self {
+        Self { bytes: Vec::new(), flexible: true }
+    }
+
     /// What was written.
-    pub(super) fn finish(self) -> Bytes {
+    pub(crate) fn finish(self) -> Bytes {
         self.bytes.into()
     }
 
-    pub(super) fn i8(&mut self, value: i8) {
+    /// A number of 8 bits.
+    pub(crate) fn i8(&mut self, value: i8) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(super) fn i32(&mut self, value: i32) {
+    /// A number of 32 bits.
+    pub(crate) fn i32(&mut self, value: i32) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(super) fn i64(&mut self, value: i64) {
+    /// A number of 64 bits.
+    pub(crate) fn i64(&mut self, value: i64) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(super) fn uuid(&mut self, value: Uuid) {
+    /// An id.
+    pub(crate) fn uuid(&mut self, value: Uuid) {
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
-    pub(super) fn varint(&mut self, mut value: u32) {
+    /// A number without sign, seven bits a byte, low bits first.
+    pub(crate) fn varint(&mut self, mut value: u32) {
         while value >= 0x80 {
-            self.bytes.push((value & 0x7f) as u8 | 0x80);
+            let [.., low] = value.to_be_bytes();
+            self.bytes.push(low | 0x80);
             value >>= 7;
         }
-        self.bytes.push(value as u8);
+        let [.., low] = value.to_be_bytes();
+        self.bytes.push(low);
     }
 
     /// The tagged fields that end a structure which knows one, of tag 0: it is left out if it has its default.
-    pub(super) fn tagged_field<T>(&mut self, value: Option<T>, field: impl FnOnce(&mut Self, T)) {
+    pub(crate) fn tagged_field<T>(&mut self, value: Option<T>, field: impl FnOnce(&mut Self, T)) {
         let Some(value) = value else {
             return self.varint(0);
         };
@@ -289,7 +313,7 @@ impl FieldWriter {
     }
 
     /// Text, or null. In the fixed spelling it must be shorter than 32 KiB, as names from the wire are.
-    pub(super) fn nullable_string(&mut self, value: Option<&str>) {
+    pub(crate) fn nullable_string(&mut self, value: Option<&str>) {
         match (self.flexible, value) {
             (true, None) => self.varint(0),
             (true, Some(text)) => self.varint(length_u32(text.len()) + 1),
@@ -303,7 +327,7 @@ impl FieldWriter {
     }
 
     /// Text.
-    pub(super) fn string(&mut self, value: &str) {
+    pub(crate) fn string(&mut self, value: &str) {
         self.nullable_string(Some(value));
     }
 
@@ -317,13 +341,13 @@ impl FieldWriter {
     }
 
     /// Bytes.
-    pub(super) fn bytes(&mut self, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, value: &[u8]) {
         self.length(value.len());
         self.bytes.extend_from_slice(value);
     }
 
     /// Elements, each written by `element`.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         list: impl ExactSizeIterator<Item = T>,
         mut element: impl FnMut(&mut Self, T),
