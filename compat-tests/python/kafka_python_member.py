@@ -30,7 +30,11 @@ consumer = KafkaConsumer(
     enable_auto_commit=False,
     auto_offset_reset="earliest",
 )
+consumer.bootstrap()
 consumer.subscribe([options.topic], listener=Listener())
+# The library never ends a join that began because partitions became known, if a poll returned meanwhile: the member is then
+# silent for ever. So it knows them before it joins.
+consumer.partitions_for_topic(options.topic)
 while not member.leaving:
     batches = consumer.poll(timeout_ms=100)
     if not batches:
