@@ -536,3 +536,6 @@ fn recompression(wanted: TopicCompression) -> Option<Recompression> {
 pub(super) const fn timestamp_type(config: &TopicConfig) -> TimestampType {
     if config.stamped_on_append { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
 }
+
+#[cfg(test)]
+mod tests;
