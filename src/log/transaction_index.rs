@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(bytes(&disk), None);
         assert!(index.push(entry(1, 2, 3, 4)).unwrap(), "the file was made");
         let expected: Vec<u8> =
-            [0, 0].into_iter().chain((1..5).flat_map(|field| i64::to_be_bytes(field))).collect();
+            [0, 0].into_iter().chain((1..5).flat_map(i64::to_be_bytes)).collect();
         assert_eq!(bytes(&disk), Some(expected));
         assert!(!index.push(entry(1, 5, 6, 7)).unwrap());
         assert_eq!(bytes(&disk).unwrap().len(), 2 * ENTRY_BYTES);
