@@ -36,6 +36,9 @@ fn append_code(error: &AppendError) -> ErrorCode {
         AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::FencedProducer { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendError::FencedCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
+        AppendError::OpenTransaction { .. } => ErrorCode::InvalidTxnState,
+        AppendError::InvalidControl { .. } => ErrorCode::InvalidRecord,
         AppendError::NotAtEnd { .. } => ErrorCode::InvalidRequest,
         AppendError::NoSpace { .. } | AppendError::Io { .. } | AppendError::Closed => {
             ErrorCode::KafkaStorageError

@@ -26,7 +26,9 @@ use crate::env::Residency;
 use crate::log::LogPosition;
 use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 use crate::replica::{FetchFrom, FetchWaiter, Isolation, Partition, PartitionError};
-use crate::wire::fetch::{EpochEndOffset, FetchPartitionResponse, FetchTopicResponse};
+use crate::wire::fetch::{
+    AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchTopicResponse,
+};
 use crate::wire::{FetchRequest, FetchResponse, Text};
 
 /// Last version whose clients do not know KAFKA_STORAGE_ERROR.
@@ -198,9 +200,8 @@ impl Fetch {
             diverging_epoch: diverging,
             current_leader: None,
             snapshot_id: None,
-            // No transaction has ever been aborted here.
             aborted_transactions: (self.limits.isolation == Isolation::ReadCommitted)
-                .then(Vec::new),
+                .then(|| fetched.aborted.iter().map(aborted).collect()),
             preferred_read_replica: BrokerId(-1),
             records: if fetched.records.is_empty() { Vec::new() } else { vec![fetched.records] },
         })
@@ -267,16 +268,17 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn new(fetch: &'a Fetch, read: &Read) -> Self {
         let missing = i64::from(fetch.limits.min_bytes) - i64::from(read.bytes);
-        let waiter = FetchWaiter::new(missing.max(1));
+        let waiter = FetchWaiter::new(missing.max(1), fetch.limits.isolation);
         fetch.partitions().for_each(|partition| partition.add_waiter(&waiter));
         Self { fetch, waiter }
     }
 
     /// Whether something has come between the read and the entry in the lists.
     fn missed(&self, read: &Read) -> bool {
+        let isolation = self.fetch.limits.isolation;
         self.fetch.targets.iter().zip(&read.limits).any(|(target, limit)| {
-            let now = target.partition.as_ref().ok().and_then(|partition| partition.log().ok());
-            now.map(|log| log.high_watermark()) != *limit
+            let partition = target.partition.as_ref().ok();
+            partition.and_then(|partition| partition.limit(isolation)) != *limit
         })
     }
 }
@@ -308,6 +310,14 @@ fn find(
     }
     let partition = context.services.replicas.partition(topic.id, key.partition);
     partition.ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// A transaction whose records the client has to skip.
+const fn aborted(transaction: &crate::log::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction {
+        producer_id: transaction.producer_id,
+        first_offset: transaction.first_offset,
+    }
 }
 
 fn failed(partition: crate::model::PartitionId, error_code: ErrorCode) -> FetchPartitionResponse {

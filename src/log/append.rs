@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::files::Kind;
 use super::partition_log::{Log, LogPosition, State, Writer};
-use super::producers::Check;
+use super::producers::{Check, EpochRule};
 use super::scan::{Headers, ScanError};
 use super::segment::{Growth, RollRule, Segment};
 use super::{AppendError, LogConfig, snapshot};
 use crate::env::{OpenMode, Residency, Rng, is_no_space};
-use crate::model::{LeaderEpoch, Offset, UnixMillis};
-use crate::record::{BatchHeader, TimestampType, ValidBatch};
+use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, UnixMillis};
+use crate::record::{BatchHeader, EndMarker, TimestampType, ValidBatch};
 
 /// How much of the end of a log is searched for the batches that a producer snapshot leaves out: five batches of the
 /// largest usual size, and other producers' in between.
@@ -36,10 +36,24 @@ pub struct Append {
 pub enum Origin {
     /// A client: gets its offsets here, and its producer is checked.
     Client,
-    /// A coordinator of this broker: gets its offsets here.
+    /// A coordinator of this broker: gets its offsets here, and its epochs are checked. Alone may write control batches.
     Coordinator,
     /// The leader of the partition: is appended as it is.
     Replication,
+}
+
+/// The end of a producer's transaction in one partition, as a transaction coordinator decides it (WriteTxnMarkers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionEnd {
+    /// The producer.
+    pub producer_id: ProducerId,
+    /// Its epoch, perhaps one that begins with this marker.
+    pub producer_epoch: ProducerEpoch,
+    /// How the transaction ended, and in which epoch its coordinator says so.
+    pub marker: EndMarker,
+    /// The level of the feature `transaction.version` that the transaction runs under. From 2 on every marker raises the
+    /// producer's epoch (KIP-890).
+    pub transaction_version: i16,
 }
 
 /// A batch that was appended.
@@ -49,6 +63,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// Offset of its last record.
     pub last_offset: Offset,
+    /// Bytes of the batch.
+    pub size_bytes: u32,
     /// The time that was put into the records, if the log does so; of a batch that was there, its timestamp in any case.
     pub log_append_time: Option<UnixMillis>,
     /// First offset that can be read.
@@ -74,8 +90,30 @@ impl Log {
     /// # Errors
     /// As [`AppendError`] says; the log is then as it was before.
     pub fn append(&self, append: &Append) -> Result<Appended, AppendError> {
+        self.append_by(append, EpochRule::NotOlder)
+    }
+
+    /// Appends the marker that ends a transaction, also if there is none: the coordinator may have to send it again.
+    /// Blocks as [`append`](Self::append).
+    ///
+    /// # Errors
+    /// As [`AppendError`] says; the log is then as it was before.
+    pub fn append_end(
+        &self,
+        end: &TransactionEnd,
+        leader_epoch: LeaderEpoch,
+        now: UnixMillis,
+    ) -> Result<Appended, AppendError> {
+        let batch = end.marker.batch(end.producer_id, end.producer_epoch, now);
+        let rule =
+            if end.transaction_version >= 2 { EpochRule::Newer } else { EpochRule::NotOlder };
+        self.append_by(&Append { batch, leader_epoch, origin: Origin::Coordinator, now }, rule)
+    }
+
+    fn append_by(&self, append: &Append, rule: EpochRule) -> Result<Appended, AppendError> {
         let config = self.config();
         let header = append.batch.header();
+        let marker = marker_of(append)?;
         let mut writer = self.writer.lock();
         if writer.state != State::Open {
             return Err(AppendError::Closed);
@@ -90,18 +128,25 @@ impl Log {
                 segment_bytes: config.segment_bytes,
             });
         }
-        if append.origin == Origin::Client && header.has_producer() {
-            self.learn_tail(&mut writer, end)?;
-            if let Check::Duplicate(known) = writer.producers.check(header)? {
-                return Ok(Appended {
-                    base_offset: known.first_offset(),
-                    last_offset: known.last_offset,
-                    log_append_time: Some(known.timestamp),
-                    log_start,
-                    at: AppendedAt::Before,
-                    rolled: false,
-                });
+        match append.origin {
+            Origin::Client if header.has_producer() => {
+                self.learn_tail(&mut writer, end)?;
+                if let Check::Duplicate(known) = writer.producers.check(header)? {
+                    return Ok(Appended {
+                        base_offset: known.first_offset(),
+                        last_offset: known.last_offset,
+                        size_bytes: header.size_bytes(),
+                        log_append_time: Some(known.timestamp),
+                        log_start,
+                        at: AppendedAt::Before,
+                        rolled: false,
+                    });
+                }
             }
+            Origin::Coordinator if header.has_producer() => {
+                writer.producers.check_own(header, marker, rule)?;
+            }
+            Origin::Client | Origin::Coordinator | Origin::Replication => {}
         }
         let stamped = match append.origin {
             Origin::Replication if header.base_offset < end.offset => {
@@ -114,10 +159,11 @@ impl Log {
                 append.batch.stamped(end.offset, append.leader_epoch, append_time)
             }
         };
-        let next = self.write(&mut writer, &config, append, &stamped, end)?;
+        let next = self.write(&mut writer, &config, append, (&stamped, marker), end)?;
         Ok(Appended {
             base_offset: stamped.base_offset,
             last_offset: stamped.last_offset(),
+            size_bytes: stamped.size_bytes(),
             log_append_time: (stamped.timestamp_type() == TimestampType::LogAppendTime)
                 .then_some(stamped.max_timestamp),
             log_start,
@@ -126,13 +172,14 @@ impl Log {
         })
     }
 
-    /// Writes a batch at the end, with `header` in place of its own, and publishes it.
+    /// Writes a batch at the end, with `header` in place of its own, and publishes it. `marker` is what it says if it is a
+    /// control batch.
     fn write(
         &self,
         writer: &mut Writer,
         config: &LogConfig,
         append: &Append,
-        header: &BatchHeader,
+        (header, marker): (&BatchHeader, Option<EndMarker>),
         end: LogPosition,
     ) -> Result<LogPosition, AppendError> {
         let failed = |writer: &mut Writer, path: &Path, source: io::Error| {
@@ -153,22 +200,34 @@ impl Log {
         }
         let segment = Arc::clone(&writer.growth.segment);
         let position = segment.size();
+        let aborted = marker.and_then(|marker| writer.producers.aborted_by(header, marker));
         let head = header.to_bytes();
         let parts: [&[u8]; 2] = [&head, append.batch.payload()];
-        if let Err(source) = segment.file().write_at(u64::from(position), &parts) {
-            // Bytes above the end were never handed out, so they can be cut off.
-            let cut = segment.file().set_len(u64::from(position));
-            return Err(failed(writer, segment.path(), cut.err().unwrap_or(source)));
+        let written = segment
+            .file()
+            .write_at(u64::from(position), &parts)
+            .and_then(|()| aborted.map_or(Ok(false), |aborted| segment.transactions.push(aborted)));
+        match written {
+            Ok(is_new_file) => writer.names_changed += u64::from(is_new_file),
+            Err(source) => {
+                // Bytes above the end were never handed out, so they can be cut off.
+                let cut = segment.file().set_len(u64::from(position));
+                return Err(failed(writer, segment.path(), cut.err().unwrap_or(source)));
+            }
         }
+        let place = LogPosition { offset: header.base_offset, segment: segment.base(), position };
         writer.growth.wrote(header, position, config.index_interval_bytes);
-        writer.producers.note(header, header.base_offset);
+        writer.producers.note(header, place, marker);
         let next = LogPosition {
             offset: header.next_offset(),
             segment: segment.base(),
             position: position.saturating_add(header.size_bytes()),
         };
         assert!(next.offset > end.offset, "{}: an append must move the end", self.name);
-        self.published.write().end = next;
+        // In one step: nobody may commit a batch whose transaction holds readers back before that is known.
+        let mut published = self.published.write();
+        published.end = next;
+        published.unstable = writer.producers.unstable();
         Ok(next)
     }
 
@@ -269,6 +328,16 @@ impl Log {
         writer.tail_known = true;
         Ok(())
     }
+}
+
+/// What the batch says if it is a control batch. Clients may write none.
+fn marker_of(append: &Append) -> Result<Option<EndMarker>, AppendError> {
+    if append.origin == Origin::Client && append.batch.header().is_control() {
+        let problem = "clients may not write control batches".to_owned();
+        return Err(AppendError::InvalidControl { problem });
+    }
+    EndMarker::of_batch(&append.batch)
+        .map_err(|error| AppendError::InvalidControl { problem: error.to_string() })
 }
 
 /// The headers of idempotent producers' batches from about `start` to `end`.

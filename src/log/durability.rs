@@ -60,10 +60,15 @@ impl Log {
         };
         writer.epochs.cut_start(to);
         writer.epochs.flush(false)?;
-        // What stays has to be found even if power fails once the rest has gone: else offsets would be given twice.
-        if !segments.is_empty() && writer.names_synced < writer.names_changed {
-            self.disk.sync_dir(&self.directory)?;
-            writer.names_synced = writer.names_changed;
+        // What stays has to be found even if power fails once the rest has gone: else offsets would be given twice, and
+        // producers forgotten.
+        if !segments.is_empty() {
+            let first = self.published.read().segments.first().map(|first| first.base());
+            first.map_or(Ok(()), |first| self.sync_snapshot(first))?;
+            if writer.names_synced < writer.names_changed {
+                self.disk.sync_dir(&self.directory)?;
+                writer.names_synced = writer.names_changed;
+            }
         }
         Ok(Removed { segments })
     }
@@ -139,12 +144,13 @@ impl Log {
                 None if whole => published.end.offset,
                 None => break,
             };
+            if segment.base() == from {
+                // The segment before was durable before it was finished, and its snapshot made.
+                self.sync_snapshot(from)?;
+            }
             if end > point {
                 segment.flush(true)?;
-                let snapshot = Kind::ProducerSnapshot.path(&self.directory, end);
-                if self.disk.exists(&snapshot)? {
-                    self.disk.open(&snapshot, OpenMode::Write)?.sync_data()?;
-                }
+                self.sync_snapshot(end)?;
                 point = end;
             }
         }
@@ -162,6 +168,15 @@ impl Log {
             self.disk.sync_dir(&self.directory)?;
         }
         Ok(point)
+    }
+
+    /// Makes the producer snapshot at an offset durable, if there is one.
+    fn sync_snapshot(&self, offset: Offset) -> io::Result<()> {
+        let path = Kind::ProducerSnapshot.path(&self.directory, offset);
+        if self.disk.exists(&path)? {
+            self.disk.open(&path, OpenMode::Write)?.sync_data()?;
+        }
+        Ok(())
     }
 
     /// Ends the log in good order: everything is made durable, with a snapshot of the producers. Nothing is appended

@@ -206,7 +206,7 @@ impl<E: Entry> Index<E> {
     pub(super) fn flush(&self, sync: bool) -> io::Result<()> {
         let mut state = self.state.write();
         let State::Growing { entries, written } = &mut *state else {
-            return Ok(());
+            return if sync { self.sync_finished() } else { Ok(()) };
         };
         let new = entries.get(*written..).unwrap_or_default();
         if new.is_empty() && !sync {
@@ -220,6 +220,15 @@ impl<E: Entry> Index<E> {
         file.set_len((entries.len() * E::BYTES) as u64)?;
         *written = entries.len();
         if sync { file.sync_data() } else { Ok(()) }
+    }
+
+    /// Syncs a file that holds all entries; one that was deleted in the meantime needs it no more.
+    fn sync_finished(&self) -> io::Result<()> {
+        match self.disk.open(&self.path, OpenMode::Write) {
+            Ok(file) => file.sync_data(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes out what is only in memory and frees it: no entries follow.
@@ -375,6 +384,26 @@ mod tests {
         assert_eq!(reopened.position_before(Offset(1_000), Offset(1_005)).unwrap(), 500);
         assert_eq!(reopened.position_before(Offset(1_000), Offset(1_000)).unwrap(), 0);
         assert_eq!(reopened.boundary_at_most(399).unwrap(), 300);
+    }
+
+    #[test]
+    fn a_finished_index_is_durable_once_it_was_flushed() {
+        for seed in 0..20 {
+            let disk = MemoryDisk::with_power_model();
+            disk.create_dir_all(Path::new("d")).unwrap();
+            disk.sync_all();
+            let index: Index<OffsetEntry> =
+                Index::create(Arc::new(disk.clone()), "d/i".into()).unwrap();
+            for i in 1..200 {
+                index.push(OffsetEntry { relative_offset: i, position: i * 100 });
+            }
+            index.finish().unwrap();
+            index.flush(true).unwrap();
+            disk.sync_dir(Path::new("d")).unwrap();
+            let before = disk.read_small(Path::new("d/i")).unwrap();
+            let after = disk.power_cut(&crate::env::Rng::from_seed(seed));
+            assert_eq!(after.read_small(Path::new("d/i")).unwrap(), before, "seed {seed}");
+        }
     }
 
     #[test]

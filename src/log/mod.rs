@@ -1,11 +1,11 @@
 //! One partition on disk, in Apache Kafka's own layout.
 //!
 //! A partition is a directory `<topic>-<partition>/` of segments. Each segment holds v2 record batches byte for byte as the
-//! wire carries them (`<base offset>.log`), an offset index, a time index, and beside them stand the producer snapshots, the
-//! leader epochs and the topic's id. `docs/FORMAT.md` has the byte tables.
+//! wire carries them (`<base offset>.log`), an offset index, a time index, an index of aborted transactions, and beside them
+//! stand the producer snapshots, the leader epochs and the topic's id. `docs/FORMAT.md` has the byte tables.
 //!
-//! Owns appending, reading, rolling, recovery, producer deduplication and the files of a data directory. Knows neither
-//! Kafka's error codes nor replicas: the high watermark is told to it.
+//! Owns appending, reading, rolling, recovery, what is known of producers and their transactions, and the files of a data
+//! directory. Knows neither Kafka's error codes nor replicas: the high watermark is told to it.
 //!
 //! **Invariants:** bytes below the published end never change; a reader is never given a byte at or above it; offsets rise
 //! by the batch; what an unclean stop can leave behind is a torn end after the recovery point, and only that is ever cut.
@@ -29,6 +29,8 @@ mod retention;
 mod scan;
 mod segment;
 mod snapshot;
+mod transaction_index;
+mod transactions;
 
 use std::io;
 use std::path::PathBuf;
@@ -37,15 +39,16 @@ use std::time::Duration;
 use crate::model::{Offset, ProducerEpoch, ProducerId};
 use crate::record::TimestampType;
 
-pub use append::{Append, Appended, AppendedAt, Origin};
+pub use append::{Append, Appended, AppendedAt, Origin, TransactionEnd};
 pub use data_dir::{DataDir, DataDirError, KRAFT_DIR, MetaProperties};
 pub use durability::Removed;
 pub use epochs::EpochEnd;
 pub use kept_offsets::{KeptOffsets, LogOffsets, PartitionName};
-pub use partition_log::{Log, LogEnds, LogPosition};
+pub use partition_log::{Advance, Log, LogEnds, LogPosition};
 pub use producers::ProducerView;
 pub use read::{LogRead, ReadLimit, TimestampOffset};
 pub use recovery::{LogStart, Opened};
+pub use transaction_index::AbortedTransaction;
 
 /// How a log behaves; may change while it is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +165,30 @@ pub enum AppendError {
         current: ProducerEpoch,
         /// The epoch of the batch.
         found: ProducerEpoch,
+    },
+    /// A newer coordinator has written a marker for the producer.
+    #[error("producer {producer}: coordinator epoch {found} is older than {current}")]
+    FencedCoordinator {
+        /// The producer.
+        producer: ProducerId,
+        /// Epoch of the coordinator that wrote its last marker.
+        current: i32,
+        /// The epoch of the marker.
+        found: i32,
+    },
+    /// The producer has an open transaction, and the batch is not part of it.
+    #[error("producer {producer} writes outside of its transaction, open since {start}")]
+    OpenTransaction {
+        /// The producer.
+        producer: ProducerId,
+        /// First offset of the transaction.
+        start: Offset,
+    },
+    /// The control batch is a client's, or its record cannot be read.
+    #[error("the control batch is refused: {problem}")]
+    InvalidControl {
+        /// What is wrong with it.
+        problem: String,
     },
     /// A replicated batch does not continue the log.
     #[error("the batch starts at offset {found}, but the log ends at {end}")]

@@ -11,7 +11,9 @@ use parking_lot::{Mutex, RwLock};
 use super::LogConfig;
 use super::epochs::{EpochEnd, Epochs};
 use super::producers::{ProducerView, Producers};
+use super::read::ReadLimit;
 use super::segment::{Growth, Segment};
+use super::transactions::Unstable;
 use crate::env::{Disk, Rng};
 use crate::model::{LeaderEpoch, Offset, TopicPartition, UnixMillis};
 
@@ -65,6 +67,8 @@ pub(super) struct Published {
     pub(super) log_start: Offset,
     pub(super) high_watermark: LogPosition,
     pub(super) end: LogPosition,
+    /// What transactions hold back.
+    pub(super) unstable: Unstable,
 }
 
 /// An offset, and where it is.
@@ -95,10 +99,20 @@ pub struct LogEnds {
     pub local_log_start: Offset,
     /// End of what is committed.
     pub high_watermark: Offset,
-    /// End of what transactions have decided. (The high watermark, as there are no open transactions.)
+    /// End of what transactions have decided, with markers that are committed: where the first other transaction begins, or
+    /// the high watermark.
     pub last_stable: Offset,
     /// End of the log.
     pub end: Offset,
+}
+
+/// A move of the high watermark, and what it did to the last stable offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advance {
+    /// The last stable offset before.
+    pub stable_before: LogPosition,
+    /// The last stable offset after.
+    pub stable_after: LogPosition,
 }
 
 impl Log {
@@ -169,20 +183,42 @@ impl Log {
         self.published.read().segments.iter().map(|segment| u64::from(segment.size())).sum()
     }
 
-    /// Moves the high watermark up to `to`, a place in this log; it never moves down. Gives whether it moved.
-    pub fn advance_high_watermark(&self, to: LogPosition) -> bool {
-        let mut published = self.published.write();
-        assert!(
-            to.offset <= published.end.offset,
-            "{}: high watermark {to:?} beyond the end",
-            self.name
-        );
-        let moves = to.offset > published.high_watermark.offset;
-        if moves {
-            published.high_watermark = to;
-        }
-        moves
+    /// How far a read may go now.
+    #[must_use]
+    pub fn limit(&self, limit: ReadLimit) -> LogPosition {
+        self.published.read().limit(limit)
     }
+
+    /// Moves the high watermark up to `to`, a place in this log; it never moves down. `None` if it did not move.
+    pub fn advance_high_watermark(&self, to: LogPosition) -> Option<Advance> {
+        let (stable_before, waits_for_commit) = {
+            let mut published = self.published.write();
+            assert!(
+                to.offset <= published.end.offset,
+                "{}: high watermark {to:?} beyond the end",
+                self.name
+            );
+            if to.offset <= published.high_watermark.offset {
+                return None;
+            }
+            let stable = published.last_stable();
+            published.high_watermark = to;
+            (stable, published.unstable.waits_for_commit)
+        };
+        if waits_for_commit {
+            self.commit_transactions();
+        }
+        Some(Advance { stable_before, stable_after: self.published.read().last_stable() })
+    }
+
+    /// Sets the transactions free whose markers the high watermark has passed.
+    fn commit_transactions(&self) {
+        let mut writer = self.writer.lock();
+        let mut published = self.published.write();
+        writer.producers.commit(published.high_watermark.offset);
+        published.unstable = writer.producers.unstable();
+    }
+
     /// Where a leader epoch ends; `None` for an epoch above all that are known.
     #[must_use]
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
@@ -226,13 +262,34 @@ impl Log {
 }
 
 impl Published {
-    pub(super) const fn ends(&self) -> LogEnds {
+    pub(super) fn ends(&self) -> LogEnds {
         LogEnds {
             log_start: self.log_start,
             local_log_start: self.log_start,
             high_watermark: self.high_watermark.offset,
-            last_stable: self.high_watermark.offset,
+            last_stable: self.last_stable().offset,
             end: self.end.offset,
+        }
+    }
+
+    pub(super) fn limit(&self, limit: ReadLimit) -> LogPosition {
+        match limit {
+            ReadLimit::End => self.end,
+            ReadLimit::HighWatermark => self.high_watermark,
+            ReadLimit::LastStable => self.last_stable(),
+        }
+    }
+
+    /// The first offset that transactions keep from readers of committed records, or the high watermark.
+    pub(super) fn last_stable(&self) -> LogPosition {
+        match self.unstable.first {
+            // What began below the start of the log is taken to begin there: nothing is left to read before it.
+            Some(first) if first.offset < self.log_start => {
+                let segment = self.segments.first().map_or(self.log_start, |first| first.base());
+                LogPosition { offset: self.log_start, segment, position: 0 }
+            }
+            Some(first) if first.offset < self.high_watermark.offset => first,
+            _ => self.high_watermark,
         }
     }
 

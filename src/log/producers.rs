@@ -1,5 +1,5 @@
-//! What a partition knows of its idempotent producers (KIP-98): enough to recognise a batch that was sent twice, one that
-//! is missing, and a producer that was replaced.
+//! What a partition knows of its producers (KIP-98): enough to recognise a batch that was sent twice, one that is missing,
+//! a producer that was replaced, and which transactions are open.
 //!
 //! Source: `ProducerStateManager`, `ProducerStateEntry`, `ProducerAppendInfo` of Apache Kafka 4.3. Pure: time comes in.
 //! **Invariant:** the state is a function of the batches in the log (and of expiry), so replaying the log rebuilds it.
@@ -7,8 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::AppendError;
+use super::partition_log::LogPosition;
+use super::transaction_index::AbortedTransaction;
+use super::transactions::{Transactions, Unstable};
 use crate::model::{Offset, ProducerEpoch, ProducerId, UnixMillis};
-use crate::record::BatchHeader;
+use crate::record::{BatchHeader, EndMarker, TransactionOutcome};
 
 /// How many batches of a producer are remembered: as many as it may have in flight
 /// (`max.in.flight.requests.per.connection` of an idempotent producer).
@@ -18,6 +21,8 @@ pub(super) const REMEMBERED_BATCHES: usize = 5;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Producers {
     entries: BTreeMap<ProducerId, ProducerEntry>,
+    /// Those of the entries that are open, and decided ones that are not committed.
+    transactions: Transactions,
 }
 
 /// One producer.
@@ -56,6 +61,27 @@ impl RememberedBatch {
     pub(super) const fn first_offset(self) -> Offset {
         self.last_offset.plus(-(self.last_offset_delta as i64))
     }
+}
+
+impl ProducerEntry {
+    /// While its transaction is open, all that a producer writes is part of it.
+    fn check_transaction(&self, batch: &BatchHeader) -> Result<(), AppendError> {
+        match self.transaction_start {
+            Some(start) if !batch.is_transactional() => {
+                Err(AppendError::OpenTransaction { producer: batch.producer_id, start })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which epochs of a producer a marker may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EpochRule {
+    /// The producer's epoch or a newer one.
+    NotOlder,
+    /// A newer one, if it ends a transaction: every marker raises the epoch (KIP-890).
+    Newer,
 }
 
 /// What a batch of a producer is to the log.
@@ -114,16 +140,68 @@ impl Producers {
         } else {
             0
         };
-        if batch.base_sequence == expected {
-            Ok(Check::Next)
-        } else {
-            Err(AppendError::OutOfOrderSequence { producer, expected, found: batch.base_sequence })
+        if batch.base_sequence != expected {
+            let found = batch.base_sequence;
+            return Err(AppendError::OutOfOrderSequence { producer, expected, found });
         }
+        entry.check_transaction(batch).map(|()| Check::Next)
     }
 
-    /// Takes note of a batch in the log; `base_offset` is where it starts there.
-    pub(super) fn note(&mut self, batch: &BatchHeader, base_offset: Offset) {
-        if !batch.has_producer() {
+    /// Judges a batch that a coordinator of this broker made. It has no sequence.
+    pub(super) fn check_own(
+        &self,
+        batch: &BatchHeader,
+        marker: Option<EndMarker>,
+        rule: EpochRule,
+    ) -> Result<(), AppendError> {
+        let producer = batch.producer_id;
+        let Some(entry) = self.entries.get(&producer) else {
+            return Ok(());
+        };
+        let (current, found) = (entry.epoch, batch.producer_epoch);
+        // A marker that is sent again ends nothing; and the last epoch of all is not followed by another.
+        let may_repeat = entry.transaction_start.is_none() || found == ProducerEpoch(i16::MAX);
+        if found < current || rule == EpochRule::Newer && found == current && !may_repeat {
+            return Err(AppendError::FencedProducer { producer, current, found });
+        }
+        let Some(marker) = marker else {
+            return if batch.is_control() { Ok(()) } else { entry.check_transaction(batch) };
+        };
+        let (current, found) = (entry.coordinator_epoch, marker.coordinator_epoch);
+        if found < current {
+            return Err(AppendError::FencedCoordinator { producer, current, found });
+        }
+        Ok(())
+    }
+
+    /// The transaction that a batch with this marker aborts, if it does. The batch has its place in the log, and was not
+    /// [noted](Self::note) yet.
+    pub(super) fn aborted_by(
+        &self,
+        batch: &BatchHeader,
+        marker: EndMarker,
+    ) -> Option<AbortedTransaction> {
+        let (producer_id, last_offset) = (batch.producer_id, batch.base_offset);
+        let first_offset = self.entries.get(&producer_id)?.transaction_start?;
+        let open = self.transactions.first_of_others(producer_id);
+        let last_stable = open.unwrap_or_else(|| last_offset.plus(1));
+        (marker.outcome == TransactionOutcome::Abort).then_some(AbortedTransaction {
+            producer_id,
+            first_offset,
+            last_offset,
+            last_stable,
+        })
+    }
+
+    /// Takes note of a batch in the log, which stands at `place`; `marker` is what it says if it is a control batch.
+    pub(super) fn note(
+        &mut self,
+        batch: &BatchHeader,
+        place: LogPosition,
+        marker: Option<EndMarker>,
+    ) {
+        // A control batch without marker is a rest of one whose transaction was compacted away.
+        if !batch.has_producer() || batch.is_control() && marker.is_none() {
             return;
         }
         let entry = self.entries.entry(batch.producer_id).or_insert_with(|| ProducerEntry {
@@ -138,22 +216,48 @@ impl Producers {
             entry.batches.clear();
         }
         entry.last_timestamp = batch.max_timestamp;
-        if batch.is_control() {
-            entry.transaction_start = None;
+        if let Some(marker) = marker {
+            entry.coordinator_epoch = marker.coordinator_epoch;
+            if let Some(first) = entry.transaction_start.take() {
+                self.transactions.end(first, place.offset);
+            }
             return;
         }
         if batch.is_transactional() && entry.transaction_start.is_none() {
-            entry.transaction_start = Some(base_offset);
+            entry.transaction_start = Some(place.offset);
+            self.transactions.begin(batch.producer_id, place);
         }
         if entry.batches.len() == REMEMBERED_BATCHES {
             entry.batches.pop_front();
         }
         entry.batches.push_back(RememberedBatch {
             last_sequence: batch.last_sequence(),
-            last_offset: base_offset.plus(i64::from(batch.last_offset_delta)),
+            last_offset: place.offset.plus(i64::from(batch.last_offset_delta)),
             last_offset_delta: batch.last_offset_delta,
             timestamp: batch.max_timestamp,
         });
+    }
+
+    /// All below the high watermark is committed.
+    pub(super) fn commit(&mut self, high_watermark: Offset) {
+        self.transactions.commit(high_watermark);
+    }
+
+    /// What transactions keep from readers of committed records.
+    pub(super) fn unstable(&self) -> Unstable {
+        self.transactions.unstable()
+    }
+
+    /// The open transactions of the entries, by their first offsets. Those of a snapshot have to be
+    /// [placed](Self::place) before anything else is done.
+    pub(super) fn open_transactions(&self) -> Vec<(ProducerId, Offset)> {
+        let open = |(id, entry): (ProducerId, &ProducerEntry)| Some((id, entry.transaction_start?));
+        self.iter().filter_map(open).collect()
+    }
+
+    /// Tells where the open transaction of a snapshot's producer begins.
+    pub(super) fn place(&mut self, producer: ProducerId, start: LogPosition) {
+        self.transactions.begin(producer, start);
     }
 
     /// Fills up what a snapshot left out: it holds one batch a producer. `batches` are headers from the end of the log
@@ -161,7 +265,9 @@ impl Producers {
     pub(super) fn refill<'a>(&mut self, batches: impl Iterator<Item = &'a BatchHeader>) {
         let mut tail = Self::default();
         for batch in batches.filter(|batch| self.entries.contains_key(&batch.producer_id)) {
-            tail.note(batch, batch.base_offset);
+            // Only the batches count, so it does not matter where they are, nor what markers say.
+            let offset = batch.base_offset;
+            tail.note(batch, LogPosition { offset, segment: offset, position: 0 }, None);
         }
         for (id, found) in tail.entries {
             if let Some(entry) = self.entries.get_mut(&id)
@@ -226,9 +332,27 @@ mod tests {
         BatchHeader::parse(&builder.build()).unwrap()
     }
 
+    fn place(at: i64) -> LogPosition {
+        LogPosition { offset: Offset(at), segment: Offset::ZERO, position: 0 }
+    }
+
     fn appended(producers: &mut Producers, batch: &BatchHeader, at: i64) {
         assert_eq!(producers.check(batch).unwrap(), Check::Next);
-        producers.note(batch, Offset(at));
+        producers.note(batch, place(at), None);
+    }
+
+    fn transactional(id: i64, epoch: i16, sequence: i32) -> BatchHeader {
+        let mut builder = BatchBuilder::new();
+        builder.producer(ProducerId(id), ProducerEpoch(epoch), sequence).transactional();
+        builder.push(UnixMillis(1_000), None, Some(b"v"));
+        BatchHeader::parse(&builder.build()).unwrap()
+    }
+
+    /// A marker that stands at this offset.
+    fn end(id: i64, epoch: i16, coordinator_epoch: i32, at: i64) -> (BatchHeader, EndMarker) {
+        let marker = EndMarker { outcome: TransactionOutcome::Abort, coordinator_epoch };
+        let batch = marker.batch(ProducerId(id), ProducerEpoch(epoch), UnixMillis(2_000));
+        (BatchHeader { base_offset: Offset(at), ..*batch.header() }, marker)
     }
 
     #[test]
@@ -276,6 +400,81 @@ mod tests {
         let mut producers = Producers::default();
         appended(&mut producers, &batch(1, 0, i32::MAX, 1), 0);
         appended(&mut producers, &batch(1, 0, 0, 1), 1);
+    }
+
+    #[test]
+    fn a_transaction_is_open_until_its_marker() {
+        let mut producers = Producers::default();
+        let first = |producers: &Producers| producers.unstable().first.map(|first| first.offset.0);
+        appended(&mut producers, &batch(1, 0, 0, 2), 0);
+        assert_eq!(first(&producers), None);
+        appended(&mut producers, &transactional(1, 0, 2), 2);
+        appended(&mut producers, &transactional(2, 0, 0), 3);
+        appended(&mut producers, &transactional(1, 0, 3), 4);
+        assert_eq!(producers.views()[0].transaction_start, Some(Offset(2)));
+        let outside = producers.check(&batch(1, 0, 4, 1)).unwrap_err();
+        assert!(matches!(outside, AppendError::OpenTransaction { start: Offset(2), .. }));
+        let (header, marker) = end(1, 0, 7, 5);
+        let aborted = producers.aborted_by(&header, marker).unwrap();
+        assert_eq!((aborted.first_offset, aborted.last_offset), (Offset(2), Offset(5)));
+        assert_eq!(aborted.last_stable, Offset(3), "where the other one begins");
+        let committed = EndMarker { outcome: TransactionOutcome::Commit, ..marker };
+        assert_eq!(producers.aborted_by(&header, committed), None);
+        producers.note(&header, place(5), Some(marker));
+        assert_eq!(first(&producers), Some(2), "the marker is not committed");
+        producers.commit(Offset(6));
+        assert_eq!(first(&producers), Some(3));
+        let view = producers.views()[0];
+        assert_eq!((view.coordinator_epoch, view.transaction_start), (7, None));
+        assert_eq!(view.last_timestamp, UnixMillis(2_000), "that of the marker");
+        assert_eq!(producers.aborted_by(&header, marker), None, "there is no transaction to abort");
+        appended(&mut producers, &batch(1, 0, 4, 1), 6);
+    }
+
+    #[test]
+    fn markers_of_older_epochs_are_refused() {
+        let mut producers = Producers::default();
+        let check = |producers: &Producers, epoch, coordinator_epoch, rule| {
+            let (header, marker) = end(1, epoch, coordinator_epoch, 9);
+            producers.check_own(&header, Some(marker), rule)
+        };
+        check(&producers, 0, 0, EpochRule::Newer).expect("an unknown producer");
+        appended(&mut producers, &transactional(1, 4, 0), 0);
+        let fenced = check(&producers, 3, 0, EpochRule::NotOlder).unwrap_err();
+        assert!(matches!(fenced, AppendError::FencedProducer { .. }));
+        check(&producers, 4, 0, EpochRule::NotOlder).unwrap();
+        let fenced = check(&producers, 4, 0, EpochRule::Newer).unwrap_err();
+        assert!(matches!(fenced, AppendError::FencedProducer { .. }));
+        check(&producers, 5, 0, EpochRule::Newer).unwrap();
+        let (header, marker) = end(1, 5, 8, 1);
+        producers.note(&header, place(1), Some(marker));
+        check(&producers, 5, 8, EpochRule::Newer).expect("the same marker again");
+        let fenced = check(&producers, 5, 7, EpochRule::Newer).unwrap_err();
+        assert!(matches!(fenced, AppendError::FencedCoordinator { current: 8, found: 7, .. }));
+        let old = producers.check(&transactional(1, 4, 1)).unwrap_err();
+        assert!(
+            matches!(old, AppendError::FencedProducer { .. }),
+            "the marker has raised the epoch"
+        );
+        appended(&mut producers, &transactional(1, 5, 0), 2);
+        // Offsets that a group coordinator commits for a transaction.
+        let (other, _) = end(1, 5, 0, 3);
+        producers.check_own(&other, None, EpochRule::NotOlder).expect("a rest of a marker");
+        let outside = producers.check_own(&batch(1, 5, 0, 1), None, EpochRule::NotOlder);
+        assert!(matches!(outside, Err(AppendError::OpenTransaction { .. })));
+        producers.check_own(&transactional(1, 5, 0), None, EpochRule::NotOlder).unwrap();
+    }
+
+    #[test]
+    fn a_producer_with_an_open_transaction_does_not_expire() {
+        let mut producers = Producers::default();
+        appended(&mut producers, &transactional(1, 0, 0), 0);
+        producers.expire(UnixMillis(1_000_000), 1);
+        assert!(!producers.is_empty());
+        let (header, marker) = end(1, 0, 0, 1);
+        producers.note(&header, place(1), Some(marker));
+        producers.expire(UnixMillis(1_000_000), 1);
+        assert!(producers.is_empty());
     }
 
     #[test]
@@ -354,7 +553,7 @@ mod tests {
                 };
                 prop_assert_eq!(&found, &model.judge(epoch, sequence));
                 if found == Ok(None) {
-                    producers.note(&batch, Offset(offset));
+                    producers.note(&batch, place(offset), None);
                     model.appended.push((epoch, sequence, offset));
                     next = sequence + 1;
                 }

@@ -9,6 +9,7 @@ use super::ReadError;
 use super::partition_log::{Log, LogEnds, LogPosition, Published};
 use super::scan::{Found, Headers, ScanError, Step};
 use super::segment::Segment;
+use super::transaction_index::AbortedTransaction;
 use crate::env::Residency;
 use crate::model::{LeaderEpoch, Offset, UnixMillis};
 use crate::record;
@@ -34,6 +35,9 @@ pub struct LogRead {
     pub start: LogPosition,
     /// How far it could have gone.
     pub limit: LogPosition,
+    /// The aborted transactions that reach into the records, by the offsets of their markers, if the read was limited to
+    /// [`ReadLimit::LastStable`]; perhaps some that begin soon after them.
+    pub aborted: Vec<AbortedTransaction>,
     /// The marks of the log at that moment.
     pub ends: LogEnds,
 }
@@ -69,17 +73,16 @@ impl Log {
             let (start, end) = (ends.log_start, ends.end);
             return Err(ReadError::OffsetOutOfRange { wanted: from, start, end });
         }
-        let limit = match limit {
-            ReadLimit::End => published.end,
-            ReadLimit::HighWatermark | ReadLimit::LastStable => published.high_watermark,
-        };
-        let empty = LogRead { records: Bytes::new(), start: limit, limit, ends };
+        let lists_aborted = limit == ReadLimit::LastStable;
+        let limit = published.limit(limit);
+        let aborted = Vec::new();
+        let empty = LogRead { records: Bytes::new(), start: limit, limit, aborted, ends };
         if from >= limit.offset {
             return Ok(Some(empty));
         }
         let first =
             published.segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        for segment in published.segments.iter().skip(first) {
+        for (segment, index) in published.segments.iter().zip(0..).skip(first) {
             let bound =
                 if segment.base() == limit.segment { limit.position } else { segment.size() };
             let found = match segment.find(from, bound, residency) {
@@ -106,8 +109,15 @@ impl Log {
             }
             let range = u64::from(start.position)..u64::from(end);
             let records = segment.file().read(range, residency);
-            let records = records.map_err(|error| read_error(segment, error.into()))?;
-            return Ok(records.map(|records| LogRead { records, start, ..empty }));
+            let Some(records) = records.map_err(|error| read_error(segment, error.into()))? else {
+                return Ok(None);
+            };
+            let aborted = if lists_aborted {
+                aborted_in(&published, index, start, end, residency)?
+            } else {
+                Some(Vec::new())
+            };
+            return Ok(aborted.map(|aborted| LogRead { records, start, aborted, ..empty }));
         }
         Ok(Some(empty))
     }
@@ -188,6 +198,36 @@ impl Log {
         };
         find().map_err(|error| read_error(segment, error))
     }
+}
+
+/// The aborted transactions that reach into what was read of the segment at `index`, from `start` up to position `end`
+/// (`LocalLog.addAbortedTransactions` of Apache Kafka). Their markers may stand in any later segment, also above the last
+/// stable offset: another transaction may have begun before them.
+fn aborted_in(
+    published: &Published,
+    index: usize,
+    start: LogPosition,
+    end: u32,
+    residency: Residency,
+) -> Result<Option<Vec<AbortedTransaction>>, ReadError> {
+    let segments = published.segments.get(index..).unwrap_or_default();
+    let Some(first) = segments.first() else { return Ok(Some(Vec::new())) };
+    let after = first.offsets.around(|entry| entry.position < end);
+    let (_, after) = after.map_err(|error| read_error(first, error.into()))?;
+    let until = match after {
+        Some(entry) => first.base().plus(i64::from(entry.relative_offset)),
+        None => segments.get(1).map_or(published.end.offset, |next| next.base()),
+    };
+    let mut aborted = Vec::new();
+    for segment in segments {
+        let found = segment.transactions.collect(start.offset, until, residency, &mut aborted);
+        match found.map_err(|error| read_error(segment, error.into()))? {
+            None => return Ok(None),
+            Some(true) => break,
+            Some(false) => {}
+        }
+    }
+    Ok(Some(aborted))
 }
 
 /// The first record of a segment at or after `timestamp`, if any.

@@ -14,8 +14,9 @@ use super::epochs::Epochs;
 use super::files::{DELETED_SUFFIX, Kind, PARTITION_METADATA_FILE, partition_dir};
 use super::partition_log::{Log, LogPosition, Published, State, Writer};
 use super::producers::Producers;
-use super::scan::{Found, Headers, ScanError, check_sum};
+use super::scan::{Found, Headers, ScanError, Step, check_sum, read_marker};
 use super::segment::{Growth, Segment};
+use super::transaction_index::AbortedTransaction;
 use super::{LogConfig, OpenError, snapshot};
 use crate::env::{Disk, OpenMode, Rng};
 use crate::model::{
@@ -81,6 +82,8 @@ struct Opening<'a> {
     /// Offsets of the producer snapshots on disk.
     snapshots: Vec<Offset>,
     epochs: Epochs,
+    /// Base offsets of the segments that may have been torn: their transaction indexes may lack an entry.
+    torn: Vec<Offset>,
     scanned_bytes: u64,
     cut_bytes: u64,
 }
@@ -129,6 +132,7 @@ impl<'a> Opening<'a> {
             bases,
             snapshots,
             epochs,
+            torn: Vec::new(),
             scanned_bytes: 0,
             cut_bytes: 0,
         })
@@ -183,8 +187,23 @@ impl<'a> Opening<'a> {
     fn remove_below_start(&mut self) -> Result<(), OpenError> {
         let is_below = |next: &&Offset| **next <= self.start.log_start;
         let below = self.bases.iter().skip(1).take_while(is_below).count();
+        if let Some(first) = self.bases.get(below).filter(|_| below > 0) {
+            self.keep_snapshot(*first)?;
+        }
         for base in self.bases.drain(..below).collect::<Vec<_>>() {
             self.remove_files(base)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a snapshot durable: of the producers below it, nothing else will tell.
+    fn keep_snapshot(&self, offset: Offset) -> Result<(), OpenError> {
+        if self.snapshots.contains(&offset) {
+            let path = Kind::ProducerSnapshot.path(&self.directory, offset);
+            let file = self.disk.open(&path, OpenMode::Write);
+            let synced = file.and_then(|file| file.sync_data());
+            synced.map_err(OpenError::io(&path))?;
+            self.disk.sync_dir(&self.directory).map_err(OpenError::io(&self.directory))?;
         }
         Ok(())
     }
@@ -219,6 +238,7 @@ impl<'a> Opening<'a> {
         let segment = segment.map_err(OpenError::io(&self.directory))?;
         let mut growth = self.growth(Arc::clone(&segment));
         if may_be_torn {
+            self.torn.push(base);
             // The epochs from here on are those of the batches; before the first segment there are none.
             self.epochs.cut_end(if before.is_some() { base } else { Offset(i64::MIN) });
         }
@@ -286,7 +306,10 @@ impl<'a> Opening<'a> {
                         path = %path.display(), position, %problem, cut_bytes = size - position,
                         "cutting off the torn end of the log"
                     );
-                    file.set_len(u64::from(position)).map_err(OpenError::io(&path))?;
+                    // Durably: else what is cut off here could be back after the next power cut, behind or even among what is
+                    // appended until then.
+                    let cut = file.set_len(u64::from(position)).and_then(|()| file.sync_data());
+                    cut.map_err(OpenError::io(&path))?;
                     self.cut_bytes += u64::from(size - position);
                     return Ok(());
                 }
@@ -330,7 +353,11 @@ impl<'a> Opening<'a> {
             self.cut_bytes += bytes;
             self.remove_files(*base)?;
         }
-        Ok(())
+        // They must not come back either.
+        if bases.is_empty() {
+            return Ok(());
+        }
+        self.disk.sync_dir(&self.directory).map_err(OpenError::io(&self.directory))
     }
 
     fn remove_files(&self, base: Offset) -> Result<(), OpenError> {
@@ -357,7 +384,8 @@ impl<'a> Opening<'a> {
         self.epochs.cut_start(log_start);
         self.epochs.flush(false).map_err(OpenError::io(&self.directory))?;
         self.drop_stray_snapshots(&segments, end)?;
-        let (producers, snapshot_offset) = self.load_producers(&segments, first, end)?;
+        let (mut producers, snapshot_offset) = self.load_producers(&segments, first, end)?;
+        producers.commit(end);
         let position = LogPosition {
             offset: end,
             segment: growth.segment.base(),
@@ -368,6 +396,7 @@ impl<'a> Opening<'a> {
             log_start,
             high_watermark: position,
             end: position,
+            unstable: producers.unstable(),
         };
         let recovery_point =
             if self.start.clean { end } else { self.start.recovery_point.min(end) };
@@ -420,54 +449,110 @@ impl<'a> Opening<'a> {
     }
 
     /// The producers of the log: from the newest snapshot that can be read, and the batches after it, also of those below
-    /// the start of the log. A snapshot from before the `first` batch is none: it would not know the batches between.
+    /// the start of the log. Gives the offset of the snapshot too.
+    ///
+    /// On the way the transaction indexes that cannot be relied on are built anew, and so are the snapshots at the beginning
+    /// of their segments. So the snapshot is one from before the first of them.
     fn load_producers(
         &self,
         segments: &[Arc<Segment>],
         first: Offset,
         end: Offset,
     ) -> Result<(Producers, Offset), OpenError> {
-        let mut producers = Producers::default();
-        let mut from = first;
-        for offset in self.snapshots.iter().rev().copied() {
-            let path = Kind::ProducerSnapshot.path(&self.directory, offset);
-            if offset < first {
-                break;
+        let is_to_build = |segment: &Segment| {
+            segment.transactions.is_damaged() || self.torn.contains(&segment.base())
+        };
+        let to_build = segments.iter().find(|segment| is_to_build(segment));
+        let latest = to_build.map_or(end, |segment| segment.base());
+        let (mut producers, from) = self.read_snapshot(first, latest)?;
+        for (producer, start) in producers.open_transactions() {
+            producers.place(producer, place_of(segments, start)?);
+        }
+        let skipped = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        for segment in segments.iter().skip(skipped) {
+            let is_to_build = is_to_build(segment);
+            if from >= end && !is_to_build {
+                continue;
             }
+            if is_to_build && segment.base() > from {
+                // The one that was made when this segment began is missing or damaged. It will be needed once the batches
+                // before are deleted.
+                let path = Kind::ProducerSnapshot.path(&self.directory, segment.base());
+                let written = self.disk.replace_small(&path, &snapshot::write(&producers));
+                written.map_err(OpenError::io(&path))?;
+            }
+            let aborted = replay(segment, from, &mut producers)
+                .map_err(|error| open_error(segment.path(), error))?;
+            if is_to_build {
+                let built = segment.transactions.rebuild(&aborted);
+                built.map_err(OpenError::io(segment.path()))?;
+            }
+        }
+        let expiration = self.start.config.producer_expiration.as_millis();
+        producers.expire(self.start.now, i64::try_from(expiration).unwrap_or(i64::MAX));
+        Ok((producers, from))
+    }
+
+    /// The newest snapshot that can be read and is not above `latest`, with its offset; nobody at the `first` batch, if there
+    /// is none. A snapshot from before that would not know the batches between.
+    fn read_snapshot(
+        &self,
+        first: Offset,
+        latest: Offset,
+    ) -> Result<(Producers, Offset), OpenError> {
+        let may_do = |offset: &Offset| (first..=latest).contains(offset);
+        for offset in self.snapshots.iter().rev().copied().filter(may_do) {
+            let path = Kind::ProducerSnapshot.path(&self.directory, offset);
             let bytes =
                 self.disk.read_small(&path).map_err(OpenError::io(&path))?.unwrap_or_default();
             match snapshot::read(&bytes) {
-                Ok(found) => {
-                    producers = found;
-                    from = offset;
-                    break;
-                }
+                Ok(found) => return Ok((found, offset)),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "removing a damaged producer snapshot");
                     self.disk.remove_file(&path).map_err(OpenError::io(&path))?;
                 }
             }
         }
-        let newest = from;
-        let skipped = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        for segment in segments.iter().skip(skipped).filter(|_| from < end) {
-            let replay = |producers: &mut Producers| {
-                let start = segment.offsets.position_before(segment.base(), from)?;
-                let residency = crate::env::Residency::Any;
-                let mut headers = Headers::new(&**segment.file(), start, segment.size(), residency);
-                while let Some(found) = headers.next_waiting()? {
-                    if found.header.base_offset >= from {
-                        producers.note(&found.header, found.header.base_offset);
-                    }
-                }
-                Ok(())
-            };
-            replay(&mut producers).map_err(|error| open_error(segment.path(), error))?;
-        }
-        let expiration = self.start.config.producer_expiration.as_millis();
-        producers.expire(self.start.now, i64::try_from(expiration).unwrap_or(i64::MAX));
-        Ok((producers, newest))
+        Ok((Producers::default(), first))
     }
+}
+
+/// Notes the batches of a segment from offset `from` on; gives the transactions that they abort.
+fn replay(
+    segment: &Segment,
+    from: Offset,
+    producers: &mut Producers,
+) -> Result<Vec<AbortedTransaction>, ScanError> {
+    let mut aborted = Vec::new();
+    let file = &**segment.file();
+    let start = segment.offsets.position_before(segment.base(), from)?;
+    let mut headers = Headers::new(file, start, segment.size(), crate::env::Residency::Any);
+    while let Some(found) = headers.next_waiting()? {
+        let (header, position) = (&found.header, found.position);
+        if header.base_offset < from {
+            continue;
+        }
+        let marker = read_marker(file, &found)?;
+        aborted.extend(marker.and_then(|marker| producers.aborted_by(header, marker)));
+        let offset = header.base_offset;
+        producers.note(header, LogPosition { offset, segment: segment.base(), position }, marker);
+    }
+    Ok(aborted)
+}
+
+/// Where the batch at `offset` stands; the beginning of the log if it is gone.
+fn place_of(segments: &[Arc<Segment>], offset: Offset) -> Result<LogPosition, OpenError> {
+    let after = segments.partition_point(|segment| segment.base() <= offset);
+    let Some(segment) = after.checked_sub(1).and_then(|index| segments.get(index)) else {
+        let segment = segments.first().map_or(offset, |first| first.base());
+        return Ok(LogPosition { offset, segment, position: 0 });
+    };
+    let found = segment.find(offset, segment.size(), crate::env::Residency::Any);
+    let position = match found.map_err(|error| open_error(segment.path(), error))? {
+        Step::Batch(found) => found.position,
+        Step::End | Step::NotResident => segment.size(),
+    };
+    Ok(LogPosition { offset, segment: segment.base(), position })
 }
 
 /// Offsets rise from batch to batch, and leader epochs never fall: what breaks this is left over from another time.

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::env::{DiskFile, Residency};
-use crate::record::{BatchHeader, Crc32c};
+use crate::record::{BatchHeader, Crc32c, EndMarker};
 
 /// How much is read ahead of a header: small batches come several at a time, and little is read in vain of large ones.
 const WINDOW_BYTES: usize = 1024;
@@ -122,6 +122,20 @@ impl<'a> Headers<'a> {
             position.checked_sub(self.window_start).map_or(usize::MAX, |start| start as usize);
         self.window.get(start..).unwrap_or_default()
     }
+}
+
+/// The marker in a batch, if it ends a transaction.
+pub(super) fn read_marker(
+    file: &dyn DiskFile,
+    found: &Found,
+) -> Result<Option<EndMarker>, ScanError> {
+    if !EndMarker::may_be_in(&found.header) {
+        return Ok(None);
+    }
+    let range = u64::from(found.position)..u64::from(found.end());
+    let batch = file.read(range, Residency::Any)?.unwrap_or_default();
+    let damaged = |problem: String| ScanError::Damaged { position: found.position, problem };
+    EndMarker::read(&batch).map_err(|error| damaged(error.to_string()))
 }
 
 /// Checks the sum of a whole batch, holding a piece of it at a time.

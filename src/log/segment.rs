@@ -1,4 +1,4 @@
-//! One segment: a file of batches with its two indexes.
+//! One segment: a file of batches with its three indexes.
 //!
 //! **Invariant:** the bytes below the published size are whole batches with rising offsets, and they never change. Only the
 //! last segment of a log grows.
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::files::{DELETED_SUFFIX, Kind};
 use super::index::{Index, OffsetEntry, TimeEntry};
 use super::scan::{Found, Headers, ScanError, Step};
+use super::transaction_index::TransactionIndex;
 use crate::env::{Disk, DiskFile, OpenMode, Residency};
 use crate::model::{Offset, UnixMillis};
 use crate::record::BatchHeader;
@@ -27,6 +28,7 @@ pub(super) struct Segment {
     size: AtomicU32,
     pub(super) offsets: Index<OffsetEntry>,
     pub(super) times: Index<TimeEntry>,
+    pub(super) transactions: TransactionIndex,
     latest: Mutex<Option<Latest>>,
     /// Where reads ended lately, which is where their readers go on: spares them the walk from the index entry before.
     read_ends: Mutex<[(Offset, u32); READ_ENDS]>,
@@ -80,6 +82,7 @@ impl Segment {
         let file = disk.open(&path, OpenMode::Truncate)?;
         let offsets = Index::create(Arc::clone(disk), Kind::OffsetIndex.path(directory, base))?;
         let times = Index::create(Arc::clone(disk), Kind::TimeIndex.path(directory, base))?;
+        let transactions = Kind::TransactionIndex.path(directory, base);
         Ok(Arc::new(Self {
             base,
             directory: directory.to_owned(),
@@ -88,13 +91,15 @@ impl Segment {
             size: AtomicU32::new(0),
             offsets,
             times,
+            transactions: TransactionIndex::create(Arc::clone(disk), transactions)?,
             latest: Mutex::new(None),
             read_ends: Mutex::default(),
         }))
     }
 
     /// The segment in the files. `None` for the segment if an index is missing or cannot be one, or does not fit the
-    /// records of a segment that grows: build it anew with [`reindex`](Self::reindex).
+    /// records of a segment that grows: build it anew with [`reindex`](Self::reindex). The transaction index is left out of
+    /// this: see [`TransactionIndex::is_damaged`].
     ///
     /// Of a segment that grows, the largest timestamp is only known up to its last time index entry.
     pub(super) fn open(
@@ -128,6 +133,7 @@ impl Segment {
             size: AtomicU32::new(size),
             offsets,
             times,
+            transactions: open_transactions(disk, directory, base)?,
             latest: Mutex::new(latest),
             read_ends: Mutex::default(),
         };
@@ -165,7 +171,8 @@ impl Segment {
         }
     }
 
-    /// The segment in the record file, with empty indexes. [`Growth::wrote`] is to be told of each batch.
+    /// The segment in the record file, with empty indexes, but for that of transactions. [`Growth::wrote`] is to be told of
+    /// each batch.
     pub(super) fn reindex(
         disk: &Arc<dyn Disk>,
         directory: &Path,
@@ -182,6 +189,7 @@ impl Segment {
             size: AtomicU32::new(size),
             offsets: Index::create(Arc::clone(disk), Kind::OffsetIndex.path(directory, base))?,
             times: Index::create(Arc::clone(disk), Kind::TimeIndex.path(directory, base))?,
+            transactions: open_transactions(disk, directory, base)?,
             latest: Mutex::new(None),
             read_ends: Mutex::default(),
         }))
@@ -268,6 +276,7 @@ impl Segment {
     pub(super) fn flush(&self, sync: bool) -> io::Result<()> {
         if sync {
             self.file.sync_data()?;
+            self.transactions.sync()?;
         }
         self.offsets.flush(sync)?;
         self.times.flush(sync)
@@ -294,6 +303,15 @@ impl Segment {
         }
         Ok(marked)
     }
+}
+
+fn open_transactions(
+    disk: &Arc<dyn Disk>,
+    directory: &Path,
+    base: Offset,
+) -> io::Result<TransactionIndex> {
+    let path = Kind::TransactionIndex.path(directory, base);
+    TransactionIndex::open(Arc::clone(disk), path, base)
 }
 
 impl Growth {

@@ -84,4 +84,7 @@ pub enum RecordProblem {
     /// The fields do not fill the length that the record says it has.
     #[error("fields end before the record does")]
     LengthMismatch,
+    /// It should be a control record, and is none.
+    #[error("not a control record")]
+    Control,
 }

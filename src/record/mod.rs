@@ -25,10 +25,12 @@ mod records;
 mod scan;
 mod builder;
 mod valid;
+mod control;
 mod validate;
 
 pub use builder::BatchBuilder;
 pub use compression::Compression;
+pub use control::{EndMarker, TransactionOutcome};
 pub use crc::{Crc32c, crc32c};
 pub use error::{BatchError, RecordProblem};
 pub use fields::RecordHeaders;

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::PartitionError;
-use super::waiting::{CommitWait, FetchWaiter, Waiters};
+use super::waiting::{CommitWait, FetchWaiter, Readable, Waiters};
 use crate::cluster::PartitionImage;
 use crate::config::{TopicCompression, TopicConfig};
 use crate::env::Residency;
 use crate::log::{
-    Append, Appended, AppendedAt, EpochEnd, Log, LogConfig, LogEnds, LogPosition, Origin,
-    ProducerView, ReadLimit, TimestampOffset,
+    AbortedTransaction, Append, Appended, AppendedAt, EpochEnd, Log, LogConfig, LogEnds,
+    LogPosition, Origin, ProducerView, ReadLimit, TimestampOffset, TransactionEnd,
 };
 use crate::model::{BrokerId, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis};
 use crate::record::{Compression, Recompression, Rules, TimestampType, ValidBatch};
@@ -39,8 +39,18 @@ pub struct Partition {
 pub enum Isolation {
     /// All that are committed by the replicas.
     ReadUncommitted,
-    /// Of transactions only those that were committed.
+    /// Of transactions only those that were committed: nothing above the last stable offset, and with the records the
+    /// aborted transactions that are to be skipped.
     ReadCommitted,
+}
+
+impl Isolation {
+    const fn limit(self) -> ReadLimit {
+        match self {
+            Self::ReadUncommitted => ReadLimit::HighWatermark,
+            Self::ReadCommitted => ReadLimit::LastStable,
+        }
+    }
 }
 
 /// Where to read from.
@@ -65,6 +75,8 @@ pub struct FetchFrom {
 pub struct FetchedRecords {
     /// Whole batches, but for the last one, which may be cut off. Empty if there are none (yet).
     pub records: Bytes,
+    /// The aborted transactions among them, under [`Isolation::ReadCommitted`].
+    pub aborted: Vec<AbortedTransaction>,
     /// The marks of the log.
     pub ends: LogEnds,
     /// How far the read could have gone.
@@ -279,19 +291,42 @@ impl Partition {
         self.append_to(log, Append { batch, leader_epoch, origin: Origin::Coordinator, now })
     }
 
+    /// Appends the marker that ends a transaction here, for a transaction coordinator. The coordinator does not know the
+    /// leader epoch; its own epoch keeps an earlier one out. Refused if too few replicas are in sync.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says; nothing is appended then.
+    pub fn append_transaction_end(
+        &self,
+        end: &TransactionEnd,
+        now: UnixMillis,
+    ) -> Result<Appended, PartitionError> {
+        let (log, leader_epoch) = self.led_log(None)?;
+        self.check_in_sync()?;
+        let appended = log.append_end(end, leader_epoch, now)?;
+        self.advance_high_watermark(log, &appended);
+        Ok(appended)
+    }
+
     fn append_to(&self, log: &Log, append: Append) -> Result<Appended, PartitionError> {
         let appended = log.append(&append)?;
-        if let AppendedAt::End(end) = appended.at {
-            self.advance_high_watermark(log, end, append.batch.header().size_bytes());
-        }
+        self.advance_high_watermark(log, &appended);
         Ok(appended)
     }
 
     /// What is in all replicas is committed. With one replica in sync that is all.
-    fn advance_high_watermark(&self, log: &Log, end: LogPosition, bytes: u32) {
+    fn advance_high_watermark(&self, log: &Log, appended: &Appended) {
+        let AppendedAt::End(end) = appended.at else { return };
         let alone = self.state.read().isr == [self.broker];
-        if alone && log.advance_high_watermark(end) {
-            self.waiters.committed(end.offset, bytes);
+        if !alone {
+            return;
+        }
+        if let Some(advance) = log.advance_high_watermark(end) {
+            // Across segments there is enough for anyone.
+            let (before, after) = (advance.stable_before, advance.stable_after);
+            let stable_bytes = after.bytes_since(&before).unwrap_or(u32::MAX);
+            let more = Readable { committed_bytes: appended.size_bytes, stable_bytes };
+            self.waiters.committed(end.offset, more);
         }
     }
 
@@ -334,24 +369,23 @@ impl Partition {
     ) -> Result<Option<FetchedRecords>, PartitionError> {
         let (log, _) = self.led_log(from.current_leader_epoch)?;
         if let Some(diverging) = self.diverging(log, from)? {
-            let limit = log.high_watermark();
+            let limit = log.limit(from.isolation.limit());
             return Ok(Some(FetchedRecords {
                 records: Bytes::new(),
+                aborted: Vec::new(),
                 ends: log.ends(),
                 limit,
                 available_bytes: Some(0),
                 diverging: Some(diverging),
             }));
         }
-        let limit = match from.isolation {
-            Isolation::ReadUncommitted => ReadLimit::HighWatermark,
-            Isolation::ReadCommitted => ReadLimit::LastStable,
-        };
+        let limit = from.isolation.limit();
         let read =
             log.read(from.offset, from.max_bytes, from.whole_first_batch, limit, residency)?;
         Ok(read.map(|read| FetchedRecords {
             available_bytes: read.limit.bytes_since(&read.start),
             records: read.records,
+            aborted: read.aborted,
             ends: read.ends,
             limit: read.limit,
             diverging: None,
@@ -447,6 +481,12 @@ impl Partition {
         Ok(log.producers())
     }
 
+    /// How far a read may go now; `None` if the partition is offline.
+    #[must_use]
+    pub fn limit(&self, isolation: Isolation) -> Option<LogPosition> {
+        self.log.as_ref().ok().map(|log| log.limit(isolation.limit()))
+    }
+
     /// Registers a fetch that waits for records of this partition.
     pub fn add_waiter(&self, waiter: &Arc<FetchWaiter>) {
         self.waiters.add_fetch(waiter);
@@ -496,3 +536,6 @@ fn recompression(wanted: TopicCompression) -> Option<Recompression> {
 pub(super) const fn timestamp_type(config: &TopicConfig) -> TimestampType {
     if config.stamped_on_append { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,25 +6,32 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Isolation;
 use crate::model::Offset;
 
 /// A fetch that waits for enough bytes on any of its partitions.
 #[derive(Debug)]
 pub struct FetchWaiter {
+    /// Which bytes count.
+    isolation: Isolation,
     /// Bytes that are still missing.
     missing: AtomicI64,
     notify: Notify,
 }
 
 impl FetchWaiter {
-    /// A waiter that is done when `missing` bytes more can be read.
+    /// A waiter that is done when `missing` bytes more can be read under this isolation.
     #[must_use]
-    pub fn new(missing: i64) -> Arc<Self> {
-        Arc::new(Self { missing: AtomicI64::new(missing), notify: Notify::new() })
+    pub fn new(missing: i64, isolation: Isolation) -> Arc<Self> {
+        Arc::new(Self { isolation, missing: AtomicI64::new(missing), notify: Notify::new() })
     }
 
-    /// Tells that `bytes` more can be read.
-    fn add(&self, bytes: u32) {
+    /// Tells how much more can be read.
+    fn add(&self, more: Readable) {
+        let bytes = match self.isolation {
+            Isolation::ReadUncommitted => more.committed_bytes,
+            Isolation::ReadCommitted => more.stable_bytes,
+        };
         let before = self.missing.fetch_sub(i64::from(bytes), Ordering::AcqRel);
         if before <= i64::from(bytes) {
             self.notify.notify_one();
@@ -43,6 +50,15 @@ impl FetchWaiter {
             self.notify.notified().await;
         }
     }
+}
+
+/// By how much the ends of what consumers may read have moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Readable {
+    /// Bytes below the high watermark.
+    pub(super) committed_bytes: u32,
+    /// Bytes below the last stable offset.
+    pub(super) stable_bytes: u32,
 }
 
 /// An append that waits for its commit.
@@ -102,14 +118,14 @@ impl Waiters {
         wait
     }
 
-    /// The high watermark has reached `offset`, and `bytes` more can be read.
-    pub(super) fn committed(&self, offset: Offset, bytes: u32) {
+    /// The high watermark has reached `offset`, and more can be read.
+    pub(super) fn committed(&self, offset: Offset, more: Readable) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
         let mut lists = self.lists.lock();
         for fetch in &lists.fetches {
-            fetch.add(bytes);
+            fetch.add(more);
         }
         lists.commits.retain(|commit| {
             let reached = offset >= commit.offset;
@@ -134,16 +150,32 @@ impl Waiters {
 mod tests {
     use super::*;
 
+    fn bytes(committed_bytes: u32, stable_bytes: u32) -> Readable {
+        Readable { committed_bytes, stable_bytes }
+    }
+
+    #[tokio::test]
+    async fn a_reader_of_committed_records_waits_for_the_last_stable_offset() {
+        let waiters = Waiters::default();
+        let waiter = FetchWaiter::new(100, Isolation::ReadCommitted);
+        waiters.add_fetch(&waiter);
+        waiters.committed(Offset(1), bytes(500, 0));
+        let mut done = std::pin::pin!(waiter.done());
+        assert!(futures_now(done.as_mut()).is_none());
+        waiters.committed(Offset(2), bytes(78, 578));
+        done.await;
+    }
+
     #[tokio::test]
     async fn a_fetch_wakes_when_its_bytes_are_there_and_not_before() {
         let (a, b) = (Waiters::default(), Waiters::default());
-        let waiter = FetchWaiter::new(100);
+        let waiter = FetchWaiter::new(100, Isolation::ReadUncommitted);
         a.add_fetch(&waiter);
         b.add_fetch(&waiter);
-        a.committed(Offset(1), 60);
+        a.committed(Offset(1), bytes(60, 60));
         let mut done = std::pin::pin!(waiter.done());
         assert!(futures_now(done.as_mut()).is_none());
-        b.committed(Offset(1), 40);
+        b.committed(Offset(1), bytes(40, 40));
         done.await;
         a.remove_fetch(&waiter);
         assert_eq!(a.count.load(Ordering::Acquire), 0);
@@ -153,17 +185,18 @@ mod tests {
     async fn a_commit_wakes_at_its_offset() {
         let waiters = Waiters::default();
         let wait = waiters.add_commit(Offset(10));
-        waiters.committed(Offset(9), 1);
+        waiters.committed(Offset(9), bytes(1, 1));
         let mut woken = std::pin::pin!(wait.woken());
         assert!(futures_now(woken.as_mut()).is_none());
-        waiters.committed(Offset(10), 1);
+        waiters.committed(Offset(10), bytes(1, 1));
         woken.await;
     }
 
     #[tokio::test]
     async fn all_wake_when_the_partition_goes() {
         let waiters = Waiters::default();
-        let (fetch, commit) = (FetchWaiter::new(i64::MAX), waiters.add_commit(Offset(i64::MAX)));
+        let fetch = FetchWaiter::new(i64::MAX, Isolation::ReadCommitted);
+        let commit = waiters.add_commit(Offset(i64::MAX));
         waiters.add_fetch(&fetch);
         waiters.wake_all();
         fetch.done().await;

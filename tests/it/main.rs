@@ -32,3 +32,4 @@ mod process;
 mod produce;
 mod restart;
 mod topics;
+mod transactions;

@@ -80,8 +80,14 @@ impl Rig {
 
     /// Stops the broker in good order and starts another one on the same disk.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_, _| ()).await
+    }
+
+    /// Stops the broker in good order, changes what is on its disk, and starts another one there.
+    pub(crate) async fn restart_after(self, change: impl FnOnce(&dyn Disk, &Path)) -> Self {
         let Self { broker, disk, data, options, authorizer, time } = self;
         broker.stop().await.unwrap();
+        change(&*disk, &data);
         let broker = start(&disk, &data, &options, &authorizer, time).await.unwrap();
         Self { broker, disk, data, options, authorizer, time }
     }

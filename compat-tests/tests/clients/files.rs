@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::client::{At, ProduceOptions};
 use ottla_compat_tests::java::{java_class, output, tool};
+use ottla_compat_tests::workspace::sources;
 use ottla_compat_tests::{ClientKind, Codec, Record, Server, ServerKind};
 use serde::Deserialize;
 
@@ -109,6 +110,49 @@ pub(crate) fn records_of_groups(kind: ServerKind) -> Result<()> {
             r#"{{"group":"{group}","topic":"{TOPIC}","partition":0}}}} payload: {{"version":"4","data":{{"offset":4,"#
         );
         ensure!(printed.contains(&committed), "no {committed} in {printed}");
+    }
+    Ok(())
+}
+
+/// A partition with transactions that Apache Kafka wrote, of which only the records are left: consumers see what was
+/// committed, and the tool reads the transaction indexes that were built for it.
+pub(crate) fn transactions(kind: ServerKind) -> Result<()> {
+    let mut server = Server::start(kind, &[])?;
+    create(&mut ClientKind::Java.connect(server.bootstrap())?, TOPIC, 1, &[])?;
+    server.kill()?;
+    let written = sources().join("../tests/data/kafka-4.3.1-transactions/t-0");
+    let partition = server.data_dir().join(format!("{TOPIC}-0"));
+    for log in dumpable(&written)?.iter().filter(|file| file.ends_with(".log")) {
+        let name = Path::new(log).file_name().context("no name")?;
+        fs::copy(log, partition.join(name))?;
+    }
+    server.restart()?;
+    let mut kcat = ClientKind::Kcat.connect(server.bootstrap())?;
+    let seen = kcat.consume(TOPIC, 1, 99)?;
+    let offsets: Vec<_> = seen.iter().filter_map(|record| record.offset).collect();
+    ensure!(offsets == [0, 2, 4, 11, 12], "librdkafka reads {offsets:?}");
+    for (level, count) in [("read_committed", 5), ("read_uncommitted", 12)] {
+        let arguments = ["--bootstrap-server", server.bootstrap(), "--topic", TOPIC]
+            .into_iter()
+            .chain(["--from-beginning", "--isolation-level", level, "--timeout-ms", "3000"]);
+        let printed = tool("ConsoleConsumer", &arguments.collect::<Vec<_>>())?;
+        let values: Vec<_> = printed.lines().collect();
+        ensure!(values.len() == count, "{level}: {values:?}");
+        let aborted = values.iter().any(|value| value.ends_with("aborted"));
+        ensure!(aborted == (level == "read_uncommitted"), "{level}: {values:?}");
+    }
+    server.stop()?;
+    for name in ["00000000000000000000.txnindex", "00000000000000000010.txnindex"] {
+        let dump = |directory: &Path| -> Result<String> {
+            let file = directory.join(name);
+            let printed = tool(
+                "DumpLogSegments",
+                &["--files", file.to_str().context("a path that is not text")?],
+            )?;
+            Ok(printed.lines().skip(1).collect::<Vec<_>>().join("\n"))
+        };
+        let (ours, kafkas) = (dump(&partition)?, dump(&written)?);
+        ensure!(ours == kafkas && !ours.is_empty(), "{name}: {ours}\nnot {kafkas}");
     }
     Ok(())
 }

@@ -1,0 +1,318 @@
+//! The transaction index of a segment: the transactions that were aborted by a marker in it.
+//!
+//! ```text
+//! offset  size  what
+//! 0       2     version, 0
+//! 2       8     producer id
+//! 10      8     first offset of the transaction, perhaps in an earlier segment
+//! 18      8     offset of the marker that aborted it
+//! 26      8     last stable offset once the marker is committed
+//! ```
+//! All big-endian, 34 bytes an entry, in the order of the markers. Source: `TransactionIndex` and `AbortedTxn` of Apache
+//! Kafka 4.3.
+//!
+//! Unlike the other indexes it is written at once, and the file is not made before it has an entry: a missing file says that
+//! nothing was aborted. So what is missing cannot be told from what never was, and after an unclean stop the index of
+//! each segment that may be torn is built anew.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::env::{Disk, DiskFile, OpenMode, Residency};
+use crate::model::{Offset, ProducerId};
+
+/// Size of an entry on disk.
+const ENTRY_BYTES: usize = 34;
+const VERSION: i16 = 0;
+
+/// A transaction that was aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// Whose.
+    pub producer_id: ProducerId,
+    /// Its first offset.
+    pub first_offset: Offset,
+    /// Offset of the marker that aborted it.
+    pub last_offset: Offset,
+    /// The last stable offset once the marker is committed: transactions that this index and those of later segments have
+    /// after this entry begin there or later.
+    pub last_stable: Offset,
+}
+
+impl AbortedTransaction {
+    fn write(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        let (version, rest) = bytes.split_at_mut(size_of::<i16>());
+        version.copy_from_slice(&VERSION.to_be_bytes());
+        let fields =
+            [self.producer_id.0, self.first_offset.0, self.last_offset.0, self.last_stable.0];
+        for (place, field) in rest.chunks_exact_mut(size_of::<i64>()).zip(fields) {
+            place.copy_from_slice(&field.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The entry in these bytes, with the version of its layout.
+    fn read(bytes: &[u8; ENTRY_BYTES]) -> (i16, Self) {
+        let (version, rest) = bytes.split_first_chunk().expect("an entry begins with its version");
+        let (fields, _) = rest.as_chunks();
+        let mut fields = fields.iter().map(|field| i64::from_be_bytes(*field));
+        let mut field = || fields.next().expect("the fields add up to the entry");
+        let entry = Self {
+            producer_id: ProducerId(field()),
+            first_offset: Offset(field()),
+            last_offset: Offset(field()),
+            last_stable: Offset(field()),
+        };
+        (i16::from_be_bytes(*version), entry)
+    }
+}
+
+/// The transaction index of one segment.
+#[derive(Debug)]
+pub(super) struct TransactionIndex {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    state: RwLock<State>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// There is no entry, and no file that counts.
+    Empty,
+    /// The file begins with so many entries.
+    Filled { file: Arc<dyn DiskFile>, count: usize },
+    /// The file cannot be an index: it has to be built anew before anything is read.
+    Damaged,
+}
+
+impl TransactionIndex {
+    /// An index without entries. A file that is left over from before is removed.
+    pub(super) fn create(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
+        disk.remove_file(&path)?;
+        Ok(Self { disk, path, state: RwLock::new(State::Empty) })
+    }
+
+    /// The index of a segment that begins at `base`, as it is in the file.
+    pub(super) fn open(disk: Arc<dyn Disk>, path: PathBuf, base: Offset) -> io::Result<Self> {
+        let state = match disk.open(&path, OpenMode::Write) {
+            Ok(file) => read_state(file, base)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => State::Empty,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { disk, path, state: RwLock::new(state) })
+    }
+
+    /// Whether the file cannot be an index.
+    pub(super) fn is_damaged(&self) -> bool {
+        matches!(*self.state.read(), State::Damaged)
+    }
+
+    /// Replaces all entries, durably.
+    pub(super) fn rebuild(&self, entries: &[AbortedTransaction]) -> io::Result<()> {
+        let mut state = self.state.write();
+        *state = if entries.is_empty() {
+            if !matches!(*state, State::Empty) {
+                self.disk.remove_file(&self.path)?;
+            }
+            State::Empty
+        } else {
+            let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.write()).collect();
+            self.disk.replace_small(&self.path, &bytes)?;
+            let file = self.disk.open(&self.path, OpenMode::Write)?;
+            State::Filled { file, count: entries.len() }
+        };
+        Ok(())
+    }
+
+    /// Adds an entry; gives whether the file was made for it. After an error the index is as before.
+    pub(super) fn push(&self, entry: AbortedTransaction) -> io::Result<bool> {
+        let mut state = self.state.write();
+        let (file, count, is_new) = match &*state {
+            State::Filled { file, count } => (Arc::clone(file), *count, false),
+            State::Empty => (self.disk.open(&self.path, OpenMode::Truncate)?, 0, true),
+            State::Damaged => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        let end = (count * ENTRY_BYTES) as u64;
+        if let Err(error) = file.write_at(end, &[&entry.write()]) {
+            return Err(file.set_len(end).err().unwrap_or(error));
+        }
+        *state = State::Filled { file, count: count + 1 };
+        Ok(is_new)
+    }
+
+    /// Makes the entries durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let state = self.state.read().clone();
+        match state {
+            State::Filled { file, .. } => file.sync_data(),
+            State::Empty | State::Damaged => Ok(()),
+        }
+    }
+
+    /// Adds the transactions that reach into `from..until` to `found`. Gives whether later segments have no others;
+    /// `None` if [`Residency::Cached`] was asked and the entries are not in memory.
+    pub(super) fn collect(
+        &self,
+        from: Offset,
+        until: Offset,
+        residency: Residency,
+        found: &mut Vec<AbortedTransaction>,
+    ) -> io::Result<Option<bool>> {
+        let state = self.state.read().clone();
+        let State::Filled { file, count } = state else {
+            return Ok(Some(false));
+        };
+        let Some(bytes) = file.read(0..(count * ENTRY_BYTES) as u64, residency)? else {
+            return Ok(None);
+        };
+        let (entries, _) = bytes.as_chunks();
+        let begin =
+            entries.partition_point(|entry| AbortedTransaction::read(entry).1.last_offset < from);
+        for entry in entries.iter().skip(begin) {
+            let (_, entry) = AbortedTransaction::read(entry);
+            if entry.first_offset < until {
+                found.push(entry);
+            }
+            if entry.last_stable >= until {
+                return Ok(Some(true));
+            }
+        }
+        Ok(Some(false))
+    }
+}
+
+/// What a file holds, after the checks of `TransactionIndex.sanityCheck`, and two that keep searches right: entries are
+/// whole, and their markers in order.
+fn read_state(file: Arc<dyn DiskFile>, base: Offset) -> io::Result<State> {
+    let bytes: Bytes = file.read(0..file.len()?, Residency::Any)?.unwrap_or_default();
+    let (entries, rest) = bytes.as_chunks();
+    let mut expected = base;
+    for entry in entries {
+        let (version, entry) = AbortedTransaction::read(entry);
+        if version != VERSION || entry.last_offset < expected {
+            return Ok(State::Damaged);
+        }
+        expected = entry.last_offset.plus(1);
+    }
+    let count = entries.len();
+    let is_whole = rest.is_empty();
+    drop(bytes);
+    Ok(if is_whole { State::Filled { file, count } } else { State::Damaged })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::env::{Fault, FaultyDisk, MemoryDisk};
+
+    fn entry(producer_id: i64, first: i64, last: i64, stable: i64) -> AbortedTransaction {
+        AbortedTransaction {
+            producer_id: ProducerId(producer_id),
+            first_offset: Offset(first),
+            last_offset: Offset(last),
+            last_stable: Offset(stable),
+        }
+    }
+
+    fn disk() -> FaultyDisk {
+        let disk = MemoryDisk::new();
+        disk.create_dir_all(Path::new("d")).unwrap();
+        FaultyDisk::new(Arc::new(disk))
+    }
+
+    fn create(disk: &FaultyDisk) -> TransactionIndex {
+        TransactionIndex::create(Arc::new(disk.clone()), "d/x".into()).unwrap()
+    }
+
+    fn open(disk: &FaultyDisk, base: i64) -> TransactionIndex {
+        TransactionIndex::open(Arc::new(disk.clone()), "d/x".into(), Offset(base)).unwrap()
+    }
+
+    fn found(index: &TransactionIndex, from: i64, until: i64) -> (Vec<AbortedTransaction>, bool) {
+        let mut found = Vec::new();
+        let done = index.collect(Offset(from), Offset(until), Residency::Any, &mut found);
+        (found, done.unwrap().unwrap())
+    }
+
+    fn bytes(disk: &FaultyDisk) -> Option<Vec<u8>> {
+        disk.read_small(Path::new("d/x")).unwrap()
+    }
+
+    #[test]
+    fn bytes_are_kafkas_and_there_is_no_file_without_them() {
+        let disk = disk();
+        let index = create(&disk);
+        assert_eq!(bytes(&disk), None);
+        assert!(index.push(entry(1, 2, 3, 4)).unwrap(), "the file was made");
+        let expected: Vec<u8> =
+            [0, 0].into_iter().chain((1..5).flat_map(i64::to_be_bytes)).collect();
+        assert_eq!(bytes(&disk), Some(expected));
+        assert!(!index.push(entry(1, 5, 6, 7)).unwrap());
+        assert_eq!(bytes(&disk).unwrap().len(), 2 * ENTRY_BYTES);
+        index.rebuild(&[]).unwrap();
+        assert_eq!(bytes(&disk), None);
+    }
+
+    #[test]
+    fn what_reaches_into_the_range_is_found() {
+        let disk = disk();
+        let index = create(&disk);
+        let all = [entry(1, 10, 20, 12), entry(2, 12, 25, 26), entry(1, 30, 40, 41)];
+        for entry in all {
+            index.push(entry).unwrap();
+        }
+        for index in [&index, &open(&disk, 10)] {
+            assert_eq!(found(index, 0, 11), (vec![all[0]], true));
+            assert_eq!(found(index, 20, 26), (vec![all[0], all[1]], true));
+            assert_eq!(found(index, 21, 27), (vec![all[1]], true), "the next one begins later");
+            assert_eq!(found(index, 26, 30), (vec![], true));
+            assert_eq!(found(index, 26, 42), (vec![all[2]], false));
+            assert_eq!(found(index, 41, 99), (vec![], false));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_the_index_is_told() {
+        let disk = disk();
+        let index = create(&disk);
+        for last in [20, 30] {
+            index.push(entry(1, 10, last, 40)).unwrap();
+        }
+        assert!(!open(&disk, 20).is_damaged());
+        assert!(open(&disk, 21).is_damaged(), "a marker before the segment");
+        let file = disk.open(Path::new("d/x"), OpenMode::Write).unwrap();
+        file.write_at(1, &[&[1]]).unwrap();
+        assert!(open(&disk, 20).is_damaged(), "a version that is not known");
+        file.write_at(1, &[&[0]]).unwrap();
+        file.set_len(67).unwrap();
+        assert!(open(&disk, 20).is_damaged(), "half an entry");
+        let damaged = open(&disk, 20);
+        damaged.rebuild(&[entry(7, 8, 20, 21)]).unwrap();
+        assert_eq!(found(&damaged, 0, 99).0, [entry(7, 8, 20, 21)]);
+        assert_eq!(found(&open(&disk, 20), 0, 99).0, [entry(7, 8, 20, 21)]);
+    }
+
+    #[test]
+    fn an_entry_that_finds_no_room_leaves_nothing_behind() {
+        let disk = disk();
+        let index = create(&disk);
+        for room in [0, 10, 33] {
+            disk.inject(Fault::NoSpaceAfter(room));
+            index.push(entry(1, 2, 3, 4)).unwrap_err();
+            disk.clear();
+            assert_eq!(found(&index, 0, 99).0, []);
+        }
+        assert!(index.push(entry(1, 2, 3, 4)).unwrap());
+        disk.inject(Fault::NoSpaceAfter(10));
+        index.push(entry(1, 5, 6, 7)).unwrap_err();
+        disk.clear();
+        assert_eq!(found(&open(&disk, 0), 0, 99).0, [entry(1, 2, 3, 4)]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Ends of transactions in a partition that this broker leads alone, and whom they wake.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::{self, Effective, Overrides, Sources};
+use crate::env::{Disk, MemoryDisk, Rng};
+use crate::log::{AppendError, LogStart, Opened};
+use crate::model::{PartitionId, ProducerEpoch, ProducerId, TopicId};
+use crate::record::{BatchBuilder, EndMarker, TransactionOutcome};
+
+const NOW: UnixMillis = UnixMillis(1_000_000);
+
+fn partition() -> Partition {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    disk.create_dir_all(Path::new("data")).unwrap();
+    let id = TopicIdPartition { topic: TopicId::ZERO, partition: PartitionId(0) };
+    let topic = TopicName::new("t").unwrap();
+    let start = LogStart {
+        topic: topic.clone(),
+        topic_id: id.topic,
+        partition: id.partition,
+        config: LogConfig::default(),
+        clean: true,
+        recovery_point: Offset::ZERO,
+        log_start: Offset::ZERO,
+        now: NOW,
+    };
+    let log = Opened::open(&disk, Path::new("data"), start, &Rng::from_seed(1)).unwrap().log;
+    let settings = Effective::new(config::load(Sources::default()).unwrap());
+    let config = Arc::new(settings.topic(&Overrides::new()));
+    let broker = BrokerId(1);
+    let state = PartitionImage {
+        replicas: vec![broker],
+        isr: vec![broker],
+        leader: Some(broker),
+        leader_epoch: LeaderEpoch(3),
+        partition_epoch: 0,
+    };
+    Partition::new(id, topic, broker, Ok(Arc::new(log)), config, state)
+}
+
+fn append(partition: &Partition, transactional: bool) -> Appended {
+    let mut builder = BatchBuilder::new();
+    if transactional {
+        builder.producer(ProducerId(7), ProducerEpoch(0), 0).transactional();
+    }
+    builder.push(NOW, None, Some(&[b'v'; 100]));
+    partition.append(ValidBatch::trusted(&builder.build()).unwrap(), true, NOW).unwrap()
+}
+
+fn end(coordinator_epoch: i32) -> TransactionEnd {
+    TransactionEnd {
+        producer_id: ProducerId(7),
+        producer_epoch: ProducerEpoch(1),
+        marker: EndMarker { outcome: TransactionOutcome::Abort, coordinator_epoch },
+        transaction_version: 2,
+    }
+}
+
+fn fetch(partition: &Partition, offset: i64, isolation: Isolation) -> FetchedRecords {
+    let from = FetchFrom {
+        offset: Offset(offset),
+        current_leader_epoch: None,
+        last_fetched_epoch: None,
+        max_bytes: 10_000,
+        whole_first_batch: true,
+        isolation,
+    };
+    partition.fetch(&from, Residency::Any).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn the_end_of_a_transaction_wakes_readers_of_committed_records() {
+    let partition = partition();
+    let data = append(&partition, true);
+    // More than any marker has, and as much as the transaction.
+    let waiters = [Isolation::ReadCommitted, Isolation::ReadUncommitted]
+        .map(|isolation| FetchWaiter::new(i64::from(data.size_bytes), isolation));
+    for waiter in &waiters {
+        partition.add_waiter(waiter);
+    }
+    append(&partition, false);
+    append(&partition, false);
+    let [committed, uncommitted] = &waiters;
+    uncommitted.done().await;
+    let mut waits = std::pin::pin!(committed.done());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(waits.as_mut().poll(&mut context).is_pending());
+    assert!(fetch(&partition, 0, Isolation::ReadCommitted).records.is_empty());
+    partition.append_transaction_end(&end(0), NOW).unwrap();
+    waits.await;
+    let fetched = fetch(&partition, 0, Isolation::ReadCommitted);
+    assert_eq!(fetched.records, fetch(&partition, 0, Isolation::ReadUncommitted).records);
+    let aborted: Vec<_> =
+        fetched.aborted.iter().map(|it| (it.producer_id.0, it.first_offset.0)).collect();
+    assert_eq!(aborted, [(7, 0)]);
+    assert_eq!(partition.limit(Isolation::ReadCommitted), Some(fetched.limit));
+}
+
+#[test]
+fn offsets_for_readers_of_committed_records_end_with_what_is_stable() {
+    let partition = partition();
+    append(&partition, false);
+    append(&partition, true);
+    let latest = |isolation| {
+        let answer = partition.offset_for(OffsetQuestion::Latest, isolation, None).unwrap();
+        (answer.offset.0, answer.leader_epoch.0)
+    };
+    assert_eq!(latest(Isolation::ReadCommitted), (1, 3));
+    assert_eq!(latest(Isolation::ReadUncommitted), (2, 3));
+    partition.append_transaction_end(&end(0), NOW).unwrap();
+    assert_eq!(latest(Isolation::ReadCommitted), (3, 3));
+}
+
+#[test]
+fn an_earlier_coordinator_ends_nothing() {
+    let partition = partition();
+    append(&partition, true);
+    partition.append_transaction_end(&end(5), NOW).unwrap();
+    partition.append_transaction_end(&end(5), NOW).expect("the same again");
+    let refused = partition.append_transaction_end(&end(4), NOW).unwrap_err();
+    assert!(matches!(
+        refused,
+        PartitionError::Append(AppendError::FencedCoordinator { current: 5, found: 4, .. })
+    ));
+    partition.abandon();
+    let gone = partition.append_transaction_end(&end(5), NOW).unwrap_err();
+    assert!(matches!(gone, PartitionError::Gone));
+}
