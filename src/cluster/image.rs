@@ -183,6 +183,12 @@ impl ClusterImage {
         self.collision_keys.get(&name.collision_key()).filter(|other| *other != name)
     }
 
+    /// The first producer id that was not given out.
+    #[must_use]
+    pub const fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
     /// The configs that were set for a resource.
     #[must_use]
     pub fn configs(&self, resource: &ConfigResource) -> Arc<BTreeMap<String, String>> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::kraft;
 use super::raft_log::{
-    AppendFailure, Entry, EntryId, Membership, Node, Payload, RaftLog, Snapshot, SnapshotMeta,
-    State, VERSION, Vote, snapshot_path,
+    AppendFailure, Entry, EntryId, Found, Membership, Node, Payload, RaftLog, Snapshot,
+    SnapshotMeta, State, VERSION, Vote, snapshot_path,
 };
 use super::{AppliedBatch, Proposed, Quorum, QuorumError, QuorumStatus, RaftLogError};
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
-use crate::env::Env;
+use crate::env::{Disk, Env};
 use crate::model::{BrokerId, UuidText, WithCauses};
 
 /// How many proposals may wait.
@@ -169,6 +169,18 @@ async fn run(
     }
 }
 
+/// The state that the metadata log in a data directory tells of; none if there is no such log. Blocks for the disk.
+///
+/// # Errors
+/// [`RaftLogError`] if the log cannot be read.
+pub(super) fn read_image(
+    disk: Arc<dyn Disk>,
+    data: &Path,
+) -> Result<Option<ClusterImage>, RaftLogError> {
+    let found = RaftLog::open(disk, data)?;
+    found.map(|found| Core::load(found, data).map(|core| core.image)).transpose()
+}
+
 /// The state with its log, used by one task at a time.
 #[derive(Debug)]
 struct Core {
@@ -212,6 +224,18 @@ impl Core {
             core.take_over(env, &path, node_id)?;
             return Ok(core);
         };
+        let mut core = Self::load(found, &path)?;
+        core.take_over(env, &path, node_id)?;
+        let found = core.image.cluster_id();
+        if found.is_empty() || found == cluster_id {
+            return Ok(core);
+        }
+        let (found, expected) = (found.to_owned(), cluster_id.to_owned());
+        Err(RaftLogError::OtherCluster { path, found, expected })
+    }
+
+    /// The state that a log tells of.
+    fn load(found: Found, path: &Path) -> Result<Self, RaftLogError> {
         let vote = found.log.state().vote;
         let leader = EntryId { term: vote.term, leader: vote.node, index: 0 };
         let mut core = Self {
@@ -223,7 +247,7 @@ impl Core {
         };
         if let Some(snapshot) = found.snapshot {
             core.image = ClusterImage::from_json(&snapshot.image).map_err(|error| {
-                let path = snapshot_path(&path, snapshot.meta.last.index);
+                let path = snapshot_path(path, snapshot.meta.last.index);
                 RaftLogError::Newer { path, position: 0, problem: error.to_string() }
             })?;
             core.membership = snapshot.meta.membership;
@@ -232,22 +256,11 @@ impl Core {
         for entry in found.entries {
             core.apply(&entry);
         }
-        core.take_over(env, &path, node_id)?;
-        let found = core.image.cluster_id();
-        if found.is_empty() || found == cluster_id {
-            return Ok(core);
-        }
-        let (found, expected) = (found.to_owned(), cluster_id.to_owned());
-        Err(RaftLogError::OtherCluster { path, found, expected })
+        Ok(core)
     }
 
     /// Writes what a cluster of one voter looks like after its first election.
-    fn begin(
-        env: &Env,
-        path: &std::path::Path,
-        raft_id: u64,
-        node: Node,
-    ) -> Result<Self, RaftLogError> {
+    fn begin(env: &Env, path: &Path, raft_id: u64, node: Node) -> Result<Self, RaftLogError> {
         let vote = Vote { term: 1, node: raft_id, committed: true };
         let state = State { version: VERSION, raft_id, vote, committed: None, purged: None };
         let log = RaftLog::create(Arc::clone(&env.disk), path, state)?;
@@ -272,12 +285,7 @@ impl Core {
     }
 
     /// Takes the topics over that a broker of Apache Kafka left in the directory, if nothing has happened here yet.
-    fn take_over(
-        &mut self,
-        env: &Env,
-        path: &std::path::Path,
-        node_id: BrokerId,
-    ) -> Result<(), RaftLogError> {
+    fn take_over(&mut self, env: &Env, path: &Path, node_id: BrokerId) -> Result<(), RaftLogError> {
         if self.image != ClusterImage::default() {
             return Ok(());
         }

@@ -7,7 +7,7 @@
 //! something by them in the order of the log, without a gap.
 
 mod decide;
-mod kraft;
+pub mod kraft;
 mod local;
 mod raft_log;
 

@@ -258,7 +258,6 @@ impl FieldWriter {
     }
 
     /// Begins with nothing, in the spelling of flexible versions.
-    #[cfg(test)]
     pub(crate) const fn compact() -> Self {
         Self { bytes: Vec::new(), flexible: true }
     }
@@ -270,6 +269,11 @@ impl FieldWriter {
 
     /// A number of 8 bits.
     pub(crate) fn i8(&mut self, value: i8) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// A number of 16 bits.
+    pub(crate) fn i16(&mut self, value: i16) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
