@@ -446,6 +446,32 @@ fn a_flipped_bit_after_the_recovery_point_is_cut_off_and_before_it_is_an_error()
 }
 
 #[test]
+fn what_was_cut_off_does_not_come_back_with_the_next_power_cut() {
+    // All batches have one size, so that old ones would fit behind new ones.
+    let batch = |fill: u8| {
+        let mut builder = BatchBuilder::new();
+        builder.push(UnixMillis(1), None, Some(&[fill; 300]));
+        builder.build()
+    };
+    let config = LogConfig { segment_bytes: 100_000, ..config() };
+    for seed in 0..1_000 {
+        let memory = MemoryDisk::with_power_model();
+        memory.create_dir_all(Path::new(ROOT)).unwrap();
+        let rig = Rig::on(Arc::new(memory.clone()), config.clone());
+        memory.sync_all();
+        (0..8).for_each(|fill| drop(rig.append(batch(fill)).unwrap()));
+        let memory = memory.power_cut(&Rng::from_seed(seed));
+        let rig = Rig { disk: Arc::new(memory.clone()), ..rig }.reopen(false, Offset::ZERO);
+        (0..seed % 4).for_each(|_| drop(rig.append(batch(99)).unwrap()));
+        let appended = read_all(&rig.log);
+        let memory = memory.power_cut(&Rng::from_seed(seed + 1_000));
+        let rig = Rig { disk: Arc::new(memory), ..rig }.reopen(false, Offset::ZERO);
+        let found = read_all(&rig.log);
+        assert_eq!(found, appended[..found.len().min(appended.len())], "seed {seed}");
+    }
+}
+
+#[test]
 fn leader_epochs_that_fall_are_not_recovered() {
     let rig = Rig::on(Rig::new().disk, LogConfig { segment_bytes: 100_000, ..config() });
     rig.append_in(LeaderEpoch(3), plain(1, 1)).unwrap();

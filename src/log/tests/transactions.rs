@@ -191,6 +191,21 @@ fn an_abort_that_finds_no_room_is_refused_and_can_be_sent_again() {
 }
 
 #[test]
+fn an_abort_that_fails_ends_the_log_and_is_not_there_after_the_next_start() {
+    let faulty = FaultyDisk::new(Rig::new().disk);
+    let rig = Rig::on(Arc::new(faulty.clone()), config());
+    rig.append(transactional(1, 0, 0, 1)).unwrap();
+    faulty.inject(Fault::Write(".txnindex".to_owned()));
+    let abort = end(1, 0, TransactionOutcome::Abort);
+    assert!(matches!(rig.end(&abort).unwrap_err(), AppendError::Io { .. }));
+    faulty.clear();
+    assert!(matches!(rig.end(&abort).unwrap_err(), AppendError::Closed));
+    let rig = rig.reopen(false, Offset::ZERO);
+    assert_eq!((rig.log.ends().end, rig.last_stable()), (Offset(1), 0));
+    rig.end(&abort).unwrap();
+}
+
+#[test]
 fn aborted_transactions_that_are_not_in_memory_are_waited_for_elsewhere() {
     let faulty = FaultyDisk::new(Rig::new().disk);
     let rig = Rig::on(Arc::new(faulty.clone()), config());
