@@ -480,14 +480,28 @@ fn report_disk_failure(tasks: &crate::env::Tasks, log: &Log, error: &std::io::Er
 fn log_config(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
     LogConfig {
         segment_bytes: config.segment_bytes,
-        segment_age_max: config.segment_age_max,
+        segment_age_max: segment_age_max(config),
         segment_jitter_max: config.segment_jitter_max,
         index_interval_bytes: config.index_interval_bytes,
         index_bytes_max: config.index_bytes_max,
         timestamp_type: timestamp_type(config),
+        compacts: config.cleanup_compact,
+        min_dirty_ratio: config.min_dirty_ratio,
+        compaction_lag_min: config.compaction_lag_min,
+        compaction_lag_max: config.compaction_lag_max,
+        tombstone_retention: config.tombstone_retention,
         deletes: config.cleanup_delete,
         retention_age_max: config.retention_age_max,
         retention_bytes: config.retention_bytes,
         producer_expiration: broker.producer_expiration,
+    }
+}
+
+/// A compacted topic begins a new segment before its oldest record has waited for too long, for the last segment is not
+/// compacted (`LogConfig.maxSegmentMs` of Kafka).
+fn segment_age_max(config: &TopicConfig) -> Duration {
+    match config.compaction_lag_max {
+        Some(lag) if config.cleanup_compact => config.segment_age_max.min(lag),
+        _ => config.segment_age_max,
     }
 }
