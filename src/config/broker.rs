@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::model::BrokerId;
 
 use super::ConfigError;
+use super::cleaner::CleanerConfig;
 use super::groups::GroupSettings;
 use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
@@ -18,7 +19,7 @@ use super::offsets_topic::OffsetsTopicConfig;
 use super::registry::is_host;
 
 /// The values of a broker. Key names stand behind each field.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct BrokerConfig {
     /// `node.id`.
     pub node_id: BrokerId,
@@ -75,6 +76,8 @@ pub struct BrokerConfig {
     pub consumer_protocol: bool,
     /// Keys about the topic that holds groups.
     pub offsets_topic: OffsetsTopicConfig,
+    /// Keys about compaction.
+    pub cleaner: CleanerConfig,
     /// `log.initial.task.delay.ms`.
     pub initial_task_delay: Duration,
     /// `log.retention.check.interval.ms`, at least 1 ms.
@@ -131,6 +134,7 @@ impl Layers<'_> {
                 .list("group.coordinator.rebalance.protocols")
                 .is_some_and(|protocols| protocols.iter().any(|name| name == "consumer")),
             offsets_topic: self.offsets_topic()?,
+            cleaner: self.cleaner(),
             initial_task_delay: self.millis("log.initial.task.delay.ms"),
             retention_check_interval: self.millis("log.retention.check.interval.ms"),
             recovery_point_checkpoint_interval: self
@@ -219,6 +223,11 @@ impl Layers<'_> {
         if self.integer(min) > self.integer(max) {
             return Err(self.against(min, format!("must be at most that of {max}")));
         }
+        let (dedupe, threads) = ("log.cleaner.dedupe.buffer.size", "log.cleaner.threads");
+        if self.integer(dedupe) / self.integer(threads).max(1) <= DEDUPE_BYTES_MIN {
+            let rule = format!("must be more than 1 MiB for each of {threads}");
+            return Err(self.against(dedupe, rule));
+        }
         Ok(())
     }
 
@@ -228,6 +237,9 @@ impl Layers<'_> {
         ConfigError::rule(key, &text, origin, rule)
     }
 }
+
+/// More than this is needed for each thread of Kafka's that compacts.
+const DEDUPE_BYTES_MIN: i64 = 1 << 20;
 
 fn is_named(listener: &Listener, names: &[String]) -> bool {
     names.iter().any(|name| name.eq_ignore_ascii_case(&listener.name))

@@ -197,6 +197,13 @@ impl<'a> Layers<'a> {
             .unwrap_or_else(|| panic!("{name} is no number"))
     }
 
+    pub(super) fn double(self, name: &str) -> f64 {
+        match self.named(name) {
+            Some(Value::Double(number)) => number,
+            other => panic!("{name} is no floating-point number: {other:?}"),
+        }
+    }
+
     /// A number that the bounds of its key keep within `T`.
     pub(super) fn number<T: TryFrom<i64>>(self, name: &str) -> T {
         T::try_from(self.integer(name)).unwrap_or_else(|_| panic!("{name} is not bounded"))

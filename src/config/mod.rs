@@ -13,6 +13,7 @@
 mod alter;
 mod bounds;
 mod broker;
+mod cleaner;
 mod consumer_groups;
 mod describe;
 pub mod docs;
@@ -35,6 +36,7 @@ mod facts;
 pub use alter::{AlterError, Change, Operation, apply, replacement};
 pub use bounds::Bounds;
 pub use broker::BrokerConfig;
+pub use cleaner::CleanerConfig;
 pub use consumer_groups::{Bounded, ConsumerGroupConfig, ConsumerGroupSettings, MigrationPolicy};
 pub use describe::{ConfigSource, Described, Synonym};
 pub use effective::Effective;

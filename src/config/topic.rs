@@ -10,7 +10,7 @@ use super::registry::{self, Scope};
 use super::value::{Kind, Value};
 
 /// The values of a topic. Key names stand behind each field.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct TopicConfig {
     /// `segment.bytes`, or `internal.segment.bytes` if that is set; at least 1.
     pub segment_bytes: u32,
@@ -34,6 +34,14 @@ pub struct TopicConfig {
     pub cleanup_compact: bool,
     /// Whether `cleanup.policy` has `delete`.
     pub cleanup_delete: bool,
+    /// `min.cleanable.dirty.ratio`: 0 to 1.
+    pub min_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`.
+    pub compaction_lag_min: Duration,
+    /// `max.compaction.lag.ms`, at least 1 ms; none for no limit.
+    pub compaction_lag_max: Option<Duration>,
+    /// `delete.retention.ms`: how long tombstones stay.
+    pub tombstone_retention: Duration,
     /// `min.insync.replicas`, at least 1; a topic with fewer replicas needs only those.
     pub min_insync_replicas: u32,
     /// Whether `message.timestamp.type` is `LogAppendTime`: records get the time of the append.
@@ -85,6 +93,11 @@ impl TopicConfig {
             retention_bytes: of.limit("retention.bytes"),
             cleanup_compact: of.has("cleanup.policy", "compact"),
             cleanup_delete: of.has("cleanup.policy", "delete"),
+            min_dirty_ratio: of.ratio("min.cleanable.dirty.ratio"),
+            compaction_lag_min: of.millis("min.compaction.lag.ms"),
+            compaction_lag_max: Some(of.millis("max.compaction.lag.ms"))
+                .filter(|lag| *lag < Duration::from_millis(i64::MAX as u64)),
+            tombstone_retention: of.millis("delete.retention.ms"),
             min_insync_replicas: of.number("min.insync.replicas"),
             stamped_on_append: of.value("message.timestamp.type")
                 == Some(Value::Text("LogAppendTime".to_owned())),
@@ -148,6 +161,13 @@ impl Topic<'_> {
         let number = self.value(name).and_then(|value| value.as_integer());
         let number = number.unwrap_or_else(|| panic!("{name} is no number"));
         u64::try_from(number).ok()
+    }
+
+    fn ratio(self, name: &str) -> f64 {
+        match self.value(name) {
+            Some(Value::Double(ratio)) => ratio,
+            other => panic!("{name} is no ratio: {other:?}"),
+        }
     }
 
     fn millis(self, name: &str) -> Duration {
@@ -219,6 +239,10 @@ mod tests {
                 retention_bytes: None,
                 cleanup_compact: false,
                 cleanup_delete: true,
+                min_dirty_ratio: 0.5,
+                compaction_lag_min: Duration::ZERO,
+                compaction_lag_max: None,
+                tombstone_retention: Duration::from_secs(24 * 3600),
                 min_insync_replicas: 1,
                 stamped_on_append: false,
                 timestamp_before_max: Duration::from_millis(i64::MAX as u64),

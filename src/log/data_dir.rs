@@ -6,7 +6,8 @@
 //! .kafka_cleanshutdown              there after a clean stop only
 //! recovery-point-offset-checkpoint  below which offset each log is durable       ┐
 //! log-start-offset-checkpoint       where logs begin whose first segment is older ├ kept_offsets.rs
-//! replication-offset-checkpoint     high watermarks                               ┘
+//! replication-offset-checkpoint     high watermarks                               │
+//! cleaner-offset-checkpoint         up to where logs were compacted               ┘
 //! <topic>-<partition>/              the logs
 //! ```
 //! `docs/FORMAT.md` says what a start does with each when it is missing or damaged.

@@ -173,10 +173,12 @@ impl Log {
     /// Makes the producer snapshot at an offset durable, if there is one.
     fn sync_snapshot(&self, offset: Offset) -> io::Result<()> {
         let path = Kind::ProducerSnapshot.path(&self.directory, offset);
-        if self.disk.exists(&path)? {
-            self.disk.open(&path, OpenMode::Write)?.sync_data()?;
+        match self.disk.open(&path, OpenMode::Write) {
+            Ok(file) => file.sync_data(),
+            // Or compaction has just made one segment of two.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Ends the log in good order: everything is made durable, with a snapshot of the producers. Nothing is appended

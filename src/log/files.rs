@@ -48,6 +48,13 @@ impl Kind {
         directory.join(format!("{:020}{}", offset.0, self.suffix()))
     }
 
+    /// The path of such a file while it has `suffix` behind its name.
+    pub(super) fn path_with(self, directory: &Path, offset: Offset, suffix: &str) -> PathBuf {
+        let mut path = self.path(directory, offset).into_os_string();
+        path.push(suffix);
+        path.into()
+    }
+
     /// Reads a file name; `None` for files of other kinds, and for those of a deletion or a swap under way.
     pub(super) fn parse(name: &str) -> Option<(Self, Offset)> {
         Self::ALL.into_iter().find_map(|kind| {
@@ -61,6 +68,10 @@ impl Kind {
 
 /// Suffix of a file whose removal is under way.
 pub(super) const DELETED_SUFFIX: &str = ".deleted";
+/// Suffix of the files of a segment that compaction is writing.
+pub(super) const CLEANED_SUFFIX: &str = ".cleaned";
+/// Suffix of the files of a segment that is to take the place of others.
+pub(super) const SWAP_SUFFIX: &str = ".swap";
 /// File of the leader epochs of a partition.
 pub(super) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 /// File of the topic id of a partition.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use crate::env::{Disk, OpenMode, Residency};
+use crate::env::{Disk, DiskFile, OpenMode, Residency};
 use crate::model::{Offset, UnixMillis};
 
 /// One entry of either index.
@@ -109,8 +109,9 @@ pub(super) struct Index<E> {
 enum State<E> {
     /// Entries are added; the first `written` of them are in the file.
     Growing { entries: Vec<E>, written: usize },
-    /// All entries are in the file.
-    Finished { count: usize },
+    /// All entries are in the file, which is opened for each search unless it is pinned: segments are many, and most of
+    /// them are not read.
+    Finished { count: usize, pinned: Option<Arc<dyn DiskFile>> },
 }
 
 impl<E: Entry> Index<E> {
@@ -143,7 +144,7 @@ impl<E: Entry> Index<E> {
         if bytes % E::BYTES != 0 {
             return Ok(None);
         }
-        let state = RwLock::new(State::Finished { count: bytes / E::BYTES });
+        let state = RwLock::new(State::Finished { count: bytes / E::BYTES, pinned: None });
         let index = Self { disk, path, state };
         if grows {
             index.resume()?;
@@ -154,10 +155,11 @@ impl<E: Entry> Index<E> {
     /// Makes a finished index one that entries can be added to.
     pub(super) fn resume(&self) -> io::Result<()> {
         let mut state = self.state.write();
-        let State::Finished { count } = *state else {
+        let State::Finished { count, pinned } = &*state else {
             return Ok(());
         };
-        let content = self.content(count)?;
+        let count = *count;
+        let content = content::<E>(&*self.file(pinned)?, count)?;
         // Kafka's index of a segment that it did not close is filled up with zeros: they do not follow.
         let mut entries: Vec<E> = Vec::with_capacity(count);
         for entry in content.chunks_exact(E::BYTES).map_while(E::read) {
@@ -198,7 +200,7 @@ impl<E: Entry> Index<E> {
     pub(super) fn count(&self) -> usize {
         match &*self.state.read() {
             State::Growing { entries, .. } => entries.len(),
-            State::Finished { count } => *count,
+            State::Finished { count, .. } => *count,
         }
     }
 
@@ -236,7 +238,7 @@ impl<E: Entry> Index<E> {
         self.flush(false)?;
         let mut state = self.state.write();
         if let State::Growing { entries, .. } = &*state {
-            *state = State::Finished { count: entries.len() };
+            *state = State::Finished { count: entries.len(), pinned: None };
         }
         Ok(())
     }
@@ -244,14 +246,14 @@ impl<E: Entry> Index<E> {
     /// The last entry for which `before` holds, if it holds for a first part of the entries and no others; and the
     /// entry after that.
     pub(super) fn around(&self, before: impl Fn(E) -> bool) -> io::Result<(Option<E>, Option<E>)> {
-        let count = match &*self.state.read() {
+        let (file, count) = match &*self.state.read() {
             State::Growing { entries, .. } => {
                 let split = entries.partition_point(|entry| before(*entry));
                 return Ok((last_of(entries, split), entries.get(split).copied()));
             }
-            State::Finished { count } => *count,
+            State::Finished { count, pinned } => (self.file(pinned)?, *count),
         };
-        let content = self.content(count)?;
+        let content = content::<E>(&*file, count)?;
         let at = |index: usize| content.get(index * E::BYTES..).and_then(E::read);
         let (mut low, mut high) = (0, count);
         while low < high {
@@ -263,27 +265,45 @@ impl<E: Entry> Index<E> {
 
     /// The last entry.
     pub(super) fn last(&self) -> io::Result<Option<E>> {
-        let count = match &*self.state.read() {
+        let (file, last) = match &*self.state.read() {
             State::Growing { entries, .. } => return Ok(entries.last().copied()),
-            State::Finished { count } => *count,
-        };
-        let Some(last) = count.checked_sub(1) else {
-            return Ok(None);
+            State::Finished { count: 0, .. } => return Ok(None),
+            State::Finished { count, pinned } => (self.file(pinned)?, *count - 1),
         };
         let mut bytes = vec![0; E::BYTES];
-        let file = self.disk.open(&self.path, OpenMode::Read)?;
         file.read_into((last * E::BYTES) as u64, &mut bytes, Residency::Any)?;
         Ok(E::read(&bytes))
     }
 
-    fn content(&self, count: usize) -> io::Result<Bytes> {
-        let range = 0..(count * E::BYTES) as u64;
-        let file = self.disk.open(&self.path, OpenMode::Read)?;
-        if let Some(view) = file.read(range.clone(), Residency::Cached)? {
-            return Ok(view);
+    /// Keeps a finished index readable while its file gets another name, or is removed.
+    pub(super) fn pin(&self) -> io::Result<()> {
+        if let State::Finished { pinned: pinned @ None, .. } = &mut *self.state.write() {
+            *pinned = match self.disk.open(&self.path, OpenMode::Read) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
         }
-        Ok(file.read(range, Residency::Any)?.unwrap_or_default())
+        Ok(())
     }
+
+    /// The file of a finished index. To be asked for under the lock of the state: once the index is pinned, another file
+    /// may have its name.
+    fn file(&self, pinned: &Option<Arc<dyn DiskFile>>) -> io::Result<Arc<dyn DiskFile>> {
+        match pinned {
+            Some(file) => Ok(Arc::clone(file)),
+            None => self.disk.open(&self.path, OpenMode::Read),
+        }
+    }
+}
+
+/// The first `count` entries of a file.
+fn content<E: Entry>(file: &dyn DiskFile, count: usize) -> io::Result<Bytes> {
+    let range = 0..(count * E::BYTES) as u64;
+    if let Some(view) = file.read(range.clone(), Residency::Cached)? {
+        return Ok(view);
+    }
+    Ok(file.read(range, Residency::Any)?.unwrap_or_default())
 }
 
 fn last_of<E: Copy>(entries: &[E], split: usize) -> Option<E> {
@@ -384,6 +404,24 @@ mod tests {
         assert_eq!(reopened.position_before(Offset(1_000), Offset(1_005)).unwrap(), 500);
         assert_eq!(reopened.position_before(Offset(1_000), Offset(1_000)).unwrap(), 0);
         assert_eq!(reopened.boundary_at_most(399).unwrap(), 300);
+    }
+
+    #[test]
+    fn a_pinned_index_is_read_after_another_has_taken_its_name() {
+        let disk = MemoryDisk::new();
+        let old = index(&disk);
+        old.push(OffsetEntry { relative_offset: 5, position: 50 });
+        old.finish().unwrap();
+        old.pin().unwrap();
+        disk.rename(Path::new("i"), Path::new("i.deleted")).unwrap();
+        let new = index(&disk);
+        new.push(OffsetEntry { relative_offset: 7, position: 70 });
+        new.finish().unwrap();
+        disk.remove_file(Path::new("i.deleted")).unwrap();
+        for (index, expected) in [(&old, 50), (&new, 70)] {
+            assert_eq!(index.last().unwrap().map(|entry| entry.position), Some(expected));
+            assert_eq!(index.boundary_at_most(100).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What stands in the three offset checkpoints of a data directory: one offset for each partition and file.
+//! What stands in the four offset checkpoints of a data directory: one offset for each partition and file.
 //!
 //! Owns the files, and the values in them while the broker runs. What the values should be is told to it.
 //!
@@ -20,6 +20,7 @@ use crate::model::{Offset, PartitionId, TopicName};
 const RECOVERY_POINTS_FILE: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS_FILE: &str = "log-start-offset-checkpoint";
 const HIGH_WATERMARKS_FILE: &str = "replication-offset-checkpoint";
+const CLEANED_FILE: &str = "cleaner-offset-checkpoint";
 
 /// A partition, as the files name it.
 pub type PartitionName = (TopicName, PartitionId);
@@ -37,6 +38,7 @@ pub struct KeptOffsets {
 struct Written {
     recovery_points: Offsets,
     log_starts: Offsets,
+    cleaned: Offsets,
     /// Not known before the first write: nobody reads them.
     high_watermarks: Option<Offsets>,
 }
@@ -60,7 +62,8 @@ impl KeptOffsets {
     pub(super) fn read(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, DataDirError> {
         let recovery_points = read_offsets(&*disk, &directory.join(RECOVERY_POINTS_FILE))?;
         let log_starts = read_offsets(&*disk, &directory.join(LOG_STARTS_FILE))?;
-        let written = Written { recovery_points, log_starts, high_watermarks: None };
+        let cleaned = read_offsets(&*disk, &directory.join(CLEANED_FILE))?;
+        let written = Written { recovery_points, log_starts, cleaned, high_watermarks: None };
         Ok(Self { disk, directory: directory.to_owned(), written: Mutex::new(written) })
     }
 
@@ -76,6 +79,23 @@ impl KeptOffsets {
         self.written.lock().log_starts.get(partition).copied().unwrap_or(Offset::ZERO)
     }
 
+    /// Up to where a log was compacted, if it ever was.
+    #[must_use]
+    pub fn cleaned(&self, partition: &PartitionName) -> Option<Offset> {
+        self.written.lock().cleaned.get(partition).copied()
+    }
+
+    /// Notes up to where a log was compacted.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn set_cleaned(&self, partition: &PartitionName, to: Offset) -> io::Result<()> {
+        let mut written = self.written.lock();
+        let mut cleaned = written.cleaned.clone();
+        cleaned.insert(partition.clone(), to);
+        self.replace(CLEANED_FILE, &mut written.cleaned, cleaned)
+    }
+
     /// Takes the entries of all other partitions out of the files that a start reads.
     ///
     /// # Errors
@@ -87,8 +107,10 @@ impl KeptOffsets {
             kept.map(|(partition, offset)| (partition.clone(), *offset)).collect()
         };
         let (points, starts) = (kept(&written.recovery_points), kept(&written.log_starts));
+        let cleaned = kept(&written.cleaned);
         self.replace(RECOVERY_POINTS_FILE, &mut written.recovery_points, points)?;
-        self.replace(LOG_STARTS_FILE, &mut written.log_starts, starts)
+        self.replace(LOG_STARTS_FILE, &mut written.log_starts, starts)?;
+        self.replace(CLEANED_FILE, &mut written.cleaned, cleaned)
     }
 
     /// Writes the offsets of the logs that `logs` gives, as far as they have changed. Where it gives `None`, nothing is
@@ -211,6 +233,25 @@ mod tests {
         disk.clear();
         kept.retain(|partition| *partition != name(0)).unwrap();
         assert_eq!([0, 1].map(|partition| of(&read(&disk), partition)), [(0, 0), (7, 3)]);
+    }
+
+    #[test]
+    fn how_far_logs_were_compacted_is_known_until_their_name_is_given_again() {
+        let disk = disk();
+        let kept = read(&disk);
+        assert_eq!(kept.cleaned(&name(0)), None);
+        kept.set_cleaned(&name(1), Offset(7)).unwrap();
+        kept.set_cleaned(&name(0), Offset(9)).unwrap();
+        let bytes = disk.read_small(&Path::new("data").join(CLEANED_FILE)).unwrap().unwrap();
+        assert_eq!(bytes, b"0\n2\nt 0 9\nt 1 7\n");
+        let kept = read(&disk);
+        kept.retain(|partition| *partition != name(0)).unwrap();
+        for kept in [&kept, &read(&disk)] {
+            assert_eq!(
+                [0, 1].map(|partition| kept.cleaned(&name(partition))),
+                [None, Some(Offset(7))]
+            );
+        }
     }
 
     #[test]

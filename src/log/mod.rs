@@ -4,17 +4,19 @@
 //! wire carries them (`<base offset>.log`), an offset index, a time index, an index of aborted transactions, and beside them
 //! stand the producer snapshots, the leader epochs and the topic's id. `docs/FORMAT.md` has the byte tables.
 //!
-//! Owns appending, reading, rolling, recovery, what is known of producers and their transactions, and the files of a data
-//! directory. Knows neither Kafka's error codes nor replicas: the high watermark is told to it.
+//! Owns appending, reading, rolling, recovery, compaction, what is known of producers and their transactions, and the files of
+//! a data directory. Knows neither Kafka's error codes nor replicas: the high watermark is told to it.
 //!
-//! **Invariants:** bytes below the published end never change; a reader is never given a byte at or above it; offsets rise
-//! by the batch; what an unclean stop can leave behind is a torn end after the recovery point, and only that is ever cut.
+//! **Invariants:** bytes below the published end never change, but that compaction puts other segments in the place of
+//! finished ones; a reader is never given a byte at or above the end; offsets rise by the batch; what an unclean stop can
+//! leave behind is a torn end after the recovery point, and only that is ever cut.
 
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 #![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 mod append;
 mod checkpoint;
+mod cleaner;
 mod data_dir;
 mod durability;
 mod epochs;
@@ -40,6 +42,7 @@ use crate::model::{Offset, ProducerEpoch, ProducerId};
 use crate::record::TimestampType;
 
 pub use append::{Append, Appended, AppendedAt, Origin, TransactionEnd};
+pub use cleaner::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cleanable};
 pub use data_dir::{DataDir, DataDirError, KRAFT_DIR, MetaProperties};
 pub use durability::Removed;
 pub use epochs::EpochEnd;
@@ -51,7 +54,7 @@ pub use recovery::{LogStart, Opened};
 pub use transaction_index::AbortedTransaction;
 
 /// How a log behaves; may change while it is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// A segment is rolled before it grows beyond this (`segment.bytes`).
     pub segment_bytes: u32,
@@ -67,6 +70,18 @@ pub struct LogConfig {
     pub index_bytes_max: u32,
     /// Which timestamps batches carry (`message.timestamp.type`).
     pub timestamp_type: TimestampType,
+    /// Whether of each key only the latest record is kept (`cleanup.policy` has `compact`).
+    pub compacts: bool,
+    /// A log is compacted once more than this part of its bytes was written since the last time
+    /// (`min.cleanable.dirty.ratio`).
+    pub min_dirty_ratio: f64,
+    /// A segment is not compacted while its newest record is younger than this (`min.compaction.lag.ms`).
+    pub compaction_lag_min: Duration,
+    /// A log is compacted, whatever its ratio, once a segment that was not is older than this
+    /// (`max.compaction.lag.ms`); none never.
+    pub compaction_lag_max: Option<Duration>,
+    /// For how long a tombstone is kept after the first compaction that met it (`delete.retention.ms`).
+    pub tombstone_retention: Duration,
     /// Whether old segments are removed by age and size (`cleanup.policy` has `delete`).
     pub deletes: bool,
     /// A segment is removed when its newest record is older than this (`retention.ms`); none keeps them for ever.
@@ -87,6 +102,11 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             index_bytes_max: 10 * 1024 * 1024,
             timestamp_type: TimestampType::CreateTime,
+            compacts: false,
+            min_dirty_ratio: 0.5,
+            compaction_lag_min: Duration::ZERO,
+            compaction_lag_max: None,
+            tombstone_retention: HOUR * 24,
             deletes: true,
             retention_age_max: Some(HOUR * 24 * 7),
             retention_bytes: None,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::append::jitter_ms;
 use super::checkpoint::{read_partition_metadata, write_partition_metadata};
+use super::cleaner::finish_swaps;
 use super::epochs::Epochs;
 use super::files::{DELETED_SUFFIX, Kind, PARTITION_METADATA_FILE, partition_dir};
 use super::partition_log::{Log, LogPosition, Published, State, Writer};
@@ -107,6 +108,7 @@ impl<'a> Opening<'a> {
             disk.create_dir_all(&directory).map_err(OpenError::io(&directory))?;
         }
         check_topic(&**disk, &directory, &start)?;
+        finish_swaps(&**disk, &directory)?;
         let (mut bases, mut snapshots) = (Vec::new(), Vec::new());
         for entry in disk.list(&directory).map_err(OpenError::io(&directory))? {
             let path = directory.join(&entry.name);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-use super::files::{DELETED_SUFFIX, Kind};
+use super::files::{CLEANED_SUFFIX, DELETED_SUFFIX, Kind};
 use super::index::{Index, OffsetEntry, TimeEntry};
 use super::scan::{Found, Headers, ScanError, Step};
 use super::transaction_index::TransactionIndex;
@@ -78,11 +78,30 @@ impl Segment {
         directory: &Path,
         base: Offset,
     ) -> io::Result<Arc<Self>> {
-        let path = Kind::Records.path(directory, base);
+        Self::create_named(disk, directory, base, "")
+    }
+
+    /// A new segment that compaction fills, under names that do not count yet.
+    pub(super) fn create_cleaned(
+        disk: &Arc<dyn Disk>,
+        directory: &Path,
+        base: Offset,
+    ) -> io::Result<Arc<Self>> {
+        Self::create_named(disk, directory, base, CLEANED_SUFFIX)
+    }
+
+    fn create_named(
+        disk: &Arc<dyn Disk>,
+        directory: &Path,
+        base: Offset,
+        suffix: &str,
+    ) -> io::Result<Arc<Self>> {
+        let path_of = |kind: Kind| kind.path_with(directory, base, suffix);
+        let path = path_of(Kind::Records);
         let file = disk.open(&path, OpenMode::Truncate)?;
-        let offsets = Index::create(Arc::clone(disk), Kind::OffsetIndex.path(directory, base))?;
-        let times = Index::create(Arc::clone(disk), Kind::TimeIndex.path(directory, base))?;
-        let transactions = Kind::TransactionIndex.path(directory, base);
+        let offsets = Index::create(Arc::clone(disk), path_of(Kind::OffsetIndex))?;
+        let times = Index::create(Arc::clone(disk), path_of(Kind::TimeIndex))?;
+        let transactions = path_of(Kind::TransactionIndex);
         Ok(Arc::new(Self {
             base,
             directory: directory.to_owned(),
@@ -282,26 +301,39 @@ impl Segment {
         self.times.flush(sync)
     }
 
-    /// Renames all files of the segment for removal; gives the new names.
+    /// Renames all files of the segment for removal, with the producer snapshot at its beginning; gives the new names.
+    /// Reads that are under way go on.
     pub(super) fn mark_deleted(&self, disk: &dyn Disk) -> io::Result<Vec<PathBuf>> {
+        let mut marked = self.mark_replaced(disk)?;
+        let snapshot = mark_deleted(disk, Kind::ProducerSnapshot, &self.directory, self.base)?;
+        marked.extend(snapshot);
+        Ok(marked)
+    }
+
+    /// The same without the snapshot.
+    pub(super) fn mark_replaced(&self, disk: &dyn Disk) -> io::Result<Vec<PathBuf>> {
+        self.offsets.pin()?;
+        self.times.pin()?;
         let mut marked = Vec::new();
-        for kind in [
-            Kind::Records,
-            Kind::OffsetIndex,
-            Kind::TimeIndex,
-            Kind::TransactionIndex,
-            Kind::ProducerSnapshot,
-        ] {
-            let path = kind.path(&self.directory, self.base);
-            let mut deleted = path.clone().into_os_string();
-            deleted.push(DELETED_SUFFIX);
-            match disk.rename(&path, Path::new(&deleted)) {
-                Ok(()) => marked.push(deleted.into()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        for kind in [Kind::Records, Kind::OffsetIndex, Kind::TimeIndex, Kind::TransactionIndex] {
+            marked.extend(mark_deleted(disk, kind, &self.directory, self.base)?);
         }
         Ok(marked)
+    }
+}
+
+/// Renames a file for removal, if it is there; gives its new name.
+pub(super) fn mark_deleted(
+    disk: &dyn Disk,
+    kind: Kind,
+    directory: &Path,
+    base: Offset,
+) -> io::Result<Option<PathBuf>> {
+    let deleted = kind.path_with(directory, base, DELETED_SUFFIX);
+    match disk.rename(&kind.path(directory, base), &deleted) {
+        Ok(()) => Ok(Some(deleted)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,6 +6,8 @@
     reason = "tests cast small numbers that they made themselves"
 )]
 
+mod compaction;
+mod compaction_crash;
 mod kafka_transactions;
 mod retention;
 mod transactions;
@@ -685,7 +687,7 @@ fn copy(disk: &dyn Disk) -> MemoryDisk {
 }
 
 /// The files of the log's directory.
-fn contents(disk: &dyn Disk) -> Vec<(PathBuf, Vec<u8>)> {
+pub(super) fn contents(disk: &dyn Disk) -> Vec<(PathBuf, Vec<u8>)> {
     let directory = Path::new(DIRECTORY);
     let paths = disk.list(directory).unwrap().into_iter().map(|entry| directory.join(entry.name));
     paths.map(|path| (path.clone(), disk.read_small(&path).unwrap().unwrap().to_vec())).collect()

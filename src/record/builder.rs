@@ -166,7 +166,8 @@ impl Default for BatchBuilder {
     }
 }
 
-fn write_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+/// Writes a key or a value, or that there is none.
+pub(super) fn write_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     let Some(bytes) = bytes else {
         return write_varlong(out, -1);
     };
@@ -174,9 +175,10 @@ fn write_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     out.extend_from_slice(bytes);
 }
 
-fn length(bytes: usize) -> i64 {
+/// A length as it is written.
+pub(super) fn length(bytes: usize) -> i64 {
     i32::try_from(bytes).expect("a record is below 2 GiB").into()
 }
 
 /// Records have an attributes byte that has no meaning yet.
-const RECORD_ATTRIBUTES: u8 = 0;
+pub(super) const RECORD_ATTRIBUTES: u8 = 0;

@@ -110,6 +110,11 @@ impl<'a> RecordHeaders<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
+
+    /// The bytes of those that are left, without their number.
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for RecordHeaders<'a> {

@@ -262,7 +262,7 @@ impl Attributes {
     pub(super) const LOG_APPEND_TIME: i16 = 1 << 3;
     pub(super) const TRANSACTIONAL: i16 = 1 << 4;
     pub(super) const CONTROL: i16 = 1 << 5;
-    const DELETE_HORIZON: i16 = 1 << 6;
+    pub(super) const DELETE_HORIZON: i16 = 1 << 6;
 
     /// No compression, all flags unset.
     pub(super) const NONE: Self = Self { bits: 0, compression: Compression::None };

@@ -8,13 +8,15 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::PartitionError;
+use super::cleaner::Cleaner;
 use super::janitor::Janitor;
 use super::partition::{Partition, timestamp_type};
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
-use crate::config::{BrokerConfig, Effective, TopicConfig};
+use crate::config::{BrokerConfig, CleanerConfig, Effective, TopicConfig};
 use crate::env::{DiskSpace, Env};
 use crate::log::{
-    AppendError, DataDir, DataDirError, Log, LogConfig, LogOffsets, LogStart, Opened, Removed,
+    AppendError, CleanError, Cleanable, DataDir, DataDirError, Log, LogConfig, LogOffsets,
+    LogStart, Opened, Removed,
 };
 use crate::model::{
     BrokerId, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis, WithCauses,
@@ -269,7 +271,7 @@ impl ReplicaManager {
     }
 
     /// All partitions of this broker, by topic id and index.
-    fn all(&self) -> Vec<Arc<Partition>> {
+    pub(super) fn all(&self) -> Vec<Arc<Partition>> {
         let mut all: Vec<_> = self.partitions.read().values().cloned().collect();
         all.sort_by_key(|partition| partition.id());
         all
@@ -334,7 +336,7 @@ impl ReplicaManager {
         })
     }
 
-    /// Starts the housekeeping: checkpoints, expiry of producers, retention, removal of deleted files.
+    /// Starts the housekeeping: checkpoints, expiry of producers, retention, compaction, removal of deleted files.
     pub fn start_housekeeping(self: &Arc<Self>) {
         let this = Arc::clone(self);
         self.env.tasks.spawn_service("janitor", async move { this.janitor.run(&this.env).await });
@@ -344,6 +346,63 @@ impl ReplicaManager {
         self.env.tasks.spawn_service("producer-expiry", async move { this.run_expiry().await });
         let this = Arc::clone(self);
         self.env.tasks.spawn_service("retention", async move { this.run_retention().await });
+        if self.cleaner_config().enabled {
+            let cleaner = Cleaner::new(Arc::clone(self), self.env.clone());
+            self.env.tasks.spawn_service("cleaner", cleaner.run());
+        }
+    }
+
+    /// The broker's values for compaction, as they are now.
+    pub(super) fn cleaner_config(&self) -> CleanerConfig {
+        self.settings.read().broker().cleaner.clone()
+    }
+
+    /// What there is to compact in a log. Reads batches if there is a maximal lag.
+    pub(super) fn cleanable(
+        &self,
+        partition: &Partition,
+        log: &Log,
+    ) -> Result<Cleanable, CleanError> {
+        let name = (partition.topic().clone(), partition.id().partition);
+        log.cleanable(self.data_dir.kept_offsets().cleaned(&name), self.env.clock.now())
+    }
+
+    /// Makes the finished segments of a log durable, and known to be so; gives whether that worked. Blocks for the disk.
+    pub(super) fn make_durable(&self, log: &Log) -> bool {
+        if let Err(error) = log.flush(false) {
+            report_disk_failure(&self.env.tasks, log, &error);
+            return false;
+        }
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(%error, "cannot write the checkpoints: nothing is compacted");
+            return false;
+        }
+        true
+    }
+
+    /// Writes down how far the log of a partition was compacted, unless the partition is gone: its name may be another's
+    /// by now. Blocks for the disk.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub(super) fn note_cleaned(&self, partition: &Partition, to: Offset) -> std::io::Result<()> {
+        // Held until it is written, so that the partition does not go before.
+        let partitions = self.partitions.read();
+        if !partitions.contains_key(&partition.id()) {
+            return Ok(());
+        }
+        let name = (partition.topic().clone(), partition.id().partition);
+        self.data_dir.kept_offsets().set_cleaned(&name, to)
+    }
+
+    /// Has files of a partition removed some time from now.
+    pub(super) fn remove_files(&self, partition: &Partition, files: Vec<PathBuf>) {
+        self.janitor.remove_at(self.after(partition.config().file_delete_delay), files);
+    }
+
+    /// The disk has failed under a log: the broker cannot go on.
+    pub(super) fn report_failure(&self, log: &Log, error: &std::io::Error) {
+        report_disk_failure(&self.env.tasks, log, error);
     }
 
     async fn run_retention(self: Arc<Self>) {
@@ -362,8 +421,13 @@ impl ReplicaManager {
     /// Removes what no log has to keep any longer. Blocks for the disk.
     fn delete_old_segments(&self) {
         let mut removed = Vec::new();
+        let compacts = self.cleaner_config().enabled;
         for partition in self.all() {
             let Ok(log) = partition.log() else { continue };
+            // As in Kafka, where the cleaner does this for compacted topics.
+            if log.config().compacts && !compacts {
+                continue;
+            }
             match log.delete_old_segments(self.env.clock.now()) {
                 Ok(segments) if segments.is_empty() => {}
                 Ok(segments) => removed.push((Arc::clone(&partition), segments)),
@@ -387,8 +451,7 @@ impl ReplicaManager {
 
     /// Has the files of segments removed some time from now.
     fn remove(&self, partition: &Partition, log: &Log, removed: Removed) -> std::io::Result<()> {
-        let files = log.mark_deleted(removed)?;
-        self.janitor.remove_at(self.after(partition.config().file_delete_delay), files);
+        self.remove_files(partition, log.mark_deleted(removed)?);
         Ok(())
     }
 
@@ -425,7 +488,7 @@ impl ReplicaManager {
     }
 
     /// The time of day `delay` from now.
-    fn after(&self, delay: Duration) -> UnixMillis {
+    pub(super) fn after(&self, delay: Duration) -> UnixMillis {
         self.env.clock.now().plus_millis(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
     }
 
@@ -480,14 +543,28 @@ fn report_disk_failure(tasks: &crate::env::Tasks, log: &Log, error: &std::io::Er
 fn log_config(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
     LogConfig {
         segment_bytes: config.segment_bytes,
-        segment_age_max: config.segment_age_max,
+        segment_age_max: segment_age_max(config),
         segment_jitter_max: config.segment_jitter_max,
         index_interval_bytes: config.index_interval_bytes,
         index_bytes_max: config.index_bytes_max,
         timestamp_type: timestamp_type(config),
+        compacts: config.cleanup_compact,
+        min_dirty_ratio: config.min_dirty_ratio,
+        compaction_lag_min: config.compaction_lag_min,
+        compaction_lag_max: config.compaction_lag_max,
+        tombstone_retention: config.tombstone_retention,
         deletes: config.cleanup_delete,
         retention_age_max: config.retention_age_max,
         retention_bytes: config.retention_bytes,
         producer_expiration: broker.producer_expiration,
+    }
+}
+
+/// A compacted topic begins a new segment before its oldest record has waited for too long, for the last segment is not
+/// compacted (`LogConfig.maxSegmentMs` of Kafka).
+fn segment_age_max(config: &TopicConfig) -> Duration {
+    match config.compaction_lag_max {
+        Some(lag) if config.cleanup_compact => config.segment_age_max.min(lag),
+        _ => config.segment_age_max,
     }
 }

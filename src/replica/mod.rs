@@ -1,11 +1,12 @@
 //! The partitions of this broker: leaders that append and serve, each with its log.
 //!
 //! Owns the map from topic ids to partitions, the high watermark, whom an append or a commit wakes, and the housekeeping of
-//! logs (checkpoints, background syncs, removal of deleted files). Knows no request: `api/` asks for one partition at a time.
+//! logs (checkpoints, background syncs, retention, compaction, removal of deleted files). Knows no request: `api/` asks for one partition at a time.
 //!
 //! **Invariants:** the map is keyed by topic id, so a topic that was deleted and made again cannot be mistaken for the old
 //! one; an append with acks=all is answered only once the high watermark has passed it, also with a single replica.
 
+mod cleaner;
 mod janitor;
 mod manager;
 mod partition;

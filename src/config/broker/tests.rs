@@ -81,6 +81,14 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
                 compression_codec: 0,
                 load_bytes: 5 << 20,
             },
+            cleaner: CleanerConfig {
+                enabled: true,
+                backoff: Duration::from_secs(15),
+                dedupe_bytes: 128 << 20,
+                load_factor: 0.9,
+                io_bytes: 512 << 10,
+                io_bytes_per_second_max: f64::MAX,
+            },
             initial_task_delay: Duration::from_secs(30),
             retention_check_interval: Duration::from_secs(300),
             recovery_point_checkpoint_interval: Duration::from_secs(60),
@@ -188,6 +196,11 @@ fn what_contradicts_is_refused() {
         (
             &["log.retention.minutes=0", "log.retention.hours=5"],
             "invalid value `0` for `log.retention.minutes` (option -o): must be positive, or negative for no limit",
+        ),
+        (
+            &["log.cleaner.dedupe.buffer.size=3145728", "log.cleaner.threads=3"],
+            "invalid value `3145728` for `log.cleaner.dedupe.buffer.size` (option -o): must be more than 1 MiB for \
+             each of log.cleaner.threads",
         ),
         (
             &["log.cleaner.max.compaction.lag.ms=5", "log.cleaner.min.compaction.lag.ms=6"],

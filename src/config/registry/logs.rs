@@ -21,18 +21,32 @@ table! {
     Active "default.replication.factor": Int = 1;
     /// Whether topics can be deleted.
     Active "delete.topic.enable": Boolean = true;
-    NotYet "log.cleaner.backoff.ms": Long = 15_000, at_least(0), cluster_wide;
-    NotYet "log.cleaner.dedupe.buffer.size": Long = 134_217_728, cluster_wide;
-    NotYet "log.cleaner.delete.retention.ms": Long = 86_400_000, at_least(0), cluster_wide;
-    NotYet "log.cleaner.enable": Boolean = true;
-    NotYet "log.cleaner.io.buffer.load.factor": Double = 0.9, cluster_wide;
-    NotYet "log.cleaner.io.buffer.size": Int = 524_288, at_least(0), cluster_wide;
-    NotYet "log.cleaner.io.max.bytes.per.second": Double = f64::MAX, cluster_wide;
-    NotYet "log.cleaner.max.compaction.lag.ms": Long = i64::MAX, at_least(1), cluster_wide;
-    NotYet "log.cleaner.min.cleanable.ratio": Double = 0.5, between(0, 1), cluster_wide;
-    NotYet "log.cleaner.min.compaction.lag.ms": Long = 0, at_least(0), cluster_wide;
-    NotYet "log.cleaner.threads": Int = 1, at_least(0), cluster_wide;
-    NotYet "log.cleanup.policy": List = "delete", items(&["compact", "delete"]), cluster_wide;
+    /// How long compaction rests when no partition has enough that is new.
+    Active "log.cleaner.backoff.ms": Long = 15_000, at_least(0), cluster_wide;
+    /// How much memory compaction may take for the keys of what is new in a partition, 24 bytes for each. It takes no more
+    /// than needed, and only while it is at work; what does not fit waits for the next time.
+    Active "log.cleaner.dedupe.buffer.size": Long = 134_217_728, cluster_wide;
+    /// For how long a compacted topic keeps a tombstone (a record without value) after the first compaction that met it, so
+    /// that consumers see it.
+    Active "log.cleaner.delete.retention.ms": Long = 86_400_000, at_least(0), cluster_wide;
+    /// Whether partitions are compacted at all. Without it, topics whose `cleanup.policy` has `compact` keep everything.
+    Active "log.cleaner.enable": Boolean = true;
+    /// How full the memory for keys may get.
+    Active "log.cleaner.io.buffer.load.factor": Double = 0.9, cluster_wide;
+    /// How many bytes compaction reads and writes at a time, half of it each.
+    Active "log.cleaner.io.buffer.size": Int = 524_288, at_least(0), cluster_wide;
+    /// How many bytes a second compaction reads and writes at most.
+    Active "log.cleaner.io.max.bytes.per.second": Double = f64::MAX, cluster_wide;
+    /// A record is compacted after this time at the latest, whatever the part that is new.
+    Active "log.cleaner.max.compaction.lag.ms": Long = i64::MAX, at_least(1), cluster_wide;
+    /// A partition is compacted once more than this part of its bytes is new.
+    Active "log.cleaner.min.cleanable.ratio": Double = 0.5, between(0, 1), cluster_wide;
+    /// For how long a record is not compacted.
+    Active "log.cleaner.min.compaction.lag.ms": Long = 0, at_least(0), cluster_wide;
+    Inert "log.cleaner.threads": Int = 1, at_least(0), cluster_wide;
+    /// What becomes of old records: `delete` removes them by age and size, `compact` keeps of each key the latest one.
+    /// Both together do both, and neither keeps everything.
+    Active "log.cleanup.policy": List = "delete", items(&["compact", "delete"]), cluster_wide;
     /// Where the data is, when `log.dirs` is not set. Several directories stand between commas.
     Active "log.dir": List = "/tmp/kafka-logs", some_items(&[]), in_ottla(Text("./ottla-data"));
     NotYet "log.dir.failure.timeout.ms": Long = 30_000, at_least(1);

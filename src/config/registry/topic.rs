@@ -9,7 +9,9 @@ const HOUR: i64 = 60 * MINUTE;
 table! {
     TOPIC: Topic, "Topics";
 
-    NotYet "cleanup.policy": List = "delete", items(&["compact", "delete"]), inherits(&[from("log.cleanup.policy")]);
+    /// What becomes of old records: `delete` removes them by age and size, `compact` keeps of each key the latest one.
+    /// Both together do both, and neither keeps everything.
+    Active "cleanup.policy": List = "delete", items(&["compact", "delete"]), inherits(&[from("log.cleanup.policy")]);
     /// How hard gzip tries where the broker compresses records itself; -1 is its default.
     Active "compression.gzip.level": Int = -1, special("-1 or from 1 to 9", is_gzip_level),
         inherits(&[from("compression.gzip.level")]);
@@ -19,7 +21,9 @@ table! {
         one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), inherits(&[from("compression.type")]);
     /// How hard Zstandard tries where the broker compresses records itself.
     Active "compression.zstd.level": Int = 3, between(-131_072, 22), inherits(&[from("compression.zstd.level")]);
-    NotYet "delete.retention.ms": Long = 86_400_000, at_least(0), inherits(&[from("log.cleaner.delete.retention.ms")]);
+    /// For how long a compacted topic keeps a tombstone (a record without value) after the first compaction that met it, so
+    /// that consumers see it.
+    Active "delete.retention.ms": Long = 86_400_000, at_least(0), inherits(&[from("log.cleaner.delete.retention.ms")]);
     /// How long a deleted segment or partition stays on disk, so that reads under way can end.
     Active "file.delete.delay.ms": Long = 60_000, at_least(0), inherits(&[from("log.segment.delete.delay.ms")]);
     NotYet "flush.messages": Long = i64::MAX, at_least(1), inherits(&[from("log.flush.interval.messages")]);
@@ -34,7 +38,8 @@ table! {
     NotYet "leader.replication.throttled.replicas": List = "", special("* or a list of partition:broker", are_replicas);
     NotYet "local.retention.bytes": Long = -2, at_least(-2), inherits(&[from("log.local.retention.bytes")]);
     NotYet "local.retention.ms": Long = -2, at_least(-2), inherits(&[from("log.local.retention.ms")]);
-    NotYet "max.compaction.lag.ms": Long = i64::MAX, at_least(1),
+    /// A record is compacted after this time at the latest, whatever the part that is new.
+    Active "max.compaction.lag.ms": Long = i64::MAX, at_least(1),
         inherits(&[from("log.cleaner.max.compaction.lag.ms")]);
     /// The largest record batch that the topic accepts, in bytes as it is sent.
     Active "max.message.bytes": Int = 1_048_588, at_least(0), inherits(&[from("message.max.bytes")]);
@@ -47,9 +52,11 @@ table! {
     /// Whether records keep the time that their producer gave them or get the time of the append.
     Active "message.timestamp.type": String = "CreateTime", one_of(&["CreateTime", "LogAppendTime"]),
         inherits(&[from("log.message.timestamp.type")]);
-    NotYet "min.cleanable.dirty.ratio": Double = 0.5, between(0, 1),
+    /// A partition is compacted once more than this part of its bytes is new.
+    Active "min.cleanable.dirty.ratio": Double = 0.5, between(0, 1),
         inherits(&[from("log.cleaner.min.cleanable.ratio")]);
-    NotYet "min.compaction.lag.ms": Long = 0, at_least(0), inherits(&[from("log.cleaner.min.compaction.lag.ms")]);
+    /// For how long a record is not compacted.
+    Active "min.compaction.lag.ms": Long = 0, at_least(0), inherits(&[from("log.cleaner.min.compaction.lag.ms")]);
     /// How many replicas, the leader among them, must be in sync for a write with acks=all.
     Active "min.insync.replicas": Int = 1, at_least(1), inherits(&[from("min.insync.replicas")]);
     NotYet "preallocate": Boolean = false, inherits(&[from("log.preallocate")]);

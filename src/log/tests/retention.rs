@@ -32,7 +32,7 @@ fn rig(config: LogConfig) -> Rig {
 }
 
 /// The first offset of each segment.
-fn bases(log: &Log) -> Vec<i64> {
+pub(super) fn bases(log: &Log) -> Vec<i64> {
     log.published.read().segments.iter().map(|segment| segment.base().0).collect()
 }
 
