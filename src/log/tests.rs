@@ -461,10 +461,14 @@ fn what_was_cut_off_does_not_come_back_with_the_next_power_cut() {
         memory.create_dir_all(Path::new(ROOT)).unwrap();
         let rig = Rig::on(Arc::new(memory.clone()), config.clone());
         memory.sync_all();
-        (0..8).for_each(|fill| drop(rig.append(batch(fill)).unwrap()));
+        for fill in 0..8 {
+            rig.append(batch(fill)).unwrap();
+        }
         let memory = memory.power_cut(&Rng::from_seed(seed));
         let rig = Rig { disk: Arc::new(memory.clone()), ..rig }.reopen(false, Offset::ZERO);
-        (0..seed % 4).for_each(|_| drop(rig.append(batch(99)).unwrap()));
+        for _ in 0..seed % 4 {
+            rig.append(batch(99)).unwrap();
+        }
         let appended = read_all(&rig.log);
         let memory = memory.power_cut(&Rng::from_seed(seed + 1_000));
         let rig = Rig { disk: Arc::new(memory), ..rig }.reopen(false, Offset::ZERO);

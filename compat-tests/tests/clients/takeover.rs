@@ -1,8 +1,11 @@
 //! A data directory goes from one broker to the other, and everything in it is still there.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::client::{At, Change, ProduceOptions};
-use ottla_compat_tests::java::tool;
+use ottla_compat_tests::java::{output, tool};
+use ottla_compat_tests::workspace::ottla;
 use ottla_compat_tests::{ClientKind, Codec, Record, Server, ServerKind};
 
 use crate::create;
@@ -35,6 +38,22 @@ fn from_apache_kafka(kind: ServerKind, end: fn(&mut Server) -> Result<()>) -> Re
     server.stop()?;
     server.restart()?;
     after.check(&server)
+}
+
+/// Apache Kafka starts on a directory that Ottla used, once its metadata was exported; and Ottla on what it left.
+pub(crate) fn by_apache_kafka(kind: ServerKind) -> Result<()> {
+    let configs = ["offsets.topic.num.partitions=3"];
+    let mut server = Server::start(kind, &configs)?;
+    let before = Contents::fill(&server)?;
+    server.stop()?;
+    server.restart()?;
+    server.stop()?;
+    let data = server.data_dir();
+    let printed = output(Command::new(ottla()?).args(["logs", "export-kraft"]).arg(&data))?;
+    ensure!(printed.contains("__cluster_metadata-0"), "{printed}");
+    server.restart_as(ServerKind::ApacheKafka)?;
+    before.check(&server)?;
+    before.go_on(&server)?.check(&server)
 }
 
 /// What is in a broker.
