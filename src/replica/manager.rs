@@ -540,7 +540,8 @@ fn report_disk_failure(tasks: &crate::env::Tasks, log: &Log, error: &std::io::Er
 }
 
 /// How a log behaves under a topic's configs.
-fn log_config(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
+#[must_use]
+pub fn log_config(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
     LogConfig {
         segment_bytes: config.segment_bytes,
         segment_age_max: segment_age_max(config),

@@ -15,7 +15,7 @@ mod waiting;
 use crate::log::{AppendError, ReadError};
 use crate::model::{LeaderEpoch, Offset};
 
-pub use manager::{LogDirInfo, ReplicaLogInfo, ReplicaManager};
+pub use manager::{LogDirInfo, ReplicaLogInfo, ReplicaManager, log_config};
 pub use partition::{
     FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition, ProducerStates,
 };

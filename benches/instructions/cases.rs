@@ -1,0 +1,157 @@
+//! What is counted: each case sets the stage, and calls one function whose name begins with `measured_`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla::config::{self, Effective, Sources};
+use ottla::env::{Disk, MemoryDisk, Rng};
+use ottla::log::{Append, Log, LogConfig, LogStart, Opened, Origin};
+use ottla::model::{
+    BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, UnixMillis,
+};
+use ottla::record::{BatchBuilder, Rules, TimestampType, ValidBatch, validate};
+use ottla::replica::log_config;
+use ottla::wire::fetch::{FetchPartitionResponse, FetchTopicResponse};
+use ottla::wire::produce::{ProducePartition, ProduceTopic};
+use ottla::wire::{
+    ApiKey, FetchResponse, Frame, ProduceRequest, RequestHeader, Text, decode_request,
+    encode_request, encode_response,
+};
+
+/// Names, and what to call.
+pub(crate) const CASES: &[(&str, fn())] = &[
+    ("append", append),
+    ("fetch_encode", fetch_encode),
+    ("produce_decode", produce_decode),
+    ("validate", validation),
+];
+
+/// 16 records of 1 KiB.
+fn batch() -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..16 {
+        builder.push(UnixMillis(1), None, Some(&[7; 1024]));
+    }
+    builder.build()
+}
+
+fn header() -> RequestHeader {
+    RequestHeader {
+        api_key: ApiKey::Produce.code(),
+        api_version: 13,
+        correlation_id: 7,
+        client_id: Some("bench".into()),
+    }
+}
+
+fn produce_decode() {
+    let partition = ProducePartition { index: PartitionId(0), records: Some(batch()) };
+    let topic = ProduceTopic {
+        name: Text::default(),
+        topic_id: TopicId::ZERO,
+        partitions: vec![partition],
+    };
+    let request =
+        ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 1000, topics: vec![topic] };
+    let frame = encode_request(&header(), &request).unwrap().to_bytes().slice(4..);
+    black_box(measured_produce_decode(&frame));
+}
+
+#[inline(never)]
+fn measured_produce_decode(frame: &Bytes) -> ProduceRequest {
+    let (header, body) = RequestHeader::decode(frame).unwrap();
+    decode_request(&header, frame.slice(body..)).unwrap()
+}
+
+fn fetch_encode() {
+    let partition = FetchPartitionResponse {
+        partition_index: PartitionId(0),
+        error_code: ErrorCode::None,
+        high_watermark: Offset(16),
+        last_stable_offset: Offset(16),
+        log_start_offset: Offset(0),
+        diverging_epoch: None,
+        current_leader: None,
+        snapshot_id: None,
+        aborted_transactions: None,
+        preferred_read_replica: BrokerId(-1),
+        records: vec![batch()],
+    };
+    let topic = FetchTopicResponse {
+        topic: Text::default(),
+        topic_id: TopicId::ZERO,
+        partitions: vec![partition],
+    };
+    let response = FetchResponse {
+        throttle_time_ms: 0,
+        error_code: ErrorCode::None,
+        session_id: 1,
+        topics: vec![topic],
+        node_endpoints: Vec::new(),
+    };
+    black_box(measured_fetch_encode(&response));
+}
+
+#[inline(never)]
+fn measured_fetch_encode(response: &FetchResponse) -> Frame {
+    encode_response(18, 7, response).unwrap()
+}
+
+fn rules() -> Rules {
+    Rules {
+        batch_bytes_max: 1 << 20,
+        is_compacted: false,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: i64::MAX,
+        allows_zstd: true,
+        recompression: None,
+    }
+}
+
+fn validation() {
+    black_box(measured_validate(&batch(), &rules()));
+}
+
+#[inline(never)]
+fn measured_validate(batch: &Bytes, rules: &Rules) -> ValidBatch {
+    validate(batch, rules, UnixMillis(1)).unwrap()
+}
+
+fn append() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let start = LogStart {
+        topic: TopicName::new("bench").unwrap(),
+        topic_id: TopicId::ZERO,
+        partition: PartitionId(0),
+        config: config(),
+        clean: true,
+        recovery_point: Offset(0),
+        log_start: Offset(0),
+        now: UnixMillis(1),
+    };
+    let log = Opened::open(&disk, Path::new("data"), start, &Rng::from_seed(1)).unwrap().log;
+    let append = || Append {
+        batch: validate(&batch(), &rules(), UnixMillis(1)).unwrap(),
+        leader_epoch: LeaderEpoch(0),
+        origin: Origin::Client,
+        now: UnixMillis(1),
+    };
+    // The first append of an epoch writes more than the others.
+    log.append(&append()).unwrap();
+    measured_append(&log, &append());
+}
+
+#[inline(never)]
+fn measured_append(log: &Log, append: &Append) {
+    black_box(log.append(append).unwrap());
+}
+
+/// The defaults.
+fn config() -> LogConfig {
+    let settings = Effective::new(config::load(Sources::default()).unwrap());
+    log_config(&settings.topic(&BTreeMap::new()), settings.broker())
+}
