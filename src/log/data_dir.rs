@@ -117,6 +117,16 @@ pub enum DataDirError {
     },
 }
 
+impl MetaProperties {
+    /// Whose the data directory at `path` is; none if it was never used.
+    ///
+    /// # Errors
+    /// [`DataDirError`] if the file cannot be read, or says nothing sensible.
+    pub fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, DataDirError> {
+        read_meta(disk, path)
+    }
+}
+
 impl DataDirError {
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

@@ -14,7 +14,7 @@ use crate::cluster::{ClusterImage, ConfigResource, PartitionImage, TopicImage};
 use crate::controller::RaftLogError;
 use crate::controller::local::read_image;
 use crate::env::Env;
-use crate::log::{DataDir, DataDirError, KRAFT_DIR};
+use crate::log::{DataDir, DataDirError, KRAFT_DIR, MetaProperties};
 use crate::model::{BrokerId, LeaderEpoch, Offset, PartitionId, UnixMillis};
 use crate::record::BatchBuilder;
 use crate::wire::fields::FieldWriter;
@@ -65,16 +65,14 @@ pub enum ExportError {
     },
 }
 
-/// Writes what Apache Kafka needs to know of the topics in the data directory of `broker`. No broker may run on it. Blocks for
-/// the disk.
+/// Writes what Apache Kafka needs to know of the topics in a data directory, on which no broker may run. Blocks for the disk.
 ///
 /// # Errors
 /// As [`ExportError`] says.
-pub fn export(env: &Env, data: &Path, broker: BrokerId) -> Result<Exported, ExportError> {
-    if !env.disk.exists(&data.join("meta.properties")).map_err(io_error(data))? {
-        return Err(ExportError::NotOurs { path: data.to_owned() });
-    }
-    let directory = DataDir::open(Arc::clone(&env.disk), data, broker, None, &env.rng)?;
+pub fn export(env: &Env, data: &Path) -> Result<Exported, ExportError> {
+    let meta = MetaProperties::read(&*env.disk, data)?;
+    let node = meta.ok_or_else(|| ExportError::NotOurs { path: data.to_owned() })?.node_id;
+    let directory = DataDir::open(Arc::clone(&env.disk), data, node, None, &env.rng)?;
     let exported = write(env, data, &directory);
     // Opening it took the mark of a clean stop, and nothing has changed since.
     if let Some(epoch) = directory.clean_epoch() {

@@ -312,17 +312,17 @@ async fn an_export_leaves_the_directory_as_it_was() {
     let disk = MemoryDisk::new();
     let env = Env::with_disk(Arc::new(disk.clone()));
     let data = Path::new(DATA);
-    assert!(matches!(export(&env, data, BrokerId(1)), Err(ExportError::NotOurs { .. })));
+    assert!(matches!(export(&env, data), Err(ExportError::NotOurs { .. })));
     let directory =
         DataDir::open(env.disk.clone(), data, BrokerId(1), Some("c"), &env.rng).unwrap();
     let storage = Storage::Directory { path: DATA.into(), id: UuidText(id(7)) };
     drop(LocalQuorum::start(&env, storage, BrokerId(1), "c").unwrap());
     directory.mark_clean(17).unwrap();
-    assert!(matches!(export(&env, data, BrokerId(1)), Err(ExportError::Directory(_))), "in use");
+    assert!(matches!(export(&env, data), Err(ExportError::Directory(_))), "in use");
     drop(directory);
-    let first = export(&env, data, BrokerId(1)).unwrap();
+    let first = export(&env, data).unwrap();
     assert_eq!((first.topics, first.partitions, first.set_aside), (0, 0, None));
-    let second = export(&env, data, BrokerId(1)).unwrap();
+    let second = export(&env, data).unwrap();
     assert!(second.set_aside.is_some_and(|aside| disk.exists(&aside).unwrap()));
     let directory = DataDir::open(env.disk.clone(), data, BrokerId(1), None, &env.rng).unwrap();
     assert_eq!(directory.clean_epoch(), Some(17));
