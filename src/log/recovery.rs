@@ -233,6 +233,7 @@ impl<'a> Opening<'a> {
         if !may_be_torn {
             let opened = Segment::open(self.disk, &self.directory, base, next.is_none());
             if let Some(segment) = opened.map_err(OpenError::io(&self.directory))? {
+                segment.set_durable(next.is_some());
                 return Ok(self.growth(segment));
             }
         }
@@ -393,15 +394,18 @@ impl<'a> Opening<'a> {
             segment: growth.segment.base(),
             position: growth.segment.size(),
         };
+        let recovery_point =
+            if self.start.clean { end } else { self.start.recovery_point.min(end) };
+        let flushed = LogPosition { offset: recovery_point, ..position };
         let published = Published {
             segments: segments.into(),
             log_start,
             high_watermark: position,
             end: position,
             unstable: producers.unstable(),
+            flushed,
+            recovery_point,
         };
-        let recovery_point =
-            if self.start.clean { end } else { self.start.recovery_point.min(end) };
         let tail_known = producers.is_empty();
         let writer = Writer {
             growth,
@@ -409,9 +413,9 @@ impl<'a> Opening<'a> {
             producers,
             tail_known,
             snapshot_offset,
-            recovery_point,
             names_changed: 1,
             names_synced: 0,
+            directory_synced: false,
             state: State::Open,
         };
         let name =

@@ -8,6 +8,7 @@
 
 mod compaction;
 mod compaction_crash;
+mod flush;
 mod kafka_transactions;
 mod retention;
 mod transactions;

@@ -26,8 +26,11 @@ table! {
     Active "delete.retention.ms": Long = 86_400_000, at_least(0), inherits(&[from("log.cleaner.delete.retention.ms")]);
     /// How long a deleted segment or partition stays on disk, so that reads under way can end.
     Active "file.delete.delay.ms": Long = 60_000, at_least(0), inherits(&[from("log.segment.delete.delay.ms")]);
-    NotYet "flush.messages": Long = i64::MAX, at_least(1), inherits(&[from("log.flush.interval.messages")]);
-    NotYet "flush.ms": Long = i64::MAX, at_least(0),
+    /// Once this many records of a partition are not yet on disk, an append is finished only after they were synced.
+    Active "flush.messages": Long = i64::MAX, at_least(1), inherits(&[from("log.flush.interval.messages")]);
+    /// A partition whose last sync is older than this is synced when the broker's `log.flush.scheduler.interval.ms` next
+    /// looks for such.
+    Active "flush.ms": Long = i64::MAX, at_least(0),
         inherits(&[from("log.flush.interval.ms"), from("log.flush.scheduler.interval.ms")]);
     NotYet "follower.replication.throttled.replicas": List = "",
         special("* or a list of partition:broker", are_replicas);
