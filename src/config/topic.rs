@@ -28,6 +28,8 @@ pub struct TopicConfig {
     pub flush_messages: i64,
     /// `flush.ms`.
     pub flush_age_max: Duration,
+    /// `ottla.durability`.
+    pub durability: Durability,
     /// `file.delete.delay.ms`.
     pub file_delete_delay: Duration,
     /// `retention.ms`; none for no limit.
@@ -56,6 +58,15 @@ pub struct TopicConfig {
     pub timestamp_after_max: Duration,
     /// `compression.type`, with the level of its codec.
     pub compression: TopicCompression,
+}
+
+/// When an append is acknowledged and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Once it is in the page cache: it survives the process, but a power cut may take it.
+    PageCache,
+    /// Once it is on disk.
+    Fsync,
 }
 
 /// How the records of a topic are compressed in the log.
@@ -94,6 +105,7 @@ impl TopicConfig {
             message_bytes_max: of.number("max.message.bytes"),
             flush_messages: of.integer("flush.messages"),
             flush_age_max: of.millis("flush.ms"),
+            durability: of.durability(),
             file_delete_delay: of.millis("file.delete.delay.ms"),
             retention_age_max: of.limit("retention.ms").map(Duration::from_millis),
             retention_bytes: of.limit("retention.bytes"),
@@ -131,6 +143,14 @@ impl Topic<'_> {
         match self.value(name) {
             Some(Value::List(items)) => items.iter().any(|other| other == item),
             other => panic!("{name} is no list: {other:?}"),
+        }
+    }
+
+    fn durability(self) -> Durability {
+        match self.value("ottla.durability") {
+            Some(Value::Text(text)) if text == "page-cache" => Durability::PageCache,
+            Some(Value::Text(text)) if text == "fsync" => Durability::Fsync,
+            other => panic!("ottla.durability cannot be {other:?}"),
         }
     }
 
@@ -245,6 +265,7 @@ mod tests {
                 message_bytes_max: (1 << 20) + 12,
                 flush_messages: i64::MAX,
                 flush_age_max: Duration::from_millis(i64::MAX as u64),
+                durability: Durability::PageCache,
                 file_delete_delay: Duration::from_secs(60),
                 retention_age_max: Some(Duration::from_secs(7 * 24 * 3600)),
                 retention_bytes: None,
@@ -300,6 +321,10 @@ mod tests {
             &[],
         );
         assert_eq!(flushed.flush_age_max, Duration::from_millis(900));
+
+        let durability = |topic| resolved(&[], &[("ottla.durability", "fsync")], topic).durability;
+        assert_eq!(durability(&[]), Durability::Fsync);
+        assert_eq!(durability(&[("ottla.durability", "page-cache")]), Durability::PageCache);
 
         let compressed = |topic: &[(&str, &str)]| {
             resolved(&["compression.type=zstd", "compression.gzip.level=9"], &[], topic).compression

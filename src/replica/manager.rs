@@ -12,7 +12,7 @@ use super::cleaner::Cleaner;
 use super::janitor::Janitor;
 use super::partition::{Partition, timestamp_type};
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
-use crate::config::{BrokerConfig, CleanerConfig, Effective, TopicConfig};
+use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicConfig};
 use crate::env::{DiskSpace, Env};
 use crate::log::{
     AppendError, Appended, CleanError, Cleanable, DataDir, DataDirError, FlushExtent, KeptKinds,
@@ -612,7 +612,10 @@ pub fn log_config(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
         segment_jitter_max: config.segment_jitter_max,
         index_interval_bytes: config.index_interval_bytes,
         index_bytes_max: config.index_bytes_max,
-        unflushed_max: config.flush_messages,
+        unflushed_max: match config.durability {
+            Durability::PageCache => config.flush_messages,
+            Durability::Fsync => 1,
+        },
         timestamp_type: timestamp_type(config),
         compacts: config.cleanup_compact,
         min_dirty_ratio: config.min_dirty_ratio,

@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ottla::env::{Disk, Fault, FaultyDisk, MemoryDisk};
-use ottla::model::{ErrorCode, Offset};
-use ottla::wire::ProduceResponse;
+use ottla::env::{Disk, Fault, FaultyDisk, MemoryDisk, Rng};
+use ottla::model::{ErrorCode, Offset, TopicId};
+use ottla::wire::{OffsetCommitResponse, ProduceResponse};
+use tokio::sync::watch;
 
 use crate::configs::{SET, TOPIC, alter};
+use crate::groups::{commit, find, offsets};
 use crate::rig::{Client, PATIENCE, Rig, batch, produce};
 
 /// Recovery points and log starts are written down at once.
@@ -115,4 +117,141 @@ async fn an_append_whose_sync_fails_is_not_acknowledged() {
         assert_eq!(client.values("t", 0).await, ["before"], "nobody saw what may be lost");
         rig.broker.failure().await;
     }
+}
+
+/// What clients know by answers: it must outlive everything.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Values by offset, of acknowledged appends and of fetches.
+    records: Vec<(i64, String)>,
+    /// The last offset that a group was told it has committed.
+    committed: i64,
+}
+
+/// Appends to a topic for as long as it goes, every other time without waiting for replicas.
+async fn keep_appending(mut client: Client, name: &str, known: &watch::Sender<Known>) {
+    for i in 0_u32.. {
+        let value = format!("{name} {i}");
+        let offset = if i % 2 == 0 {
+            client.append("t", 0, batch(&[&value])).await
+        } else {
+            append_alone(&mut client, "t", &value).await.1
+        };
+        known.send_modify(|known| known.records.push((offset.0, value)));
+    }
+}
+
+/// Reads a topic again and again from its end.
+async fn keep_reading(mut client: Client, known: &watch::Sender<Known>) {
+    let mut next = 0;
+    loop {
+        let fetched = client.fetch("t", 0, next).await;
+        let records = fetched.records.concat();
+        for batch in ottla::record::scan(&records).map_while(Result::ok) {
+            for (value, offset) in
+                crate::rig::values_of(&batch).into_iter().zip(batch.header.base_offset.0..)
+            {
+                known.send_modify(|known| known.records.push((offset, value)));
+            }
+            next = batch.header.next_offset().0;
+        }
+    }
+}
+
+async fn keep_committing(mut client: Client, id: TopicId, known: &watch::Sender<Known>) {
+    for offset in 0.. {
+        let mut request = commit("g", "t", id);
+        request.topics[0].partitions[0].committed_offset = Offset(offset);
+        let response: OffsetCommitResponse = client.call(9, &request).await;
+        assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::None);
+        known.send_modify(|known| known.committed = offset);
+    }
+}
+
+async fn committed(client: &mut Client) -> i64 {
+    loop {
+        let fetched = client.call(9, &offsets("g", Some(("t", TopicId::ZERO)), 9)).await;
+        let group = &fetched.groups[0];
+        match group.error_code {
+            ErrorCode::None => return group.topics[0].partitions[0].committed_offset.0,
+            ErrorCode::CoordinatorLoadInProgress => {}
+            code => panic!("{code}"),
+        }
+    }
+}
+
+/// The disk as a power cut finds it in the middle of the work of several clients, with what they knew then.
+async fn cut_in_the_middle(seed: u64) -> (MemoryDisk, Known) {
+    let disk = MemoryDisk::with_power_model();
+    disk.create_dir_all(Path::new("data")).unwrap();
+    disk.sync_all();
+    let options = ["ottla.durability=fsync"];
+    let rig = Rig::on(Arc::new(disk.clone()), Path::new("data"), &options).await.unwrap();
+    let mut client = rig.client().await;
+    let id = client.create("t", 1, &[("internal.segment.bytes", "700")]).await;
+    find(&mut client, "g").await;
+    let (known, mut seen) = watch::channel(Known { committed: -1, ..Known::default() });
+    let rng = Rng::from_seed(seed);
+    let enough = rng.below(60) as usize;
+    let clients = [client, rig.client().await, rig.client().await, rig.client().await];
+    let [a, b, c, d] = clients;
+    let cut = async {
+        seen.wait_for(|known| known.records.len() > enough && known.committed >= 0).await.unwrap();
+        let known = seen.borrow().clone();
+        // What is answered from here on may or may not be there.
+        (disk.power_cut(&rng), known)
+    };
+    let found = tokio::select! {
+        () = keep_appending(a, "a", &known) => unreachable!(),
+        () = keep_appending(b, "b", &known) => unreachable!(),
+        () = keep_reading(c, &known) => unreachable!(),
+        () = keep_committing(d, id, &known) => unreachable!(),
+        found = tokio::time::timeout(PATIENCE, cut) => found.unwrap(),
+    };
+    rig.broker.kill().await;
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_cut_takes_nothing_that_was_answered() {
+    for seed in 0..25 {
+        let (disk, known) = cut_in_the_middle(seed).await;
+        let options = ["ottla.durability=fsync"];
+        let rig = Rig::on(Arc::new(disk.clone()), Path::new("data"), &options).await.unwrap();
+        let mut client = rig.client().await;
+        let values = client.values("t", 0).await;
+        for (offset, value) in &known.records {
+            assert_eq!(values.get(*offset as usize), Some(value), "at {offset}, seed {seed}");
+        }
+        let committed = committed(&mut client).await;
+        assert!(committed >= known.committed, "{committed} < {}, seed {seed}", known.committed);
+        rig.broker.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_process_has_left_is_on_disk_before_it_is_shown() {
+    let disk = MemoryDisk::with_power_model();
+    disk.create_dir_all(Path::new("data")).unwrap();
+    disk.sync_all();
+    let start = |disk: &MemoryDisk, options: &'static [&str]| {
+        let disk = Arc::new(disk.clone());
+        async move { Rig::on(disk, Path::new("data"), options).await.unwrap() }
+    };
+    let rig = start(&disk, &[]).await;
+    let mut client = rig.client().await;
+    client.create("t", 1, &[]).await;
+    for value in ["a", "b", "c"] {
+        client.append("t", 0, batch(&[value])).await;
+    }
+    rig.broker.kill().await;
+    let rig = start(&disk, &["ottla.durability=fsync"]).await;
+    assert_eq!(rig.client().await.values("t", 0).await, ["a", "b", "c"]);
+    for seed in 0..10 {
+        let after = disk.power_cut(&Rng::from_seed(seed));
+        let rig = start(&after, &["ottla.durability=fsync"]).await;
+        assert_eq!(rig.client().await.values("t", 0).await, ["a", "b", "c"]);
+        rig.broker.kill().await;
+    }
+    rig.broker.kill().await;
 }

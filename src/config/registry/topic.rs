@@ -62,6 +62,10 @@ table! {
     Active "min.compaction.lag.ms": Long = 0, at_least(0), inherits(&[from("log.cleaner.min.compaction.lag.ms")]);
     /// How many replicas, the leader among them, must be in sync for a write with acks=all.
     Active "min.insync.replicas": Int = 1, at_least(1), inherits(&[from("min.insync.replicas")]);
+    /// When an append is acknowledged and its records are shown to consumers: once they are in the page cache, as in Apache
+    /// Kafka, or once they are on disk, which outlives a power cut too.
+    Active "ottla.durability": String = "page-cache", one_of(&["page-cache", "fsync"]),
+        inherits(&[from("ottla.durability")]);
     NotYet "preallocate": Boolean = false, inherits(&[from("log.preallocate")]);
     NotYet "remote.log.copy.disable": Boolean = false;
     NotYet "remote.log.delete.on.disable": Boolean = false;
