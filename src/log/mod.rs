@@ -50,7 +50,7 @@ pub use kept_offsets::{KeptKinds, KeptOffsets, LogOffsets, PartitionName};
 pub use partition_log::{Advance, Log, LogEnds, LogPosition};
 pub use producers::ProducerView;
 pub use read::{LogRead, ReadLimit, TimestampOffset};
-pub use recovery::{LogStart, Opened};
+pub use recovery::{LogStart, Opened, RecoveryProgress};
 pub use transaction_index::AbortedTransaction;
 
 /// How a log behaves; may change while it is open.

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::append::jitter_ms;
 use super::checkpoint::{read_partition_metadata, write_partition_metadata};
@@ -56,6 +57,20 @@ pub struct Opened {
     pub cut_bytes: u64,
 }
 
+/// How far the openings of any number of logs have come, for whoever wants to know meanwhile.
+#[derive(Debug, Default)]
+pub struct RecoveryProgress {
+    scanned_bytes: AtomicU64,
+}
+
+impl RecoveryProgress {
+    /// Bytes that were scanned because the stop was unclean.
+    #[must_use]
+    pub fn scanned_bytes(&self) -> u64 {
+        self.scanned_bytes.load(Ordering::Relaxed)
+    }
+}
+
 impl Opened {
     /// Opens the log of a partition in the data directory `root`; creates it if it is not there.
     ///
@@ -67,8 +82,22 @@ impl Opened {
         start: LogStart,
         rng: &Rng,
     ) -> Result<Self, OpenError> {
+        Self::open_telling(disk, root, start, rng, &RecoveryProgress::default())
+    }
+
+    /// As [`open`](Self::open), telling how far it has come.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_telling(
+        disk: &Arc<dyn Disk>,
+        root: &Path,
+        start: LogStart,
+        rng: &Rng,
+        progress: &RecoveryProgress,
+    ) -> Result<Self, OpenError> {
         let directory = root.join(partition_dir(&start.topic, start.partition));
-        Opening::new(disk, directory, start, rng)?.run()
+        Opening::new(disk, directory, start, rng, progress)?.run()
     }
 }
 
@@ -78,6 +107,7 @@ struct Opening<'a> {
     directory: PathBuf,
     start: LogStart,
     rng: &'a Rng,
+    progress: &'a RecoveryProgress,
     /// Base offsets of the segments on disk.
     bases: Vec<Offset>,
     /// Offsets of the producer snapshots on disk.
@@ -103,6 +133,7 @@ impl<'a> Opening<'a> {
         directory: PathBuf,
         start: LogStart,
         rng: &'a Rng,
+        progress: &'a RecoveryProgress,
     ) -> Result<Self, OpenError> {
         if !disk.exists(&directory).map_err(OpenError::io(&directory))? {
             disk.create_dir_all(&directory).map_err(OpenError::io(&directory))?;
@@ -131,6 +162,7 @@ impl<'a> Opening<'a> {
             directory,
             start,
             rng,
+            progress,
             bases,
             snapshots,
             epochs,
@@ -277,7 +309,9 @@ impl<'a> Opening<'a> {
                 check_order(&found, segment.base(), expected, epoch)?;
                 if may_be_torn {
                     check_sum(&*file, &found)?;
-                    self.scanned_bytes += u64::from(found.header.size_bytes());
+                    let bytes = u64::from(found.header.size_bytes());
+                    self.scanned_bytes += bytes;
+                    self.progress.scanned_bytes.fetch_add(bytes, Ordering::Relaxed);
                 }
                 Ok(Some(found))
             });

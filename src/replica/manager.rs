@@ -1,8 +1,10 @@
 //! All partitions of this broker, and the housekeeping of their logs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -16,11 +18,14 @@ use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicCon
 use crate::env::{DiskSpace, Env};
 use crate::log::{
     AppendError, Appended, CleanError, Cleanable, DataDir, DataDirError, FlushExtent, KeptKinds,
-    Log, LogConfig, LogOffsets, LogStart, Opened, Removed,
+    Log, LogConfig, LogOffsets, LogStart, Opened, PartitionName, RecoveryProgress, Removed,
 };
 use crate::model::{
     BrokerId, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis, WithCauses,
 };
+
+/// How often a start says how far the opening of the logs has come. A short one says nothing.
+const OPENING_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All partitions of this broker.
 #[derive(Debug)]
@@ -55,6 +60,36 @@ pub struct ReplicaLogInfo {
     pub size_bytes: u64,
 }
 
+/// A partition that is to be opened, beside its name.
+type Wanted = (TopicId, Arc<TopicConfig>, PartitionImage);
+
+/// How far the opening of all logs has come.
+#[derive(Debug, Default)]
+struct OpeningAll {
+    logs: usize,
+    opened: AtomicUsize,
+    progress: RecoveryProgress,
+}
+
+impl fmt::Display for OpeningAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = self.progress.scanned_bytes() >> 20;
+        let opened = self.opened.load(Ordering::Relaxed);
+        write!(
+            f,
+            "opening logs: {opened} of {} done, {mebibytes} MiB of records checked",
+            self.logs
+        )
+    }
+}
+
+/// How a log was left, and who is told how far its opening has come.
+#[derive(Clone, Copy, Debug)]
+struct LastStop<'a> {
+    clean: bool,
+    progress: &'a RecoveryProgress,
+}
+
 impl ReplicaManager {
     /// The partitions of `broker` in `data_dir`; none of them is open yet.
     #[must_use]
@@ -70,7 +105,8 @@ impl ReplicaManager {
     }
 
     /// Opens the logs of all partitions that the cluster has given to this broker, after the last stop. Directories of
-    /// other topics are set aside, and their offsets forgotten. Blocks for the disk; logs are opened side by side.
+    /// other topics are set aside, and their offsets forgotten. Blocks for the disk; logs are opened side by side, and the log
+    /// of the broker says now and then how far that has come.
     ///
     /// # Errors
     /// If the data directory cannot be read or written. A log that cannot be opened makes its partition offline.
@@ -97,12 +133,19 @@ impl ReplicaManager {
         let forgotten = self.data_dir.kept_offsets().retain(|name| found.contains(name));
         let path = self.data_dir.path();
         forgotten.map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
+        self.open_side_by_side(wanted).await;
+        Ok(())
+    }
+
+    async fn open_side_by_side(self: &Arc<Self>, wanted: BTreeMap<PartitionName, Wanted>) {
         let clean = self.data_dir.clean_epoch().is_some();
         let count = wanted.len();
         let threads = self.settings.read().broker().recovery_threads_per_dir as usize;
         let queue = Arc::new(Mutex::new(wanted.into_iter()));
+        let opening = Arc::new(OpeningAll { logs: count, ..OpeningAll::default() });
         let workers = (0..threads.min(count)).map(|_| {
             let (this, queue) = (Arc::clone(self), Arc::clone(&queue));
+            let opening = Arc::clone(&opening);
             self.env.tasks.spawn_blocking("open-logs", move || {
                 loop {
                     let Some(((topic, partition), (id, config, state))) = queue.lock().next()
@@ -114,15 +157,28 @@ impl ReplicaManager {
                         TopicIdPartition { topic: id, partition },
                         config,
                         state,
-                        clean,
+                        LastStop { clean, progress: &opening.progress },
                     );
+                    opening.opened.fetch_add(1, Ordering::Relaxed);
                 }
             })
         });
-        for worker in workers.collect::<Vec<_>>() {
-            worker.await;
+        let workers = workers.collect::<Vec<_>>();
+        let all_opened = async {
+            for worker in workers {
+                worker.await;
+            }
+        };
+        let reports = async {
+            loop {
+                self.env.steady.sleep(OPENING_REPORT_INTERVAL).await;
+                tracing::info!("{opening}");
+            }
+        };
+        tokio::select! {
+            () = all_opened => {}
+            () = reports => {}
         }
-        Ok(())
     }
 
     /// The partitions of a topic that this broker has a replica of.
@@ -140,7 +196,7 @@ impl ReplicaManager {
         id: TopicIdPartition,
         config: Arc<TopicConfig>,
         state: PartitionImage,
-        clean: bool,
+        last_stop: LastStop<'_>,
     ) {
         let name = (topic.clone(), id.partition);
         let start = LogStart {
@@ -148,12 +204,18 @@ impl ReplicaManager {
             topic_id: id.topic,
             partition: id.partition,
             config: log_config(&config, self.settings.read().broker()),
-            clean,
+            clean: last_stop.clean,
             recovery_point: self.data_dir.kept_offsets().recovery_point(&name),
             log_start: self.data_dir.kept_offsets().log_start(&name),
             now: self.env.clock.now(),
         };
-        let opened = Opened::open(&self.env.disk, self.data_dir.path(), start, &self.env.rng);
+        let opened = Opened::open_telling(
+            &self.env.disk,
+            self.data_dir.path(),
+            start,
+            &self.env.rng,
+            last_stop.progress,
+        );
         let opened = opened.map_err(|error| WithCauses(&error).to_string());
         // What an unclean stop has left may be shown only as what is appended later.
         let settled = opened.and_then(|opened| match opened.log.flush_wanted() {
@@ -221,7 +283,11 @@ impl ReplicaManager {
             let id = TopicIdPartition { topic: topic.id, partition };
             let (config, state) = (Arc::clone(&config), state.clone());
             match &forgotten {
-                Ok(()) => self.open(&topic.name, id, config, state, true),
+                Ok(()) => {
+                    let last_stop =
+                        LastStop { clean: true, progress: &RecoveryProgress::default() };
+                    self.open(&topic.name, id, config, state, last_stop);
+                }
                 Err(error) => {
                     let error = format!("cannot forget an earlier topic of the name: {error}");
                     self.add(&topic.name, id, config, state, Err(error));
