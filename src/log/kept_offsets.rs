@@ -17,10 +17,10 @@ use super::data_dir::DataDirError;
 use crate::env::Disk;
 use crate::model::{Offset, PartitionId, TopicName};
 
-const RECOVERY_POINTS_FILE: &str = "recovery-point-offset-checkpoint";
-const LOG_STARTS_FILE: &str = "log-start-offset-checkpoint";
-const HIGH_WATERMARKS_FILE: &str = "replication-offset-checkpoint";
-const CLEANED_FILE: &str = "cleaner-offset-checkpoint";
+pub(super) const RECOVERY_POINTS_FILE: &str = "recovery-point-offset-checkpoint";
+pub(super) const LOG_STARTS_FILE: &str = "log-start-offset-checkpoint";
+pub(super) const HIGH_WATERMARKS_FILE: &str = "replication-offset-checkpoint";
+pub(super) const CLEANED_FILE: &str = "cleaner-offset-checkpoint";
 
 /// A partition, as the files name it.
 pub type PartitionName = (TopicName, PartitionId);

@@ -22,6 +22,7 @@ mod durability;
 mod epochs;
 mod files;
 mod index;
+mod inspect;
 mod kept_offsets;
 mod partition_log;
 mod producers;
@@ -46,6 +47,10 @@ pub use cleaner::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cl
 pub use data_dir::{DataDir, DataDirError, KRAFT_DIR, MetaProperties};
 pub use durability::{FlushExtent, Removed};
 pub use epochs::EpochEnd;
+pub use inspect::{
+    DirectoryReport, DumpOptions, Dumped, DumpedProducer, Finding, InspectError, PartitionReport,
+    Severity, dump, verify,
+};
 pub use kept_offsets::{KeptKinds, KeptOffsets, LogOffsets, PartitionName};
 pub use partition_log::{Advance, Log, LogEnds, LogPosition};
 pub use producers::ProducerView;

@@ -596,7 +596,7 @@ fn place_of(segments: &[Arc<Segment>], offset: Offset) -> Result<LogPosition, Op
 }
 
 /// Offsets rise from batch to batch, and leader epochs never fall: what breaks this is left over from another time.
-fn check_order(
+pub(super) fn check_order(
     found: &Found,
     base: Offset,
     expected: Offset,

@@ -9,6 +9,7 @@
 mod compaction;
 mod compaction_crash;
 mod flush;
+mod inspect;
 mod kafka_transactions;
 mod retention;
 mod transactions;
