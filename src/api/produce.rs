@@ -23,7 +23,7 @@ use super::error_map;
 use crate::cluster::ClusterImage;
 use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
 use crate::record::{self, BatchHeader, Compression, InvalidBatch};
-use crate::replica::{Partition, PartitionError};
+use crate::replica::{Mark, Partition, PartitionError};
 use crate::wire::produce::{
     ProducePartition, ProducePartitionResponse, ProduceTopic, ProduceTopicResponse, RecordError,
 };
@@ -101,36 +101,39 @@ fn needs_offload(context: &RequestContext, topic: &ProduceTopic) -> bool {
         .any(|(index, records)| compressed(records) || recompressed(index))
 }
 
-/// An append that is not committed yet.
-struct Uncommitted {
-    partition: Arc<Partition>,
+/// An append that cannot be acknowledged yet.
+struct Pending {
+    wait: PendingWait,
     /// Its place in the response.
     topic: usize,
     index: usize,
-    /// The high watermark has to reach this.
+}
+
+/// What an append waits for: that `mark` of its partition comes to `until`.
+struct PendingWait {
+    partition: Arc<Partition>,
+    mark: Mark,
     until: Offset,
 }
 
 fn append_all(context: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
     let image = context.image();
     let mut topics = Vec::with_capacity(request.topics.len());
-    let mut uncommitted = Vec::new();
+    let mut all_pending = Vec::new();
     for topic in &request.topics {
         let resolved = resolve(context, &image, topic);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let appended = match (&resolved, request.acks) {
                 (Err(code), _) => Err(Refused::plain(*code)),
-                (Ok(_), -1..=1) => {
-                    append(context, resolved.as_ref().ok(), partition, request.acks == -1)
-                }
+                (Ok(_), -1..=1) => append(context, resolved.as_ref().ok(), partition, request.acks),
                 (Ok(_), _) => Err(Refused::plain(ErrorCode::InvalidRequiredAcks)),
             };
             partitions.push(match appended {
                 Ok(appended) => {
-                    if let Some((partition, until)) = appended.uncommitted {
+                    if let Some(wait) = appended.wait {
                         let (topic, index) = (topics.len(), partitions.len());
-                        uncommitted.push(Uncommitted { partition, topic, index, until });
+                        all_pending.push(Pending { wait, topic, index });
                     }
                     appended.response
                 }
@@ -144,11 +147,11 @@ fn append_all(context: &RequestContext, request: ProduceRequest) -> Answer<Produ
     if request.acks == 0 {
         return answer_nothing(&response);
     }
-    if uncommitted.is_empty() {
+    if all_pending.is_empty() {
         return Answer::Now(response);
     }
     let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
-    Answer::later(wait_for_commits(context.clone(), response, uncommitted, timeout_ms))
+    Answer::later(wait_for_all(context.clone(), response, all_pending, timeout_ms))
 }
 
 /// A producer that wants no response learns of an error by the end of its connection.
@@ -190,14 +193,14 @@ fn resolve(
 
 struct Accepted {
     response: ProducePartitionResponse,
-    uncommitted: Option<(Arc<Partition>, Offset)>,
+    wait: Option<PendingWait>,
 }
 
 fn append(
     context: &RequestContext,
     topic: Option<&TopicId>,
     request: &ProducePartition,
-    all_in_sync: bool,
+    acks: i16,
 ) -> Result<Accepted, Refused> {
     let services = &context.services;
     let partition = topic.and_then(|topic| services.replicas.partition(*topic, request.index));
@@ -210,19 +213,17 @@ fn append(
     if batch.header().is_transactional() {
         return Err(Refused::plain(ErrorCode::InvalidTxnState));
     }
+    let all_in_sync = acks == -1;
     let appended = partition.append(batch, all_in_sync, now).map_err(|error| {
         services.replicas.report(&partition, &error);
         Refused::failed(&error, &partition)
     })?;
-    if appended.rolled {
-        services.replicas.flush_soon(&partition);
-    }
+    services.replicas.flush_after(&partition, &appended);
     let until = appended.last_offset.plus(1);
-    let waits = all_in_sync && {
-        let pending = partition
-            .wait_for_commit(until)
-            .map_err(|error| Refused::failed(&error, &partition))?;
-        pending.is_some()
+    let mark = if all_in_sync { Mark::Committed } else { Mark::Settled };
+    let waits = acks != 0 && {
+        let pending = partition.wait_for(mark, until);
+        pending.map_err(|error| Refused::failed(&error, &partition))?.is_some()
     };
     let response = ProducePartitionResponse {
         index: request.index,
@@ -234,21 +235,25 @@ fn append(
         error_message: None,
         current_leader: None,
     };
-    Ok(Accepted { response, uncommitted: waits.then_some((partition, until)) })
+    Ok(Accepted { response, wait: waits.then_some(PendingWait { partition, mark, until }) })
 }
 
-/// Waits until all appends are committed, or the request's time is up.
-async fn wait_for_commits(
+/// Waits until all appends can be acknowledged, or the request's time is up. That is for replicas: for the own disk an append
+/// waits as long as that takes, as it would in Apache Kafka.
+async fn wait_for_all(
     context: RequestContext,
     mut response: ProduceResponse,
-    uncommitted: Vec<Uncommitted>,
+    all_pending: Vec<Pending>,
     timeout_ms: u64,
 ) -> ProduceResponse {
     let steady = &context.services.env.steady;
     let deadline = steady.now().plus(std::time::Duration::from_millis(timeout_ms));
-    for append in uncommitted {
-        let committed = steady.timeout_at(deadline, commit_of(&append)).await;
-        let error = match committed {
+    for append in all_pending {
+        let done = match append.wait.mark {
+            Mark::Committed => steady.timeout_at(deadline, append.wait.done()).await,
+            Mark::Settled => Ok(append.wait.done().await),
+        };
+        let error = match done {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => error_map::code(&error),
             Err(_) => ErrorCode::RequestTimedOut,
@@ -263,11 +268,13 @@ async fn wait_for_commits(
     response
 }
 
-async fn commit_of(append: &Uncommitted) -> Result<(), PartitionError> {
-    while let Some(wait) = append.partition.wait_for_commit(append.until)? {
-        wait.woken().await;
+impl PendingWait {
+    async fn done(&self) -> Result<(), PartitionError> {
+        while let Some(wait) = self.partition.wait_for(self.mark, self.until)? {
+            wait.woken().await;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Why records were not appended, as the response says it.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what talks to people")]
 
+mod logs;
 mod serve;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Verb {
     /// Start a broker. `ottla` alone does the same.
     Serve(serve::ServeArguments),
+    /// Check log directories and print their files, Ottla's or Apache Kafka's
+    Logs(logs::LogsArguments),
 }
 
 /// Runs the program with the arguments and the environment of the process.
@@ -34,6 +37,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.verb {
         None => serve::run(&arguments.serve),
         Some(Verb::Serve(arguments)) => serve::run(&arguments),
+        Some(Verb::Logs(arguments)) => logs::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

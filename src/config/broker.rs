@@ -82,8 +82,12 @@ pub struct BrokerConfig {
     pub initial_task_delay: Duration,
     /// `log.retention.check.interval.ms`, at least 1 ms.
     pub retention_check_interval: Duration,
-    /// `log.flush.offset.checkpoint.interval.ms`.
+    /// `log.flush.offset.checkpoint.interval.ms`, at least 1 ms.
     pub recovery_point_checkpoint_interval: Duration,
+    /// `log.flush.start.offset.checkpoint.interval.ms`, at least 1 ms.
+    pub log_start_checkpoint_interval: Duration,
+    /// `log.flush.scheduler.interval.ms`, at least 1 ms.
+    pub flush_check_interval: Duration,
 }
 
 impl Layers<'_> {
@@ -139,6 +143,9 @@ impl Layers<'_> {
             retention_check_interval: self.millis("log.retention.check.interval.ms"),
             recovery_point_checkpoint_interval: self
                 .millis("log.flush.offset.checkpoint.interval.ms"),
+            log_start_checkpoint_interval: self
+                .millis("log.flush.start.offset.checkpoint.interval.ms"),
+            flush_check_interval: self.millis("log.flush.scheduler.interval.ms"),
         })
     }
 
@@ -206,7 +213,15 @@ impl Layers<'_> {
     fn check_log_rules(self) -> Result<(), ConfigError> {
         let set =
             |name| self.setting(name).and_then(|setting| setting.value.as_ref()?.as_integer());
-        for (name, min) in [("log.roll.ms", 1), ("log.roll.jitter.ms", 0)] {
+        for (name, min) in [
+            ("log.roll.ms", 1),
+            ("log.roll.jitter.ms", 0),
+            ("log.flush.interval.ms", 0),
+            // Kafka takes 0 for these, and then fails to start: nothing can be done that often.
+            ("log.flush.scheduler.interval.ms", 1),
+            ("log.flush.offset.checkpoint.interval.ms", 1),
+            ("log.flush.start.offset.checkpoint.interval.ms", 1),
+        ] {
             if set(name).is_some_and(|number| number < min) {
                 return Err(self.against(name, format!("must be at least {min}")));
             }

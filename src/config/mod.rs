@@ -46,7 +46,7 @@ pub use layers::{DynamicConfig, Layers, Overrides, Target, Unapplied};
 pub use listeners::{Listener, ListenerError, SecurityProtocol};
 pub use offsets_topic::OffsetsTopicConfig;
 pub use sources::{Notice, Origin, Setting, SourceFile, Sources, StaticConfig};
-pub use topic::{TopicCompression, TopicConfig};
+pub use topic::{Durability, TopicCompression, TopicConfig};
 pub use value::{Kind, Secret, Value, ValueError};
 
 /// What [`load`] gives.

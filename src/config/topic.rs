@@ -24,6 +24,12 @@ pub struct TopicConfig {
     pub index_interval_bytes: u32,
     /// `max.message.bytes`.
     pub message_bytes_max: u32,
+    /// `flush.messages`, at least 1.
+    pub flush_messages: i64,
+    /// `flush.ms`.
+    pub flush_age_max: Duration,
+    /// `ottla.durability`.
+    pub durability: Durability,
     /// `file.delete.delay.ms`.
     pub file_delete_delay: Duration,
     /// `retention.ms`; none for no limit.
@@ -52,6 +58,15 @@ pub struct TopicConfig {
     pub timestamp_after_max: Duration,
     /// `compression.type`, with the level of its codec.
     pub compression: TopicCompression,
+}
+
+/// When an append is acknowledged and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Once it is in the page cache: it survives the process, but a power cut may take it.
+    PageCache,
+    /// Once it is on disk.
+    Fsync,
 }
 
 /// How the records of a topic are compressed in the log.
@@ -88,6 +103,9 @@ impl TopicConfig {
             index_bytes_max: of.number("segment.index.bytes"),
             index_interval_bytes: of.number("index.interval.bytes"),
             message_bytes_max: of.number("max.message.bytes"),
+            flush_messages: of.integer("flush.messages"),
+            flush_age_max: of.millis("flush.ms"),
+            durability: of.durability(),
             file_delete_delay: of.millis("file.delete.delay.ms"),
             retention_age_max: of.limit("retention.ms").map(Duration::from_millis),
             retention_bytes: of.limit("retention.bytes"),
@@ -128,6 +146,14 @@ impl Topic<'_> {
         }
     }
 
+    fn durability(self) -> Durability {
+        match self.value("ottla.durability") {
+            Some(Value::Text(text)) if text == "page-cache" => Durability::PageCache,
+            Some(Value::Text(text)) if text == "fsync" => Durability::Fsync,
+            other => panic!("ottla.durability cannot be {other:?}"),
+        }
+    }
+
     fn compression(self) -> TopicCompression {
         let level = |name: &str| {
             let level = self.value(name).and_then(|value| value.as_integer());
@@ -156,11 +182,14 @@ impl Topic<'_> {
             .unwrap_or_else(|| panic!("{name} is no number or not bounded"))
     }
 
+    fn integer(self, name: &str) -> i64 {
+        let number = self.value(name).and_then(|value| value.as_integer());
+        number.unwrap_or_else(|| panic!("{name} is no number"))
+    }
+
     /// A number that is negative for no limit.
     fn limit(self, name: &str) -> Option<u64> {
-        let number = self.value(name).and_then(|value| value.as_integer());
-        let number = number.unwrap_or_else(|| panic!("{name} is no number"));
-        u64::try_from(number).ok()
+        u64::try_from(self.integer(name)).ok()
     }
 
     fn ratio(self, name: &str) -> f64 {
@@ -234,6 +263,9 @@ mod tests {
                 index_bytes_max: 10 << 20,
                 index_interval_bytes: 4096,
                 message_bytes_max: (1 << 20) + 12,
+                flush_messages: i64::MAX,
+                flush_age_max: Duration::from_millis(i64::MAX as u64),
+                durability: Durability::PageCache,
                 file_delete_delay: Duration::from_secs(60),
                 retention_age_max: Some(Duration::from_secs(7 * 24 * 3600)),
                 retention_bytes: None,
@@ -275,6 +307,24 @@ mod tests {
         assert_eq!(set.message_bytes_max, 4000);
         assert_eq!(set.segment_age_max, Duration::from_millis(5));
         assert_eq!(set.segment_bytes, 100);
+
+        let flushed = resolved(
+            &["log.flush.scheduler.interval.ms=500", "log.flush.interval.messages=20"],
+            &[],
+            &[("flush.messages", "7")],
+        );
+        assert_eq!(flushed.flush_messages, 7);
+        assert_eq!(flushed.flush_age_max, Duration::from_millis(500), "as often as is looked");
+        let flushed = resolved(
+            &["log.flush.scheduler.interval.ms=500"],
+            &[("log.flush.interval.ms", "900")],
+            &[],
+        );
+        assert_eq!(flushed.flush_age_max, Duration::from_millis(900));
+
+        let durability = |topic| resolved(&[], &[("ottla.durability", "fsync")], topic).durability;
+        assert_eq!(durability(&[]), Durability::Fsync);
+        assert_eq!(durability(&[("ottla.durability", "page-cache")]), Durability::PageCache);
 
         let compressed = |topic: &[(&str, &str)]| {
             resolved(&["compression.type=zstd", "compression.gzip.level=9"], &[], topic).compression

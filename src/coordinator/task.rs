@@ -19,7 +19,7 @@ use crate::cluster::ClusterImage;
 use crate::log::AppendError;
 use crate::model::{Instant, LeaderEpoch, Offset, TopicIdPartition};
 use crate::record::{BatchBuilder, ValidBatch};
-use crate::replica::{CommitWait, Partition, PartitionError};
+use crate::replica::{AppendWait, Mark, Partition, PartitionError};
 
 /// Questions that are taken together: their records share batches, their answers wait for one commit.
 const TURN_MAX: usize = 64;
@@ -274,7 +274,7 @@ impl<S: Shard> Task<S> {
     async fn wait(
         &mut self,
         deadline: Option<Instant>,
-        commit: Option<Arc<CommitWait>>,
+        commit: Option<Arc<AppendWait>>,
     ) -> Wake<S> {
         let clock = &self.shared.env.clock;
         let due = async {
@@ -317,7 +317,7 @@ struct Serving<S: Shard> {
     /// Answers of earlier turns that wait for their commit.
     held: VecDeque<Held<S::Reply>>,
     /// The wait for the first of `held`.
-    commit: Option<Arc<CommitWait>>,
+    commit: Option<Arc<AppendWait>>,
 }
 
 /// Answers that may go once the high watermark has come to `until`.
@@ -413,9 +413,7 @@ impl<S: Shard> Serving<S> {
         match partition.append_own(batch, self.led.epoch, self.shared.env.clock.now()) {
             Ok(appended) if appended.last_offset.plus(1) == self.next => {
                 self.has_appended = true;
-                if appended.rolled {
-                    self.shared.replicas.flush_soon(partition);
-                }
+                self.shared.replicas.flush_after(partition, &appended);
                 Ok(())
             }
             Ok(appended) => {
@@ -440,7 +438,7 @@ impl<S: Shard> Serving<S> {
     fn release(&mut self) -> Result<(), Ending> {
         self.commit = None;
         while let Some(first) = self.held.front() {
-            let wait = self.led.partition.wait_for_commit(first.until);
+            let wait = self.led.partition.wait_for(Mark::Committed, first.until);
             self.commit = wait.map_err(|error| ending_of(&error))?;
             if self.commit.is_some() {
                 break;

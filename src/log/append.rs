@@ -73,6 +73,8 @@ pub struct Appended {
     pub at: AppendedAt,
     /// Whether a segment was finished for it, which is to be made durable soon.
     pub rolled: bool,
+    /// Whether it is not to be acknowledged or shown before a flush ([`Log::settled_end`]).
+    pub unsettled: bool,
 }
 
 /// Whether a batch was written now or before.
@@ -140,6 +142,7 @@ impl Log {
                         log_start,
                         at: AppendedAt::Before,
                         rolled: false,
+                        unsettled: self.settled_end().offset <= known.last_offset,
                     });
                 }
             }
@@ -160,6 +163,7 @@ impl Log {
             }
         };
         let next = self.write(&mut writer, &config, append, (&stamped, marker), end)?;
+        let settled_end = self.published.read().settled_end(config.unflushed_max);
         Ok(Appended {
             base_offset: stamped.base_offset,
             last_offset: stamped.last_offset(),
@@ -169,6 +173,7 @@ impl Log {
             log_start,
             at: AppendedAt::End(next),
             rolled: next.segment != end.segment,
+            unsettled: settled_end.offset < next.offset,
         })
     }
 
@@ -188,7 +193,7 @@ impl Log {
                 return AppendError::NoSpace { path, source };
             }
             // What a failed write left behind is not known: the next start finds out.
-            writer.state = State::Closed;
+            writer.state = State::Failed;
             AppendError::Io { path, source }
         };
         if let Err(source) = self.roll_if_due(writer, config, header, append.now) {
@@ -273,6 +278,7 @@ impl Log {
             writer.names_synced = writer.names_changed;
         }
         self.take_snapshot(writer, base)?;
+        self.keep_finished(&writer.growth.segment, base)?;
         let segment = Segment::create(&self.disk, &self.directory, base)?;
         writer.growth = Growth::new(Arc::clone(&segment), now, jitter_ms(config, &self.rng));
         writer.names_changed += 1;

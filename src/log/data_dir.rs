@@ -26,12 +26,12 @@ use super::kept_offsets::KeptOffsets;
 use crate::env::{DirLock, Disk, Rng};
 use crate::model::{BrokerId, PartitionId, TopicId, TopicName, UuidText};
 
-const META_FILE: &str = "meta.properties";
+pub(super) const META_FILE: &str = "meta.properties";
 /// What the names of the metadata log's files begin with: they are not there before the directory has an identity.
 const METADATA_PREFIX: &str = "ottla-raft-";
 /// Where Apache Kafka keeps its metadata log.
 pub const KRAFT_DIR: &str = "__cluster_metadata-0";
-const CLEAN_FILE: &str = ".kafka_cleanshutdown";
+pub(super) const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 
 /// A data directory in use.
 #[derive(Debug)]
@@ -269,7 +269,10 @@ impl DataDir {
     }
 }
 
-fn read_meta(disk: &dyn Disk, directory: &Path) -> Result<Option<MetaProperties>, DataDirError> {
+pub(super) fn read_meta(
+    disk: &dyn Disk,
+    directory: &Path,
+) -> Result<Option<MetaProperties>, DataDirError> {
     let path = directory.join(META_FILE);
     let Some(bytes) = disk.read_small(&path).map_err(DataDirError::io(&path))? else {
         return Ok(None);
@@ -346,9 +349,13 @@ fn take_clean_mark(disk: &dyn Disk, directory: &Path) -> Result<Option<i64>, Dat
     };
     disk.remove_file(&path).map_err(DataDirError::io(&path))?;
     disk.sync_dir(directory).map_err(DataDirError::io(directory))?;
-    // A mark that says nothing is as none.
-    let mark: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-    Ok(mark.and_then(|mark| mark.get("brokerEpoch")?.as_i64()))
+    Ok(clean_epoch_of(&bytes))
+}
+
+/// The epoch in the mark of a clean stop. A mark that says nothing is as none.
+pub(super) fn clean_epoch_of(mark: &[u8]) -> Option<i64> {
+    let mark: serde_json::Value = serde_json::from_slice(mark).ok()?;
+    mark.get("brokerEpoch")?.as_i64()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::files::{Kind, PARTITION_METADATA_FILE};
-use super::partition_log::{Log, Published, State, Writer};
+use super::partition_log::{Log, LogPosition, Published, State, Writer};
 use super::segment::Segment;
 use crate::env::OpenMode;
 use crate::model::Offset;
@@ -23,6 +23,32 @@ impl Removed {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.segments.is_empty()
+    }
+}
+
+/// How much of a log is to be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushExtent {
+    /// The segments that do not grow any more.
+    Finished,
+    /// All that is there.
+    Whole,
+}
+
+impl Published {
+    /// The first finished segment that is not durable with its indexes, even if its records are.
+    fn first_fragile(&self) -> Option<&Segment> {
+        let (_, finished) = self.segments.split_last()?;
+        finished.iter().find(|segment| !segment.is_durable()).map(|segment| &**segment)
+    }
+
+    /// Takes note that all records below `to` are durable.
+    fn advance_flushed(&mut self, to: LogPosition) {
+        self.flushed = self.flushed.max(to);
+        // A start builds the indexes of no segment anew that ends at the recovery point or before.
+        let flushed = self.flushed.offset;
+        let point = self.first_fragile().map_or(flushed, |segment| flushed.min(segment.base()));
+        self.recovery_point = self.recovery_point.max(point);
     }
 }
 
@@ -89,85 +115,134 @@ impl Log {
         Ok(files)
     }
 
-    /// Everything below is durable.
+    /// Everything below is durable, with all that belongs to it.
     #[must_use]
     pub fn recovery_point(&self) -> Offset {
-        self.writer.lock().recovery_point
+        self.published.read().recovery_point
+    }
+
+    /// What has to be made durable now, if anything: all, if records wait for it to be acknowledged; or segments that were
+    /// finished. Nothing of a log that takes no more appends.
+    #[must_use]
+    pub fn flush_wanted(&self) -> Option<FlushExtent> {
+        if self.writer.lock().state != State::Open {
+            return None;
+        }
+        let unflushed_max = self.config().unflushed_max;
+        let published = self.published.read();
+        if published.settled_end(unflushed_max).offset < published.end.offset {
+            Some(FlushExtent::Whole)
+        } else {
+            published.first_fragile().map(|_| FlushExtent::Finished)
+        }
+    }
+
+    /// Whether the disk has failed under the log: what was not durable before will not be.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.writer.lock().state == State::Failed
     }
 
     /// Makes finished segments durable, and the last one too if `whole`. Waits for the disk, but not under the writer's
     /// lock. Gives the new recovery point. Does nothing to a log that was abandoned, even while this was under way.
     ///
     /// # Errors
-    /// As the disk says. After that nothing more is appended.
+    /// As the disk says. After that nothing more is appended, and nothing is synced again: what a failed sync has left
+    /// behind cannot be known.
     pub fn flush(&self, whole: bool) -> io::Result<Offset> {
-        let (published, recovery_point, names_changed, names_synced) = {
+        let (published, names_changed, names) = {
             let writer = self.writer.lock();
-            if writer.state == State::Abandoned {
-                return Ok(writer.recovery_point);
+            match writer.state {
+                State::Open | State::Closed => {}
+                State::Abandoned => return Ok(self.recovery_point()),
+                State::Failed => return Err(io::Error::other("the log has failed before")),
             }
-            let published = self.published.read().clone();
-            (published, writer.recovery_point, writer.names_changed, writer.names_synced)
+            let names = NewNames {
+                files: writer.names_synced < writer.names_changed,
+                directory: !writer.directory_synced,
+            };
+            (self.published.read().clone(), writer.names_changed, names)
         };
-        let new_names = names_synced < names_changed;
-        let synced = self.sync_from(&published, recovery_point, new_names, whole);
+        let synced = self.sync_from(&published, names, whole);
         let mut writer = self.writer.lock();
         match synced {
-            Ok(point) => {
-                writer.recovery_point = writer.recovery_point.max(point);
+            Ok(flushed) => {
+                if writer.state != State::Abandoned {
+                    self.published.write().advance_flushed(flushed);
+                }
                 writer.names_synced = writer.names_synced.max(names_changed);
-                Ok(writer.recovery_point)
+                writer.directory_synced = true;
+                Ok(self.recovery_point())
             }
             // Its files were renamed, which is no failure of the disk.
-            Err(_) if writer.state == State::Abandoned => Ok(writer.recovery_point),
+            Err(_) if writer.state == State::Abandoned => Ok(self.recovery_point()),
             Err(error) => {
-                writer.state = State::Closed;
+                writer.state = State::Failed;
                 Err(error)
             }
         }
     }
 
+    /// Gives the place below which everything is durable now. Of the last segment only the records are synced: its indexes
+    /// are built anew after an unclean stop.
     fn sync_from(
         &self,
         published: &Published,
-        from: Offset,
-        new_names: bool,
+        names: NewNames,
         whole: bool,
-    ) -> io::Result<Offset> {
-        let mut point = from;
-        let first =
-            published.segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        for (segment, index) in published.segments.iter().zip(0..).skip(first) {
-            let next = published.segments.get(index + 1).map(|next| next.base());
-            let end = match next {
-                Some(next) => next,
-                None if whole => published.end.offset,
-                None => break,
-            };
-            if segment.base() == from {
-                // The segment before was durable before it was finished, and its snapshot made.
-                self.sync_snapshot(from)?;
-            }
-            if end > point {
+    ) -> io::Result<LogPosition> {
+        let mut flushed = published.flushed;
+        let segments = &published.segments;
+        for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+            let next = next.base();
+            if !segment.is_durable() {
                 segment.flush(true)?;
-                self.sync_snapshot(end)?;
-                point = end;
+                self.sync_snapshot(next)?;
+                segment.set_durable(true);
             }
+            flushed = flushed.max(LogPosition { offset: next, segment: next, position: 0 });
         }
-        if point > from {
+        if let Some(last) = segments.last()
+            && whole
+            && published.end.offset > flushed.offset
+        {
+            last.file().sync_data()?;
+            flushed = published.end;
+        }
+        if flushed.offset > published.flushed.offset {
             let mut writer = self.writer.lock();
             if writer.state == State::Abandoned {
-                return Ok(from);
+                return Ok(published.flushed);
             }
             writer.epochs.flush(true)?;
         }
-        if new_names {
+        self.sync_names(names)?;
+        Ok(flushed)
+    }
+
+    fn sync_names(&self, names: NewNames) -> io::Result<()> {
+        if names.files {
             self.disk
                 .open(&self.directory.join(PARTITION_METADATA_FILE), OpenMode::Write)?
                 .sync_data()?;
             self.disk.sync_dir(&self.directory)?;
         }
-        Ok(point)
+        match self.directory.parent() {
+            Some(root) if names.directory => self.disk.sync_dir(root),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Makes a segment that was finished durable now, if nothing else will: the recovery point stands at its `end` already,
+    /// so a start would trust its indexes as they are. Only after its snapshot was taken.
+    pub(super) fn keep_finished(&self, segment: &Segment, end: Offset) -> io::Result<()> {
+        if self.recovery_point() < end {
+            return Ok(());
+        }
+        segment.flush(true)?;
+        self.sync_snapshot(end)?;
+        segment.set_durable(true);
+        Ok(())
     }
 
     /// Makes the producer snapshot at an offset durable, if there is one.
@@ -196,6 +271,7 @@ impl Log {
             writer.state = State::Closed;
             writer.growth.close()?;
             self.take_snapshot(&mut writer, end)?;
+            self.sync_snapshot(end)?;
             writer.epochs.flush(false)?;
         }
         self.flush(true)
@@ -206,4 +282,13 @@ impl Log {
     pub fn abandon(&self) {
         self.writer.lock().state = State::Abandoned;
     }
+}
+
+/// Which names were made and are not durable yet.
+#[derive(Clone, Copy, Debug)]
+struct NewNames {
+    /// Those of files of the partition.
+    files: bool,
+    /// That of its directory.
+    directory: bool,
 }

@@ -17,10 +17,10 @@ use super::data_dir::DataDirError;
 use crate::env::Disk;
 use crate::model::{Offset, PartitionId, TopicName};
 
-const RECOVERY_POINTS_FILE: &str = "recovery-point-offset-checkpoint";
-const LOG_STARTS_FILE: &str = "log-start-offset-checkpoint";
-const HIGH_WATERMARKS_FILE: &str = "replication-offset-checkpoint";
-const CLEANED_FILE: &str = "cleaner-offset-checkpoint";
+pub(super) const RECOVERY_POINTS_FILE: &str = "recovery-point-offset-checkpoint";
+pub(super) const LOG_STARTS_FILE: &str = "log-start-offset-checkpoint";
+pub(super) const HIGH_WATERMARKS_FILE: &str = "replication-offset-checkpoint";
+pub(super) const CLEANED_FILE: &str = "cleaner-offset-checkpoint";
 
 /// A partition, as the files name it.
 pub type PartitionName = (TopicName, PartitionId);
@@ -41,6 +41,17 @@ struct Written {
     cleaned: Offsets,
     /// Not known before the first write: nobody reads them.
     high_watermarks: Option<Offsets>,
+}
+
+/// Which of the files are to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptKinds {
+    /// All.
+    All,
+    /// The recovery points, and the high watermarks.
+    RecoveryPoints,
+    /// The first offsets.
+    LogStarts,
 }
 
 /// The offsets of one log.
@@ -113,14 +124,14 @@ impl KeptOffsets {
         self.replace(CLEANED_FILE, &mut written.cleaned, cleaned)
     }
 
-    /// Writes the offsets of the logs that `logs` gives, as far as they have changed. Where it gives `None`, nothing is
+    /// Writes those kinds of offsets of the logs that `logs` gives, as far as they have changed. Where it gives `None`, nothing is
     /// known now, and what stands in the files stays. Partitions that it leaves out go from the files.
     ///
     /// `logs` is called while nobody else can write, so what it gives is not older than what is replaced.
     ///
     /// # Errors
     /// As the disk says.
-    pub fn write<I>(&self, logs: impl FnOnce() -> I) -> io::Result<()>
+    pub fn write<I>(&self, kinds: KeptKinds, logs: impl FnOnce() -> I) -> io::Result<()>
     where
         I: IntoIterator<Item = (PartitionName, Option<LogOffsets>)>,
     {
@@ -141,9 +152,13 @@ impl KeptOffsets {
             points.extend(point.map(|offset| (partition.clone(), offset)));
             starts.extend(start.map(|offset| (partition, offset)));
         }
-        self.replace(RECOVERY_POINTS_FILE, &mut written.recovery_points, points)?;
-        self.replace(LOG_STARTS_FILE, &mut written.log_starts, starts)?;
-        if written.high_watermarks.as_ref() != Some(&marks) {
+        if kinds != KeptKinds::LogStarts {
+            self.replace(RECOVERY_POINTS_FILE, &mut written.recovery_points, points)?;
+        }
+        if kinds != KeptKinds::RecoveryPoints {
+            self.replace(LOG_STARTS_FILE, &mut written.log_starts, starts)?;
+        }
+        if kinds != KeptKinds::LogStarts && written.high_watermarks.as_ref() != Some(&marks) {
             self.disk.replace_small(
                 &self.directory.join(HIGH_WATERMARKS_FILE),
                 &checkpoint::write_offsets(&marks),
@@ -206,7 +221,7 @@ mod tests {
         let disk = disk();
         let kept = read(&disk);
         assert_eq!(of(&kept, 0), (0, 0));
-        kept.write(|| [(name(0), offsets(9)), (name(1), offsets(1))]).unwrap();
+        kept.write(KeptKinds::All, || [(name(0), offsets(9)), (name(1), offsets(1))]).unwrap();
         for kept in [&kept, &read(&disk)] {
             assert_eq!([0, 1, 2].map(|partition| of(kept, partition)), [(9, 4), (1, 0), (0, 0)]);
         }
@@ -217,8 +232,10 @@ mod tests {
     #[test]
     fn what_is_not_known_now_stays_and_what_is_left_out_goes() {
         let disk = disk();
-        read(&disk).write(|| [(name(0), offsets(9)), (name(1), offsets(7))]).unwrap();
-        read(&disk).write(|| [(name(0), None)]).unwrap();
+        read(&disk)
+            .write(KeptKinds::All, || [(name(0), offsets(9)), (name(1), offsets(7))])
+            .unwrap();
+        read(&disk).write(KeptKinds::All, || [(name(0), None)]).unwrap();
         assert_eq!([0, 1].map(|partition| of(&read(&disk), partition)), [(9, 4), (0, 0)]);
     }
 
@@ -226,7 +243,7 @@ mod tests {
     fn what_could_not_be_forgotten_is_still_known() {
         let disk = disk();
         let kept = read(&disk);
-        kept.write(|| [(name(0), offsets(9)), (name(1), offsets(7))]).unwrap();
+        kept.write(KeptKinds::All, || [(name(0), offsets(9)), (name(1), offsets(7))]).unwrap();
         disk.inject(Fault::Write(LOG_STARTS_FILE.into()));
         kept.retain(|partition| *partition != name(0)).unwrap_err();
         assert_eq!(of(&kept, 0), (0, 4), "the first file was written");

@@ -22,6 +22,7 @@ mod durability;
 mod epochs;
 mod files;
 mod index;
+mod inspect;
 mod kept_offsets;
 mod partition_log;
 mod producers;
@@ -44,13 +45,17 @@ use crate::record::TimestampType;
 pub use append::{Append, Appended, AppendedAt, Origin, TransactionEnd};
 pub use cleaner::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cleanable};
 pub use data_dir::{DataDir, DataDirError, KRAFT_DIR, MetaProperties};
-pub use durability::Removed;
+pub use durability::{FlushExtent, Removed};
 pub use epochs::EpochEnd;
-pub use kept_offsets::{KeptOffsets, LogOffsets, PartitionName};
+pub use inspect::{
+    DirectoryReport, DumpOptions, Dumped, DumpedProducer, Finding, InspectError, PartitionReport,
+    Severity, dump, verify,
+};
+pub use kept_offsets::{KeptKinds, KeptOffsets, LogOffsets, PartitionName};
 pub use partition_log::{Advance, Log, LogEnds, LogPosition};
 pub use producers::ProducerView;
 pub use read::{LogRead, ReadLimit, TimestampOffset};
-pub use recovery::{LogStart, Opened};
+pub use recovery::{LogStart, Opened, RecoveryProgress};
 pub use transaction_index::AbortedTransaction;
 
 /// How a log behaves; may change while it is open.
@@ -68,6 +73,9 @@ pub struct LogConfig {
     pub index_interval_bytes: u32,
     /// A segment is rolled when one of its indexes has grown to this (`segment.index.bytes`).
     pub index_bytes_max: u32,
+    /// Once this many records are not on disk, records are neither acknowledged nor shown before a flush has made them
+    /// durable; at least 1, which asks that of every append (`flush.messages`).
+    pub unflushed_max: i64,
     /// Which timestamps batches carry (`message.timestamp.type`).
     pub timestamp_type: TimestampType,
     /// Whether of each key only the latest record is kept (`cleanup.policy` has `compact`).
@@ -101,6 +109,7 @@ impl Default for LogConfig {
             segment_jitter_max: Duration::ZERO,
             index_interval_bytes: 4096,
             index_bytes_max: 10 * 1024 * 1024,
+            unflushed_max: i64::MAX,
             timestamp_type: TimestampType::CreateTime,
             compacts: false,
             min_dirty_ratio: 0.5,

@@ -39,12 +39,12 @@ pub(super) struct Writer {
     pub(super) tail_known: bool,
     /// Offset of the newest producer snapshot.
     pub(super) snapshot_offset: Offset,
-    /// Everything below is durable.
-    pub(super) recovery_point: Offset,
     /// How often files were created or renamed.
     pub(super) names_changed: u64,
     /// How many of these changes are durable.
     pub(super) names_synced: u64,
+    /// Whether the name of the partition's own directory is durable.
+    pub(super) directory_synced: bool,
     pub(super) state: State,
 }
 
@@ -53,8 +53,10 @@ pub(super) struct Writer {
 pub(super) enum State {
     /// All.
     Open,
-    /// The disk failed, or the log was closed: nothing is appended any more.
+    /// The log was closed: nothing is appended any more.
     Closed,
+    /// The disk failed: nothing is appended any more, and nothing is taken for durable that was not before.
+    Failed,
     /// The partition is gone, and its directory may be another's by now: no file is touched by its path any more.
     Abandoned,
 }
@@ -69,6 +71,11 @@ pub(super) struct Published {
     pub(super) end: LogPosition,
     /// What transactions hold back.
     pub(super) unstable: Unstable,
+    /// All records below are durable. An opened log is committed to its end, so nobody reads up to this place before a flush
+    /// has moved it, and until then only its offset is exact.
+    pub(super) flushed: LogPosition,
+    /// All below is durable, with the indexes of segments that end here or before. It never moves down.
+    pub(super) recovery_point: Offset,
 }
 
 /// An offset, and where it is.
@@ -183,6 +190,14 @@ impl Log {
         self.published.read().segments.iter().map(|segment| u64::from(segment.size())).sum()
     }
 
+    /// Up to where records may be acknowledged and shown: the end of the log, unless so many of its records are not
+    /// durable that a flush has to come first ([`LogConfig::unflushed_max`]).
+    #[must_use]
+    pub fn settled_end(&self) -> LogPosition {
+        let unflushed_max = self.config.read().unflushed_max;
+        self.published.read().settled_end(unflushed_max)
+    }
+
     /// How far a read may go now.
     #[must_use]
     pub fn limit(&self, limit: ReadLimit) -> LogPosition {
@@ -290,6 +305,15 @@ impl Published {
             }
             Some(first) if first.offset < self.high_watermark.offset => first,
             _ => self.high_watermark,
+        }
+    }
+
+    /// What [`Log::settled_end`] says.
+    pub(super) const fn settled_end(&self, unflushed_max: i64) -> LogPosition {
+        if self.end.offset.since(self.flushed.offset) < unflushed_max {
+            self.end
+        } else {
+            self.flushed
         }
     }
 

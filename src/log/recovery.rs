@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::append::jitter_ms;
 use super::checkpoint::{read_partition_metadata, write_partition_metadata};
@@ -56,6 +57,20 @@ pub struct Opened {
     pub cut_bytes: u64,
 }
 
+/// How far the openings of any number of logs have come, for whoever wants to know meanwhile.
+#[derive(Debug, Default)]
+pub struct RecoveryProgress {
+    scanned_bytes: AtomicU64,
+}
+
+impl RecoveryProgress {
+    /// Bytes that were scanned because the stop was unclean.
+    #[must_use]
+    pub fn scanned_bytes(&self) -> u64 {
+        self.scanned_bytes.load(Ordering::Relaxed)
+    }
+}
+
 impl Opened {
     /// Opens the log of a partition in the data directory `root`; creates it if it is not there.
     ///
@@ -67,8 +82,22 @@ impl Opened {
         start: LogStart,
         rng: &Rng,
     ) -> Result<Self, OpenError> {
+        Self::open_telling(disk, root, start, rng, &RecoveryProgress::default())
+    }
+
+    /// As [`open`](Self::open), telling how far it has come.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_telling(
+        disk: &Arc<dyn Disk>,
+        root: &Path,
+        start: LogStart,
+        rng: &Rng,
+        progress: &RecoveryProgress,
+    ) -> Result<Self, OpenError> {
         let directory = root.join(partition_dir(&start.topic, start.partition));
-        Opening::new(disk, directory, start, rng)?.run()
+        Opening::new(disk, directory, start, rng, progress)?.run()
     }
 }
 
@@ -78,6 +107,7 @@ struct Opening<'a> {
     directory: PathBuf,
     start: LogStart,
     rng: &'a Rng,
+    progress: &'a RecoveryProgress,
     /// Base offsets of the segments on disk.
     bases: Vec<Offset>,
     /// Offsets of the producer snapshots on disk.
@@ -103,6 +133,7 @@ impl<'a> Opening<'a> {
         directory: PathBuf,
         start: LogStart,
         rng: &'a Rng,
+        progress: &'a RecoveryProgress,
     ) -> Result<Self, OpenError> {
         if !disk.exists(&directory).map_err(OpenError::io(&directory))? {
             disk.create_dir_all(&directory).map_err(OpenError::io(&directory))?;
@@ -131,6 +162,7 @@ impl<'a> Opening<'a> {
             directory,
             start,
             rng,
+            progress,
             bases,
             snapshots,
             epochs,
@@ -233,6 +265,7 @@ impl<'a> Opening<'a> {
         if !may_be_torn {
             let opened = Segment::open(self.disk, &self.directory, base, next.is_none());
             if let Some(segment) = opened.map_err(OpenError::io(&self.directory))? {
+                segment.set_durable(next.is_some());
                 return Ok(self.growth(segment));
             }
         }
@@ -276,7 +309,9 @@ impl<'a> Opening<'a> {
                 check_order(&found, segment.base(), expected, epoch)?;
                 if may_be_torn {
                     check_sum(&*file, &found)?;
-                    self.scanned_bytes += u64::from(found.header.size_bytes());
+                    let bytes = u64::from(found.header.size_bytes());
+                    self.scanned_bytes += bytes;
+                    self.progress.scanned_bytes.fetch_add(bytes, Ordering::Relaxed);
                 }
                 Ok(Some(found))
             });
@@ -393,15 +428,18 @@ impl<'a> Opening<'a> {
             segment: growth.segment.base(),
             position: growth.segment.size(),
         };
+        let recovery_point =
+            if self.start.clean { end } else { self.start.recovery_point.min(end) };
+        let flushed = LogPosition { offset: recovery_point, ..position };
         let published = Published {
             segments: segments.into(),
             log_start,
             high_watermark: position,
             end: position,
             unstable: producers.unstable(),
+            flushed,
+            recovery_point,
         };
-        let recovery_point =
-            if self.start.clean { end } else { self.start.recovery_point.min(end) };
         let tail_known = producers.is_empty();
         let writer = Writer {
             growth,
@@ -409,9 +447,9 @@ impl<'a> Opening<'a> {
             producers,
             tail_known,
             snapshot_offset,
-            recovery_point,
             names_changed: 1,
             names_synced: 0,
+            directory_synced: false,
             state: State::Open,
         };
         let name =
@@ -558,7 +596,7 @@ fn place_of(segments: &[Arc<Segment>], offset: Offset) -> Result<LogPosition, Op
 }
 
 /// Offsets rise from batch to batch, and leader epochs never fall: what breaks this is left over from another time.
-fn check_order(
+pub(super) fn check_order(
     found: &Found,
     base: Offset,
     expected: Offset,

@@ -51,7 +51,7 @@ impl Log {
         };
         let removed = rolled.and_then(|()| self.begin_at(&mut writer, start));
         if removed.is_err() {
-            writer.state = State::Closed;
+            writer.state = State::Failed;
         }
         removed
     }

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -30,6 +30,8 @@ pub(super) struct Segment {
     pub(super) times: Index<TimeEntry>,
     pub(super) transactions: TransactionIndex,
     latest: Mutex<Option<Latest>>,
+    /// Whether it is finished and all its files are durable.
+    durable: AtomicBool,
     /// Where reads ended lately, which is where their readers go on: spares them the walk from the index entry before.
     read_ends: Mutex<[(Offset, u32); READ_ENDS]>,
 }
@@ -112,6 +114,7 @@ impl Segment {
             times,
             transactions: TransactionIndex::create(Arc::clone(disk), transactions)?,
             latest: Mutex::new(None),
+            durable: AtomicBool::new(false),
             read_ends: Mutex::default(),
         }))
     }
@@ -154,6 +157,7 @@ impl Segment {
             times,
             transactions: open_transactions(disk, directory, base)?,
             latest: Mutex::new(latest),
+            durable: AtomicBool::new(false),
             read_ends: Mutex::default(),
         };
         let fits = !grows || segment.indexes_fit()?;
@@ -210,6 +214,7 @@ impl Segment {
             times: Index::create(Arc::clone(disk), Kind::TimeIndex.path(directory, base))?,
             transactions: open_transactions(disk, directory, base)?,
             latest: Mutex::new(None),
+            durable: AtomicBool::new(false),
             read_ends: Mutex::default(),
         }))
     }
@@ -236,6 +241,15 @@ impl Segment {
 
     pub(super) fn set_size(&self, size: u32) {
         self.size.store(size, Ordering::Release);
+    }
+
+    /// Whether it is finished and all its files are durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_durable(&self, durable: bool) {
+        self.durable.store(durable, Ordering::Release);
     }
 
     /// The largest timestamp, if there is one.

@@ -8,6 +8,8 @@
 
 mod compaction;
 mod compaction_crash;
+mod flush;
+mod inspect;
 mod kafka_transactions;
 mod retention;
 mod transactions;
@@ -397,9 +399,14 @@ fn a_segment_cut_off_anywhere_keeps_its_whole_batches() {
     }
     for cut in 0..=whole.len() {
         rig.disk.open(path, OpenMode::Truncate).unwrap().write_at(0, &[&whole[..cut]]).unwrap();
-        let opened = open(&rig.disk, start(&rig.config, false)).unwrap();
+        let progress = RecoveryProgress::default();
+        let (start, rng) = (start(&rig.config, false), Rng::from_seed(1));
+        let opened = Opened::open_telling(&rig.disk, Path::new(ROOT), start, &rng, &progress);
+        let opened = opened.unwrap();
         let kept = ends.iter().filter(|end| **end <= cut).count() - 1;
         assert_eq!(opened.cut_bytes, (cut - ends[kept]) as u64, "cut at {cut}");
+        assert_eq!(opened.scanned_bytes, ends[kept] as u64, "cut at {cut}");
+        assert_eq!(progress.scanned_bytes(), opened.scanned_bytes, "cut at {cut}");
         assert_eq!(read_all(&opened.log), headers[..kept], "cut at {cut}");
         let rig = Rig { disk: Arc::clone(&rig.disk), config: rig.config.clone(), log: opened.log };
         let appended = rig.append(plain(77, 1)).unwrap();

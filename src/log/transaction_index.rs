@@ -26,8 +26,8 @@ use crate::env::{Disk, DiskFile, OpenMode, Residency};
 use crate::model::{Offset, ProducerId};
 
 /// Size of an entry on disk.
-const ENTRY_BYTES: usize = 34;
-const VERSION: i16 = 0;
+pub(super) const ENTRY_BYTES: usize = 34;
+pub(super) const VERSION: i16 = 0;
 
 /// A transaction that was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl AbortedTransaction {
     }
 
     /// The entry in these bytes, with the version of its layout.
-    fn read(bytes: &[u8; ENTRY_BYTES]) -> (i16, Self) {
+    pub(super) fn read(bytes: &[u8; ENTRY_BYTES]) -> (i16, Self) {
         let (version, rest) = bytes.split_first_chunk().expect("an entry begins with its version");
         let (fields, _) = rest.as_chunks();
         let mut fields = fields.iter().map(|field| i64::from_be_bytes(*field));

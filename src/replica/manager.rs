@@ -1,8 +1,10 @@
 //! All partitions of this broker, and the housekeeping of their logs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -12,15 +14,18 @@ use super::cleaner::Cleaner;
 use super::janitor::Janitor;
 use super::partition::{Partition, timestamp_type};
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
-use crate::config::{BrokerConfig, CleanerConfig, Effective, TopicConfig};
+use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicConfig};
 use crate::env::{DiskSpace, Env};
 use crate::log::{
-    AppendError, CleanError, Cleanable, DataDir, DataDirError, Log, LogConfig, LogOffsets,
-    LogStart, Opened, Removed,
+    AppendError, Appended, CleanError, Cleanable, DataDir, DataDirError, FlushExtent, KeptKinds,
+    Log, LogConfig, LogOffsets, LogStart, Opened, PartitionName, RecoveryProgress, Removed,
 };
 use crate::model::{
     BrokerId, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis, WithCauses,
 };
+
+/// How often a start says how far the opening of the logs has come. A short one says nothing.
+const OPENING_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All partitions of this broker.
 #[derive(Debug)]
@@ -55,6 +60,36 @@ pub struct ReplicaLogInfo {
     pub size_bytes: u64,
 }
 
+/// A partition that is to be opened, beside its name.
+type Wanted = (TopicId, Arc<TopicConfig>, PartitionImage);
+
+/// How far the opening of all logs has come.
+#[derive(Debug, Default)]
+struct OpeningAll {
+    logs: usize,
+    opened: AtomicUsize,
+    progress: RecoveryProgress,
+}
+
+impl fmt::Display for OpeningAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = self.progress.scanned_bytes() >> 20;
+        let opened = self.opened.load(Ordering::Relaxed);
+        write!(
+            f,
+            "opening logs: {opened} of {} done, {mebibytes} MiB of records checked",
+            self.logs
+        )
+    }
+}
+
+/// How a log was left, and who is told how far its opening has come.
+#[derive(Clone, Copy, Debug)]
+struct LastStop<'a> {
+    clean: bool,
+    progress: &'a RecoveryProgress,
+}
+
 impl ReplicaManager {
     /// The partitions of `broker` in `data_dir`; none of them is open yet.
     #[must_use]
@@ -70,7 +105,8 @@ impl ReplicaManager {
     }
 
     /// Opens the logs of all partitions that the cluster has given to this broker, after the last stop. Directories of
-    /// other topics are set aside, and their offsets forgotten. Blocks for the disk; logs are opened side by side.
+    /// other topics are set aside, and their offsets forgotten. Blocks for the disk; logs are opened side by side, and the log
+    /// of the broker says now and then how far that has come.
     ///
     /// # Errors
     /// If the data directory cannot be read or written. A log that cannot be opened makes its partition offline.
@@ -97,12 +133,19 @@ impl ReplicaManager {
         let forgotten = self.data_dir.kept_offsets().retain(|name| found.contains(name));
         let path = self.data_dir.path();
         forgotten.map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
+        self.open_side_by_side(wanted).await;
+        Ok(())
+    }
+
+    async fn open_side_by_side(self: &Arc<Self>, wanted: BTreeMap<PartitionName, Wanted>) {
         let clean = self.data_dir.clean_epoch().is_some();
         let count = wanted.len();
         let threads = self.settings.read().broker().recovery_threads_per_dir as usize;
         let queue = Arc::new(Mutex::new(wanted.into_iter()));
+        let opening = Arc::new(OpeningAll { logs: count, ..OpeningAll::default() });
         let workers = (0..threads.min(count)).map(|_| {
             let (this, queue) = (Arc::clone(self), Arc::clone(&queue));
+            let opening = Arc::clone(&opening);
             self.env.tasks.spawn_blocking("open-logs", move || {
                 loop {
                     let Some(((topic, partition), (id, config, state))) = queue.lock().next()
@@ -114,15 +157,28 @@ impl ReplicaManager {
                         TopicIdPartition { topic: id, partition },
                         config,
                         state,
-                        clean,
+                        LastStop { clean, progress: &opening.progress },
                     );
+                    opening.opened.fetch_add(1, Ordering::Relaxed);
                 }
             })
         });
-        for worker in workers.collect::<Vec<_>>() {
-            worker.await;
+        let workers = workers.collect::<Vec<_>>();
+        let all_opened = async {
+            for worker in workers {
+                worker.await;
+            }
+        };
+        let reports = async {
+            loop {
+                self.env.steady.sleep(OPENING_REPORT_INTERVAL).await;
+                tracing::info!("{opening}");
+            }
+        };
+        tokio::select! {
+            () = all_opened => {}
+            () = reports => {}
         }
-        Ok(())
     }
 
     /// The partitions of a topic that this broker has a replica of.
@@ -140,7 +196,7 @@ impl ReplicaManager {
         id: TopicIdPartition,
         config: Arc<TopicConfig>,
         state: PartitionImage,
-        clean: bool,
+        last_stop: LastStop<'_>,
     ) {
         let name = (topic.clone(), id.partition);
         let start = LogStart {
@@ -148,13 +204,28 @@ impl ReplicaManager {
             topic_id: id.topic,
             partition: id.partition,
             config: log_config(&config, self.settings.read().broker()),
-            clean,
+            clean: last_stop.clean,
             recovery_point: self.data_dir.kept_offsets().recovery_point(&name),
             log_start: self.data_dir.kept_offsets().log_start(&name),
             now: self.env.clock.now(),
         };
-        let opened = Opened::open(&self.env.disk, self.data_dir.path(), start, &self.env.rng);
-        let log = opened.map_err(|error| WithCauses(&error).to_string()).map(|opened| {
+        let opened = Opened::open_telling(
+            &self.env.disk,
+            self.data_dir.path(),
+            start,
+            &self.env.rng,
+            last_stop.progress,
+        );
+        let opened = opened.map_err(|error| WithCauses(&error).to_string());
+        // What an unclean stop has left may be shown only as what is appended later.
+        let settled = opened.and_then(|opened| match opened.log.flush_wanted() {
+            Some(FlushExtent::Whole) => {
+                let flushed = opened.log.flush(true).map_err(|error| error.to_string());
+                flushed.map(|_| opened)
+            }
+            Some(FlushExtent::Finished) | None => Ok(opened),
+        });
+        let log = settled.map(|opened| {
             if opened.scanned_bytes > 0 {
                 let (scanned_bytes, cut_bytes) = (opened.scanned_bytes, opened.cut_bytes);
                 tracing::info!(%topic, partition = %id.partition, scanned_bytes, cut_bytes, "recovered a log");
@@ -176,7 +247,8 @@ impl ReplicaManager {
         if let Err(error) = &log {
             tracing::error!(%topic, partition = %id.partition, %error, "cannot open a log: its partition is offline");
         }
-        let partition = Partition::new(id, topic.clone(), self.broker, log, config, state);
+        let now = self.env.steady.now();
+        let partition = Partition::new(id, topic.clone(), self.broker, log, config, state, now);
         self.partitions.write().insert(id, Arc::new(partition));
     }
 
@@ -211,7 +283,11 @@ impl ReplicaManager {
             let id = TopicIdPartition { topic: topic.id, partition };
             let (config, state) = (Arc::clone(&config), state.clone());
             match &forgotten {
-                Ok(()) => self.open(&topic.name, id, config, state, true),
+                Ok(()) => {
+                    let last_stop =
+                        LastStop { clean: true, progress: &RecoveryProgress::default() };
+                    self.open(&topic.name, id, config, state, last_stop);
+                }
                 Err(error) => {
                     let error = format!("cannot forget an earlier topic of the name: {error}");
                     self.add(&topic.name, id, config, state, Err(error));
@@ -255,6 +331,7 @@ impl ReplicaManager {
             if let Some(partition) = self.partition(topic.id, partition) {
                 let log_config = log_config(&config, self.settings.read().broker());
                 partition.set_config(Arc::clone(&config), log_config);
+                self.flush_soon(&partition, None);
             }
         }
     }
@@ -291,21 +368,24 @@ impl ReplicaManager {
         let offline = |error: std::io::Error| PartitionError::Offline(error.to_string());
         let removed = log.advance_log_start(before).map_err(offline)?;
         // What was deleted stays deleted, whatever happens next.
-        self.checkpoint().map_err(offline)?;
+        self.checkpoint(KeptKinds::All).map_err(offline)?;
         self.remove(partition, log, removed).map_err(offline)?;
         Ok(log.ends().log_start)
     }
 
-    /// Makes finished segments of a log durable in the background.
-    pub fn flush_soon(&self, partition: &Partition) {
-        let Ok(log) = partition.log() else { return };
-        let (log, tasks) = (Arc::clone(log), self.env.tasks.clone());
-        let flushed = self.env.tasks.spawn_blocking("flush-segment", move || {
-            if let Err(error) = log.flush(false) {
-                report_disk_failure(&tasks, &log, &error);
-            }
-        });
-        drop(flushed);
+    /// Has what an append made necessary flushed in the background: a finished segment, or all before it is acknowledged.
+    pub fn flush_after(&self, partition: &Arc<Partition>, appended: &Appended) {
+        if appended.rolled || appended.unsettled {
+            self.flush_soon(partition, None);
+        }
+    }
+
+    /// Flushes this much of a log in the background, or without saying so as much as is wanted. If a flush is under way, the
+    /// next one follows it, for all that have come meanwhile: group commit.
+    fn flush_soon(&self, partition: &Arc<Partition>, extent: Option<FlushExtent>) {
+        if partition.begin_flush() {
+            flush_in_background(&self.env, Arc::clone(partition), extent);
+        }
     }
 
     /// An append has failed: if the disk is to blame, the broker cannot go on.
@@ -317,17 +397,17 @@ impl ReplicaManager {
         }
     }
 
-    /// Writes the checkpoint files, as far as something changed.
+    /// Writes these of the checkpoint files, as far as something changed.
     ///
     /// # Errors
     /// As the disk says.
-    pub fn checkpoint(&self) -> std::io::Result<()> {
+    pub fn checkpoint(&self, kinds: KeptKinds) -> std::io::Result<()> {
         let offsets = |log: &Arc<Log>| {
             let (recovery_point, ends) = (log.recovery_point(), log.ends());
             let (log_start, high_watermark) = (ends.log_start, ends.high_watermark);
             LogOffsets { recovery_point, log_start, high_watermark }
         };
-        self.data_dir.kept_offsets().write(|| {
+        self.data_dir.kept_offsets().write(kinds, || {
             self.all().into_iter().map(|partition| {
                 let name = (partition.topic().clone(), partition.id().partition);
                 // Of a partition that is offline the last offsets are kept: its log may be repaired.
@@ -336,12 +416,18 @@ impl ReplicaManager {
         })
     }
 
-    /// Starts the housekeeping: checkpoints, expiry of producers, retention, compaction, removal of deleted files.
+    /// Starts the housekeeping: flushes by time, checkpoints, expiry of producers, retention, compaction, removal of deleted
+    /// files.
     pub fn start_housekeeping(self: &Arc<Self>) {
         let this = Arc::clone(self);
         self.env.tasks.spawn_service("janitor", async move { this.janitor.run(&this.env).await });
         let this = Arc::clone(self);
-        self.env.tasks.spawn_service("checkpoints", async move { this.run_checkpoints().await });
+        self.env.tasks.spawn_service("flushes", async move { this.run_flushes().await });
+        for kinds in [KeptKinds::RecoveryPoints, KeptKinds::LogStarts] {
+            let this = Arc::clone(self);
+            let run = async move { this.run_checkpoints(kinds).await };
+            self.env.tasks.spawn_service("checkpoints", run);
+        }
         let this = Arc::clone(self);
         self.env.tasks.spawn_service("producer-expiry", async move { this.run_expiry().await });
         let this = Arc::clone(self);
@@ -373,7 +459,7 @@ impl ReplicaManager {
             report_disk_failure(&self.env.tasks, log, &error);
             return false;
         }
-        if let Err(error) = self.checkpoint() {
+        if let Err(error) = self.checkpoint(KeptKinds::All) {
             tracing::warn!(%error, "cannot write the checkpoints: nothing is compacted");
             return false;
         }
@@ -437,7 +523,7 @@ impl ReplicaManager {
         if removed.is_empty() {
             return;
         }
-        if let Err(error) = self.checkpoint() {
+        if let Err(error) = self.checkpoint(KeptKinds::All) {
             tracing::warn!(%error, "cannot write the checkpoints: old segments stay until the next start");
             return;
         }
@@ -455,16 +541,43 @@ impl ReplicaManager {
         Ok(())
     }
 
-    async fn run_checkpoints(self: Arc<Self>) {
+    async fn run_flushes(&self) {
         loop {
-            let interval = self.settings.read().broker().recovery_point_checkpoint_interval;
+            let interval = self.settings.read().broker().flush_check_interval;
+            tokio::select! {
+                () = self.env.steady.sleep(interval) => {}
+                () = self.env.tasks.cancelled() => return,
+            }
+            self.flush_aged();
+        }
+    }
+
+    /// Flushes the logs that were not flushed for as long as their topics allow.
+    fn flush_aged(&self) {
+        let now = self.env.steady.now();
+        for partition in self.all() {
+            if partition.is_flush_due(now) {
+                self.flush_soon(&partition, Some(FlushExtent::Whole));
+            }
+        }
+    }
+
+    async fn run_checkpoints(self: Arc<Self>, kinds: KeptKinds) {
+        loop {
+            let settings = Arc::clone(&self.settings.read());
+            let interval = match kinds {
+                KeptKinds::LogStarts => settings.broker().log_start_checkpoint_interval,
+                KeptKinds::RecoveryPoints | KeptKinds::All => {
+                    settings.broker().recovery_point_checkpoint_interval
+                }
+            };
             tokio::select! {
                 () = self.env.steady.sleep(interval) => {}
                 () = self.env.tasks.cancelled() => return,
             }
             let this = Arc::clone(&self);
             let written =
-                self.env.tasks.spawn_blocking("checkpoint", move || this.checkpoint()).await;
+                self.env.tasks.spawn_blocking("checkpoint", move || this.checkpoint(kinds)).await;
             if let Err(error) = written {
                 tracing::warn!(%error, "cannot write the checkpoints: the next start will take longer");
             }
@@ -528,9 +641,26 @@ impl ReplicaManager {
                 log.close()?;
             }
         }
-        self.checkpoint()?;
+        self.checkpoint(KeptKinds::All)?;
         self.data_dir.mark_clean(broker_epoch)
     }
+}
+
+/// Each flush is a job of its own, so that those of many logs take turns on the pool.
+fn flush_in_background(env: &Env, partition: Arc<Partition>, extent: Option<FlushExtent>) {
+    let again = env.clone();
+    let flushed = env.tasks.spawn_blocking("flush-log", move || {
+        match partition.flush(extent, again.steady.now()) {
+            Ok(true) if partition.begin_flush() => flush_in_background(&again, partition, None),
+            Ok(_) => {}
+            Err(error) => {
+                if let Ok(log) = partition.log() {
+                    report_disk_failure(&again.tasks, log, &error);
+                }
+            }
+        }
+    });
+    drop(flushed);
 }
 
 fn report_disk_failure(tasks: &crate::env::Tasks, log: &Log, error: &std::io::Error) {
@@ -548,6 +678,10 @@ pub fn log_config(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
         segment_jitter_max: config.segment_jitter_max,
         index_interval_bytes: config.index_interval_bytes,
         index_bytes_max: config.index_bytes_max,
+        unflushed_max: match config.durability {
+            Durability::PageCache => config.flush_messages,
+            Durability::Fsync => 1,
+        },
         timestamp_type: timestamp_type(config),
         compacts: config.cleanup_compact,
         min_dirty_ratio: config.min_dirty_ratio,

@@ -1,7 +1,8 @@
 //! The partitions of this broker: leaders that append and serve, each with its log.
 //!
-//! Owns the map from topic ids to partitions, the high watermark, whom an append or a commit wakes, and the housekeeping of
-//! logs (checkpoints, background syncs, retention, compaction, removal of deleted files). Knows no request: `api/` asks for one partition at a time.
+//! Owns the map from topic ids to partitions, the high watermark, whom an append, a commit or a sync wakes, and the
+//! housekeeping of logs (checkpoints, syncs, retention, compaction, removal of deleted files). Knows no request: `api/` asks
+//! for one partition at a time.
 //!
 //! **Invariants:** the map is keyed by topic id, so a topic that was deleted and made again cannot be mistaken for the old
 //! one; an append with acks=all is answered only once the high watermark has passed it, also with a single replica.
@@ -19,7 +20,7 @@ pub use manager::{LogDirInfo, ReplicaLogInfo, ReplicaManager, log_config};
 pub use partition::{
     FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition, ProducerStates,
 };
-pub use waiting::{CommitWait, FetchWaiter};
+pub use waiting::{AppendWait, FetchWaiter, Mark};
 
 /// Why a partition did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::PartitionError;
-use super::waiting::{CommitWait, FetchWaiter, Readable, Waiters};
+use super::waiting::{AppendWait, FetchWaiter, Mark, Readable, Waiters};
 use crate::cluster::PartitionImage;
 use crate::config::{TopicCompression, TopicConfig};
 use crate::env::Residency;
 use crate::log::{
-    AbortedTransaction, Append, Appended, AppendedAt, EpochEnd, Log, LogConfig, LogEnds,
-    LogPosition, Origin, ProducerView, ReadLimit, TimestampOffset, TransactionEnd,
+    AbortedTransaction, Append, AppendError, Appended, AppendedAt, EpochEnd, FlushExtent, Log,
+    LogConfig, LogEnds, LogPosition, Origin, ProducerView, ReadLimit, TimestampOffset,
+    TransactionEnd,
 };
-use crate::model::{BrokerId, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis};
+use crate::model::{
+    BrokerId, Instant, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis,
+};
 use crate::record::{Compression, Recompression, Rules, TimestampType, ValidBatch};
 
 /// A partition that this broker holds a replica of.
@@ -30,6 +33,10 @@ pub struct Partition {
     config: RwLock<Arc<TopicConfig>>,
     state: RwLock<PartitionImage>,
     waiters: Waiters,
+    /// Whether a flush of the log is under way, or about to be: there is one at a time.
+    flushing: AtomicBool,
+    /// When the log was last flushed, or opened.
+    flushed_at: Mutex<Instant>,
     /// Set when the topic was deleted.
     gone: AtomicBool,
 }
@@ -140,6 +147,7 @@ impl Partition {
         log: Result<Arc<Log>, String>,
         config: Arc<TopicConfig>,
         state: PartitionImage,
+        now: Instant,
     ) -> Self {
         Self {
             id,
@@ -149,6 +157,8 @@ impl Partition {
             config: RwLock::new(config),
             state: RwLock::new(state),
             waiters: Waiters::default(),
+            flushing: AtomicBool::new(false),
+            flushed_at: Mutex::new(now),
             gone: AtomicBool::new(false),
         }
     }
@@ -304,19 +314,27 @@ impl Partition {
         let (log, leader_epoch) = self.led_log(None)?;
         self.check_in_sync()?;
         let appended = log.append_end(end, leader_epoch, now)?;
-        self.advance_high_watermark(log, &appended);
+        self.commit_settled(log, &appended);
         Ok(appended)
     }
 
     fn append_to(&self, log: &Log, append: Append) -> Result<Appended, PartitionError> {
         let appended = log.append(&append)?;
-        self.advance_high_watermark(log, &appended);
+        self.commit_settled(log, &appended);
         Ok(appended)
     }
 
-    /// What is in all replicas is committed. With one replica in sync that is all.
-    fn advance_high_watermark(&self, log: &Log, appended: &Appended) {
-        let AppendedAt::End(end) = appended.at else { return };
+    /// What was appended is committed, unless it waits for a flush: then that sees to it.
+    fn commit_settled(&self, log: &Log, appended: &Appended) {
+        if let AppendedAt::End(end) = appended.at
+            && !appended.unsettled
+        {
+            self.advance_high_watermark(log, end, appended.size_bytes);
+        }
+    }
+
+    /// What is in all replicas, and settled here, is committed. With one replica in sync that is all that is settled.
+    fn advance_high_watermark(&self, log: &Log, end: LogPosition, committed_bytes: u32) {
         let alone = self.state.read().isr == [self.broker];
         if !alone {
             return;
@@ -325,7 +343,7 @@ impl Partition {
             // Across segments there is enough for anyone.
             let (before, after) = (advance.stable_before, advance.stable_after);
             let stable_bytes = after.bytes_since(&before).unwrap_or(u32::MAX);
-            let more = Readable { committed_bytes: appended.size_bytes, stable_bytes };
+            let more = Readable { committed_bytes, stable_bytes };
             self.waiters.committed(end.offset, more);
         }
     }
@@ -341,21 +359,72 @@ impl Partition {
         Ok(())
     }
 
-    /// A wait for the commit of an append that ends before `offset`; `None` if it is committed.
+    /// Takes on the next flush of the log; `false` if somebody is at it, who will see what is wanted now.
+    pub(super) fn begin_flush(&self) -> bool {
+        !self.flushing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Flushes as much of the log as is wanted, or all of it if that is said here; tells who waits. Gives whether somebody has
+    /// to begin again, because more is wanted meanwhile. Only after [`begin_flush`](Self::begin_flush). Blocks for the disk.
     ///
     /// # Errors
-    /// [`PartitionError::NotLeader`] if this broker no longer leads the partition, so that it cannot tell.
-    pub fn wait_for_commit(
+    /// As the disk says. Whoever waits is told that.
+    pub(super) fn flush(&self, extent: Option<FlushExtent>, now: Instant) -> std::io::Result<bool> {
+        let Ok(log) = &self.log else { return Ok(false) };
+        let flushed = match extent.or_else(|| log.flush_wanted()) {
+            Some(extent) => log.flush(extent == FlushExtent::Whole).map(drop),
+            None => Ok(()),
+        };
+        // From here on others may begin; what they asked for until now is looked at below.
+        self.flushing.store(false, Ordering::Release);
+        if let Err(error) = flushed {
+            self.waiters.wake_all();
+            return Err(error);
+        }
+        *self.flushed_at.lock() = now;
+        let (before, settled) = (log.high_watermark(), log.settled_end());
+        // Of a step over several segments readers are told more than there is: they look again.
+        self.advance_high_watermark(log, settled, settled.bytes_since(&before).unwrap_or(u32::MAX));
+        self.waiters.settled(settled.offset);
+        Ok(log.flush_wanted().is_some())
+    }
+
+    /// Whether the log was not flushed for as long as its topic allows (`LogManager.flushDirtyLogs` of Apache Kafka).
+    pub(super) fn is_flush_due(&self, now: Instant) -> bool {
+        let age_max = self.config.read().flush_age_max;
+        let Ok(log) = &self.log else { return false };
+        now.since(*self.flushed_at.lock()) >= age_max
+            && log.recovery_point() < log.ends().end
+            && !log.has_failed()
+    }
+
+    /// A wait for `mark` to pass an append that ends before `offset`; `None` if it has.
+    ///
+    /// # Errors
+    /// [`PartitionError::NotLeader`] if this broker no longer leads the partition, so that it cannot tell, and
+    /// [`PartitionError::Append`] if the disk has failed, so that it will not come.
+    pub fn wait_for(
         &self,
+        mark: Mark,
         offset: Offset,
-    ) -> Result<Option<Arc<CommitWait>>, PartitionError> {
+    ) -> Result<Option<Arc<AppendWait>>, PartitionError> {
         let (log, _) = self.led_log(None)?;
-        if log.ends().high_watermark >= offset {
+        let is_there = || match mark {
+            Mark::Committed => log.ends().high_watermark >= offset,
+            Mark::Settled => log.settled_end().offset >= offset,
+        };
+        if is_there() {
             return Ok(None);
         }
-        let wait = self.waiters.add_commit(offset);
-        // It may have come between the look and the entry in the list.
-        Ok((log.ends().high_watermark < offset).then_some(wait))
+        let wait = self.waiters.add_append(mark, offset);
+        // It may have come, or failed, between the look and the entry in the list.
+        if is_there() {
+            return Ok(None);
+        }
+        if log.has_failed() {
+            return Err(AppendError::Closed.into());
+        }
+        Ok(Some(wait))
     }
 
     /// Reads records; `None` if [`Residency::Cached`] was asked and something needed is not in memory.

@@ -61,17 +61,27 @@ pub(super) struct Readable {
     pub(super) stable_bytes: u32,
 }
 
-/// An append that waits for its commit.
+/// An append that waits for a mark of the log to pass it.
 #[derive(Debug)]
-pub struct CommitWait {
-    /// The high watermark has to reach this.
+pub struct AppendWait {
+    mark: Mark,
+    /// The mark has to reach this.
     offset: Offset,
     notify: Notify,
 }
 
-impl CommitWait {
-    /// Done when the high watermark may have passed the append, or the partition's leader has changed: look again then.
-    /// May be dropped at any time.
+/// What an append waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The high watermark: it is in all replicas that are in sync, and durable here if it has to be.
+    Committed,
+    /// The settled end: it is durable here if it has to be.
+    Settled,
+}
+
+impl AppendWait {
+    /// Done when the mark may have passed the append, the partition's leader has changed or its disk has failed: look
+    /// again then. May be dropped at any time.
     pub async fn woken(&self) {
         self.notify.notified().await;
     }
@@ -88,12 +98,24 @@ pub(super) struct Waiters {
 #[derive(Debug, Default)]
 struct Lists {
     fetches: Vec<Arc<FetchWaiter>>,
-    commits: Vec<Arc<CommitWait>>,
+    appends: Vec<Arc<AppendWait>>,
 }
 
 impl Lists {
     fn len(&self) -> usize {
-        self.fetches.len() + self.commits.len()
+        self.fetches.len() + self.appends.len()
+    }
+}
+
+impl Lists {
+    fn wake_appends(&mut self, mark: Mark, offset: Offset) {
+        self.appends.retain(|append| {
+            let reached = append.mark == mark && offset >= append.offset;
+            if reached {
+                append.notify.notify_one();
+            }
+            !reached
+        });
     }
 }
 
@@ -110,10 +132,10 @@ impl Waiters {
         self.count.store(lists.len(), Ordering::Release);
     }
 
-    pub(super) fn add_commit(&self, offset: Offset) -> Arc<CommitWait> {
-        let wait = Arc::new(CommitWait { offset, notify: Notify::new() });
+    pub(super) fn add_append(&self, mark: Mark, offset: Offset) -> Arc<AppendWait> {
+        let wait = Arc::new(AppendWait { mark, offset, notify: Notify::new() });
         let mut lists = self.lists.lock();
-        lists.commits.push(Arc::clone(&wait));
+        lists.appends.push(Arc::clone(&wait));
         self.count.store(lists.len(), Ordering::Release);
         wait
     }
@@ -127,21 +149,25 @@ impl Waiters {
         for fetch in &lists.fetches {
             fetch.add(more);
         }
-        lists.commits.retain(|commit| {
-            let reached = offset >= commit.offset;
-            if reached {
-                commit.notify.notify_one();
-            }
-            !reached
-        });
+        lists.wake_appends(Mark::Committed, offset);
         self.count.store(lists.len(), Ordering::Release);
     }
 
-    /// The partition is gone or has another leader: nobody is to wait any longer.
+    /// The settled end has reached `offset`.
+    pub(super) fn settled(&self, offset: Offset) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut lists = self.lists.lock();
+        lists.wake_appends(Mark::Settled, offset);
+        self.count.store(lists.len(), Ordering::Release);
+    }
+
+    /// The partition is gone, has another leader or a failed disk: nobody is to wait any longer.
     pub(super) fn wake_all(&self) {
         let mut lists = self.lists.lock();
         lists.fetches.iter().for_each(|fetch| fetch.wake());
-        lists.commits.drain(..).for_each(|commit| commit.notify.notify_one());
+        lists.appends.drain(..).for_each(|append| append.notify.notify_one());
         self.count.store(lists.len(), Ordering::Release);
     }
 }
@@ -182,10 +208,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_wakes_at_its_offset() {
+    async fn an_append_wakes_when_its_mark_comes_to_its_offset() {
         let waiters = Waiters::default();
-        let wait = waiters.add_commit(Offset(10));
+        let wait = waiters.add_append(Mark::Committed, Offset(10));
+        let settled = waiters.add_append(Mark::Settled, Offset(10));
         waiters.committed(Offset(9), bytes(1, 1));
+        waiters.settled(Offset(10));
+        settled.woken().await;
         let mut woken = std::pin::pin!(wait.woken());
         assert!(futures_now(woken.as_mut()).is_none());
         waiters.committed(Offset(10), bytes(1, 1));
@@ -196,11 +225,11 @@ mod tests {
     async fn all_wake_when_the_partition_goes() {
         let waiters = Waiters::default();
         let fetch = FetchWaiter::new(i64::MAX, Isolation::ReadCommitted);
-        let commit = waiters.add_commit(Offset(i64::MAX));
+        let append = waiters.add_append(Mark::Committed, Offset(i64::MAX));
         waiters.add_fetch(&fetch);
         waiters.wake_all();
         fetch.done().await;
-        commit.woken().await;
+        append.woken().await;
     }
 
     /// What a future gives at once.

@@ -22,6 +22,7 @@ mod authorization;
 mod compaction;
 mod configs;
 mod connections;
+mod durability;
 mod fetch;
 mod golden;
 mod group_crash;

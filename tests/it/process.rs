@@ -197,3 +197,93 @@ fn a_second_signal_ends_at_once() {
     let (code, _) = program.end();
     assert!(matches!(code, Some(0 | 1)), "{code:?}");
 }
+
+/// What `ottla` prints and ends with.
+fn ran(arguments: &[&str]) -> (String, Option<i32>) {
+    let output = command(arguments).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[test]
+fn log_directories_are_verified_and_their_files_dumped() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/directory-1/clean");
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("data");
+    let copied = Command::new("cp").arg("-r").args([&data, &copy]).status().unwrap();
+    assert!(copied.success());
+    let copy_name = copy.to_str().unwrap();
+    let (words, code) = ran(&["logs", "verify", copy_name]);
+    assert_eq!(code, Some(0), "{words}");
+    let last = words.lines().last().unwrap();
+    assert!(last.starts_with("partitions ") && last.ends_with("torn ends 0, damage 0"), "{last}");
+
+    let (lines, _) = ran(&["logs", "verify", copy_name, "--json"]);
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let partitions: Vec<_> = lines.iter().filter(|line| line["kind"] == "partition").collect();
+    let directory = lines.last().unwrap();
+    assert_eq!(directory["kind"], "directory");
+    assert_eq!(directory["partitions"], partitions.len());
+    let with_records = partitions.iter().find(|partition| partition["records"] != 0).unwrap();
+
+    let partition = copy.join(with_records["directory"].as_str().unwrap());
+    let mut logs: Vec<_> = std::fs::read_dir(&partition)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    logs.sort();
+    let log = logs[0].to_str().unwrap();
+    let (words, code) = ran(&["logs", "dump", log]);
+    assert_eq!(code, Some(0));
+    assert!(words.starts_with("baseOffset: "), "{words}");
+    let (lines, _) = ran(&["logs", "dump", log, "--print-data-log", "--json"]);
+    let kinds: Vec<_> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["kind"].clone())
+        .collect();
+    assert_eq!(kinds[..2], ["batch", "record"]);
+
+    let mut bytes = std::fs::read(&logs[0]).unwrap();
+    bytes[70] ^= 1;
+    std::fs::write(&logs[0], bytes).unwrap();
+    let (words, code) = ran(&["logs", "verify", copy_name]);
+    assert_eq!(code, Some(1));
+    let place = format!("  damage: {log} at byte 0: the checksum of the batch does not fit");
+    assert!(words.lines().any(|line| line == place), "{words}");
+    let (words, code) = ran(&["logs", "dump", log, "--max-bytes", "1"]);
+    assert_eq!((words.lines().count(), code), (1, Some(1)));
+    assert!(words.ends_with("isvalid: false\n"), "{words}");
+}
+
+#[test]
+fn aborted_transactions_of_kafka_are_dumped() {
+    let data =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kafka-4.3.1-transactions/t-0");
+    let (words, code) = ran(&["logs", "verify", data.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{words}");
+    let index = data.join("00000000000000000015.txnindex");
+    let (words, code) = ran(&["logs", "dump", index.to_str().unwrap()]);
+    assert!(words.starts_with("version: 0 producerId: ") && words.lines().count() == 1, "{words}");
+    assert_eq!(code, Some(0));
+    let log = data.join("00000000000000000000.log");
+    let (words, _) = ran(&["logs", "dump", "--records", log.to_str().unwrap()]);
+    assert!(words.contains(" endTxnMarker: ABORT coordinatorEpoch: "), "{words}");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_one_line_and_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().to_str().unwrap();
+    for (arguments, words) in [
+        (["logs", "verify", "/no/such/dir"], "cannot read /no/such/dir"),
+        (["logs", "verify", empty], "is no log directory"),
+        (["logs", "dump", "/no/such/00000000000000000000.log"], "cannot read /no/such"),
+        (["logs", "dump", "Cargo.toml"], "its name says nothing"),
+    ] {
+        let output = refused(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let line = last_line(&output);
+        assert!(line.starts_with("ottla: ") && line.contains(words), "{line}");
+    }
+}

@@ -92,6 +92,8 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             initial_task_delay: Duration::from_secs(30),
             retention_check_interval: Duration::from_secs(300),
             recovery_point_checkpoint_interval: Duration::from_secs(60),
+            log_start_checkpoint_interval: Duration::from_secs(60),
+            flush_check_interval: Duration::from_millis(i64::MAX as u64),
         }
     );
 }

@@ -52,13 +52,17 @@ table! {
     NotYet "log.dir.failure.timeout.ms": Long = 30_000, at_least(1);
     /// Where the data is. Several directories stand between commas; a new partition goes to the one with the fewest.
     Active "log.dirs": List, some_items(&[]);
-    NotYet "log.flush.interval.messages": Long = i64::MAX, at_least(1), cluster_wide;
-    NotYet "log.flush.interval.ms": Long, cluster_wide;
-    /// How often the offsets up to which the logs are known to be on disk, and their first offsets, are written down.
-    /// Recovery starts there.
+    /// Once this many records of a partition are not yet on disk, an append is finished only after they were synced.
+    Active "log.flush.interval.messages": Long = i64::MAX, at_least(1), cluster_wide;
+    /// A partition whose last sync is older than this is synced when `log.flush.scheduler.interval.ms` next looks for
+    /// such. Unset, that interval counts.
+    Active "log.flush.interval.ms": Long, cluster_wide;
+    /// How often the offsets up to which the logs are known to be on disk are written down. Recovery starts there.
     Active "log.flush.offset.checkpoint.interval.ms": Int = 60_000, at_least(0);
-    NotYet "log.flush.scheduler.interval.ms": Long = i64::MAX;
-    NotYet "log.flush.start.offset.checkpoint.interval.ms": Int = 60_000, at_least(0);
+    /// How often partitions are looked for whose last sync is older than their `flush.ms`.
+    Active "log.flush.scheduler.interval.ms": Long = i64::MAX;
+    /// How often the first offsets of the logs are written down.
+    Active "log.flush.start.offset.checkpoint.interval.ms": Int = 60_000, at_least(0);
     /// After how many bytes of records the offset index gets another entry.
     Active "log.index.interval.bytes": Int = 4096, at_least(0), cluster_wide;
     /// The largest size of an index file. A full index starts a new segment.

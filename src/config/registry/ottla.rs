@@ -5,6 +5,9 @@ table! {
 
     /// The id that a new cluster gets. Unset, a random one is drawn. A data directory keeps the id it was made with.
     Active "ottla.cluster.id": String, non_empty;
+    /// When an append is acknowledged and its records are shown to consumers: once they are in the page cache, as in Apache
+    /// Kafka, or once they are on disk, which outlives a power cut too.
+    Active "ottla.durability": String = "page-cache", one_of(&["page-cache", "fsync"]), cluster_wide;
     /// The most bytes of requests that are being received at the same time, over all connections. -1 means a fraction
     /// of the machine's memory.
     Active "ottla.request.memory.bytes": Long = -1, at_least(-1);

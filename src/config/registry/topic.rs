@@ -26,8 +26,11 @@ table! {
     Active "delete.retention.ms": Long = 86_400_000, at_least(0), inherits(&[from("log.cleaner.delete.retention.ms")]);
     /// How long a deleted segment or partition stays on disk, so that reads under way can end.
     Active "file.delete.delay.ms": Long = 60_000, at_least(0), inherits(&[from("log.segment.delete.delay.ms")]);
-    NotYet "flush.messages": Long = i64::MAX, at_least(1), inherits(&[from("log.flush.interval.messages")]);
-    NotYet "flush.ms": Long = i64::MAX, at_least(0),
+    /// Once this many records of a partition are not yet on disk, an append is finished only after they were synced.
+    Active "flush.messages": Long = i64::MAX, at_least(1), inherits(&[from("log.flush.interval.messages")]);
+    /// A partition whose last sync is older than this is synced when the broker's `log.flush.scheduler.interval.ms` next
+    /// looks for such.
+    Active "flush.ms": Long = i64::MAX, at_least(0),
         inherits(&[from("log.flush.interval.ms"), from("log.flush.scheduler.interval.ms")]);
     NotYet "follower.replication.throttled.replicas": List = "",
         special("* or a list of partition:broker", are_replicas);
@@ -59,6 +62,10 @@ table! {
     Active "min.compaction.lag.ms": Long = 0, at_least(0), inherits(&[from("log.cleaner.min.compaction.lag.ms")]);
     /// How many replicas, the leader among them, must be in sync for a write with acks=all.
     Active "min.insync.replicas": Int = 1, at_least(1), inherits(&[from("min.insync.replicas")]);
+    /// When an append is acknowledged and its records are shown to consumers: once they are in the page cache, as in Apache
+    /// Kafka, or once they are on disk, which outlives a power cut too.
+    Active "ottla.durability": String = "page-cache", one_of(&["page-cache", "fsync"]),
+        inherits(&[from("ottla.durability")]);
     NotYet "preallocate": Boolean = false, inherits(&[from("log.preallocate")]);
     NotYet "remote.log.copy.disable": Boolean = false;
     NotYet "remote.log.delete.on.disable": Boolean = false;

@@ -148,6 +148,7 @@ impl NewSegment {
         let exchanged = exchange_files(disk, directory, old).and_then(|files| {
             let opened = Segment::open(&log.disk, directory, base, false)?;
             let new = opened.ok_or_else(|| io::Error::other("a new index cannot be read"))?;
+            new.set_durable(true);
             Ok((files, new))
         });
         match exchanged {
@@ -157,7 +158,7 @@ impl NewSegment {
             }
             Err(source) => {
                 // Which names there are is for the next start to find out.
-                writer.state = State::Closed;
+                writer.state = State::Failed;
                 Err(CleanError::Swap { path: directory.clone(), source })
             }
         }

@@ -37,7 +37,8 @@ fn partition() -> Partition {
         leader_epoch: LeaderEpoch(3),
         partition_epoch: 0,
     };
-    Partition::new(id, topic, broker, Ok(Arc::new(log)), config, state)
+    let now = Instant::from_start(Duration::ZERO);
+    Partition::new(id, topic, broker, Ok(Arc::new(log)), config, state, now)
 }
 
 fn append(partition: &Partition, transactional: bool) -> Appended {
