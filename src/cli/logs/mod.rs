@@ -1,6 +1,7 @@
-//! `ottla logs`: looking at log directories and their files, ours or Apache Kafka's, without changing them.
+//! `ottla logs`: looking at log directories and their files, ours or Apache Kafka's, and sending ours there.
 
 mod dump;
+mod export_kraft;
 mod facts;
 mod verify;
 
@@ -32,12 +33,21 @@ enum Verb {
     /// *-offset-checkpoint files, and *.checkpoint files of Kafka's metadata; the name says which it is. Words are those of Kafka's
     /// own DumpLogSegments. Exit code 1 if something in the file is not as it should be.
     Dump(dump::DumpArguments),
+    /// Write the metadata that Apache Kafka needs to start on a data directory of Ottla.
+    ///
+    /// Adds a snapshot to __cluster_metadata-0 in the directory, and changes nothing else. A metadata log that is there already is
+    /// set aside. Stop the broker first. Start Apache Kafka as a single node, with process.roles=broker,controller and itself in
+    /// controller.quorum.voters.
+    ExportKraft(export_kraft::ExportKraftArguments),
 }
 
 pub(super) fn run(arguments: &LogsArguments) -> anyhow::Result<ExitCode> {
     let sound = match &arguments.verb {
         Verb::Verify(arguments) => verify::run(arguments),
         Verb::Dump(arguments) => dump::run(arguments),
+        Verb::ExportKraft(arguments) => {
+            return export_kraft::run(arguments).map(|()| ExitCode::SUCCESS);
+        }
     };
     match sound {
         Ok(true) => Ok(ExitCode::SUCCESS),
