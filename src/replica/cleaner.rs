@@ -80,8 +80,8 @@ impl Cleaner {
                 let took = self.env.steady.now().since(began);
                 tracing::info!(partition = %chosen.log.name(), from = %chosen.cleanable.first_dirty, to = %end, keys,
                     bytes_read, bytes_written, ?took, "compacted a log");
-                self.note(&chosen, end).await;
-                true
+                // What is not known to be compacted would be so again at once.
+                self.note(&chosen, end).await
             }
             Err(error) => self.failed(&chosen, &error),
         }
@@ -121,13 +121,15 @@ impl Cleaner {
         }
     }
 
-    /// Writes down how far a log was compacted.
-    async fn note(&self, chosen: &Chosen, end: Offset) {
+    /// Writes down how far a log was compacted; gives whether that worked.
+    async fn note(&self, chosen: &Chosen, end: Offset) -> bool {
         let (manager, partition) = (Arc::clone(&self.manager), Arc::clone(&chosen.partition));
         let note = move || manager.note_cleaned(&partition, end);
-        if let Err(error) = self.env.tasks.spawn_blocking("note-cleaned", note).await {
+        let noted = self.env.tasks.spawn_blocking("note-cleaned", note).await;
+        if let Err(error) = &noted {
             tracing::warn!(partition = %chosen.log.name(), %error, "cannot write down how far a log was compacted");
         }
+        noted.is_ok()
     }
 
     /// Decides what a failure means. Gives whether it is worth looking for another log at once.

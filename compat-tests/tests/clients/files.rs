@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::client::{At, ProduceOptions};
 use ottla_compat_tests::java::{java_class, output, tool};
 use ottla_compat_tests::workspace::sources;
-use ottla_compat_tests::{ClientKind, Codec, Record, Server, ServerKind};
+use ottla_compat_tests::{ClientKind, Codec, Record, Server, ServerKind, wait_until};
 use serde::Deserialize;
 
 use crate::create;
@@ -70,6 +70,74 @@ pub(crate) fn recompressed(kind: ServerKind) -> Result<()> {
     let stored = printed.matches(" compresscodec: zstd ").count();
     ensure!(stored == records.len(), "{stored} batches in zstd:\n{printed}");
     Ok(())
+}
+
+/// A compacted partition has the records that Apache Kafka leaves of the same ones, and its tools read the files.
+pub(crate) fn compacted(kind: ServerKind) -> Result<()> {
+    let ours = records_left(kind)?;
+    ensure!(ours.len() > 20, "{ours:?}");
+    let kafkas = records_left(ServerKind::ApacheKafka)?;
+    ensure!(ours == kafkas, "{ours:#?}\nnot {kafkas:#?}");
+    Ok(())
+}
+
+/// Writes records of some keys, tombstones among them, in every codec, and has them compacted; gives what is left: offset,
+/// sizes of key and value, and the key.
+fn records_left(kind: ServerKind) -> Result<Vec<String>> {
+    let mut server = Server::start(kind, &["log.cleaner.backoff.ms=100"])?;
+    let mut client = ClientKind::Java.connect(server.bootstrap())?;
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "1048576"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    create(&mut client, TOPIC, 1, &configs)?;
+    for (round, codec) in Codec::ALL.into_iter().chain(Codec::ALL).enumerate() {
+        let records: Vec<_> = (0..50)
+            .map(|n| {
+                let record = Record::new(0, format!("{round} {n}")).key(format!("key {}", n % 30));
+                // In every round other keys get a tombstone.
+                if (n + round) % 11 == 0 { record.tombstone() } else { record }
+            })
+            .filter(|_| round < 9)
+            .chain([Record::new(0, "last").key(format!("last {round}"))])
+            .collect();
+        let options = ProduceOptions { codec, idempotent: round % 2 == 0, ..Default::default() };
+        client.produce(TOPIC, &records, options)?;
+    }
+    let end = client.offsets(TOPIC, 1, At::Latest)?.pop().context("no partition")?;
+    // Whatever was batched how: a new segment begins after all of these.
+    let filler: Vec<_> =
+        (0..60).map(|n| Record::new(0, "x".repeat(40_000)).key(format!("filler {n}"))).collect();
+    client.produce(TOPIC, &filler, ProduceOptions::default())?;
+    let checkpoint = server.data_dir().join("cleaner-offset-checkpoint");
+    wait_until("the partition is compacted", || {
+        let text = fs::read_to_string(&checkpoint).unwrap_or_default();
+        let offset = text.lines().find_map(|line| line.strip_prefix(&format!("{TOPIC} 0 ")));
+        let offset = offset.and_then(|offset| offset.parse::<i64>().ok());
+        Ok(offset.filter(|offset| *offset > end))
+    })?;
+    server.stop()?;
+    let files = dumpable(&server.data_dir().join(format!("{TOPIC}-0")))?;
+    check_lines(&files, &[])?;
+    check_lines(&files, &["--index-sanity-check"])?;
+    check_lines(&files, &["--verify-index-only"])?;
+    let logs: Vec<_> = files.into_iter().filter(|file| file.ends_with(".log")).collect();
+    let printed = check_lines(&logs, &["--print-data-log"])?;
+    let records = printed.lines().filter(|line| line.starts_with("| offset: "));
+    let field = |line: &str, name: &str| {
+        let value = line.split_once(&format!(" {name}: ")).map_or("", |(_, rest)| rest);
+        value.split(" payload: ").next().unwrap_or_default().to_owned()
+    };
+    let size =
+        |line: &str, name: &str| field(line, name).split(' ').next().unwrap_or_default().to_owned();
+    let left = records.map(|line| {
+        let (offset, key) = (size(line, "offset"), field(line, "key"));
+        (offset.parse().unwrap_or(-1), key, size(line, "valueSize"))
+    });
+    let mut left: Vec<(i64, String, String)> = left.filter(|(offset, ..)| *offset < end).collect();
+    left.sort();
+    Ok(left.into_iter().map(|(offset, key, size)| format!("{offset} {key} {size}")).collect())
 }
 
 /// Groups of both protocols leave records whose keys and values are Kafka's.
@@ -205,18 +273,24 @@ fn fill(server: &Server) -> Result<Vec<i64>> {
     Ok(client.offsets(TOPIC, PARTITIONS, At::Latest)?)
 }
 
-/// Runs `DumpLogSegments` and fails on whatever it finds wrong.
+/// Runs `DumpLogSegments` and fails on whatever it finds wrong, and if a codec was not used.
 fn check_dump(files: &[String], mode: &[&str]) -> Result<()> {
-    let files = files.join(",");
-    let printed =
-        tool("DumpLogSegments", &[&["--deep-iteration", "--files", &files], mode].concat())?;
-    let complaints: Vec<_> = printed.lines().filter(|line| is_complaint(line)).collect();
-    ensure!(complaints.is_empty(), "DumpLogSegments {mode:?}: {complaints:#?}");
+    let printed = check_lines(files, mode)?;
     for codec in Codec::ALL {
         let marker = format!(" compresscodec: {} ", codec.name());
         ensure!(printed.contains(&marker) || !mode.is_empty(), "no batch in {codec:?}");
     }
     Ok(())
+}
+
+/// Runs `DumpLogSegments` and fails on whatever it finds wrong; gives what it prints.
+fn check_lines(files: &[String], mode: &[&str]) -> Result<String> {
+    let files = files.join(",");
+    let printed =
+        tool("DumpLogSegments", &[&["--deep-iteration", "--files", &files], mode].concat())?;
+    let complaints: Vec<_> = printed.lines().filter(|line| is_complaint(line)).collect();
+    ensure!(complaints.is_empty(), "DumpLogSegments {mode:?}: {complaints:#?}");
+    Ok(printed)
 }
 
 /// Every line is known: what is not a dumped batch, record, producer or heading is an objection to a file.

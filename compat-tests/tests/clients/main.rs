@@ -158,6 +158,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),
     ("files::apache_kafka_reads_them_after_a_kill", files::after_a_kill),
     ("files::a_topic_has_its_own_codec", files::recompressed),
+    ("files::compaction_leaves_what_apache_kafka_leaves", files::compacted),
     ("files::a_partition_with_transactions_is_kept", files::transactions),
     ("files::apache_kafka_decodes_the_records_of_groups", files::records_of_groups),
     ("suites::kafka_python", suites::kafka_python),
