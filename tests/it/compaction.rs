@@ -159,6 +159,23 @@ async fn a_log_that_cannot_be_read_is_left_alone_and_the_others_are_compacted() 
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_cannot_be_written_is_written_later() {
+    let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+    let rig = Rig::on(Arc::new(disk.clone()), Path::new("data"), &[]).await.unwrap();
+    let mut client = rig.client().await;
+    client.create("t", 1, &COMPACTED).await;
+    disk.inject(Fault::Write("cleaner-offset-checkpoint".to_owned()));
+    let latest = write(&mut client, "t", 60).await;
+    until_at_most(&rig, &mut client, "t", 25).await;
+    disk.clear();
+    while !files(&rig, "", "").iter().any(|(name, _)| name == "cleaner-offset-checkpoint") {
+        rig.broker.env().clock.advance(Duration::from_secs(15));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seen(&mut client, "t").await.0, latest);
+}
+
+#[tokio::test]
 async fn nothing_is_compacted_if_that_is_switched_off() {
     let rig = Rig::with(&["log.cleaner.enable=false"]).await;
     let mut client = rig.client().await;
