@@ -12,7 +12,7 @@ use ottla::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla::wire::messages::{DescribeProducersRequest, describe_producers_request};
 use ottla::wire::{FetchResponse, ListOffsetsRequest, ListOffsetsResponse, Text};
 
-use crate::rig::{Client, Rig, batch, fetch, now, values_of, wire_name};
+use crate::rig::{Client, Rig, fetch, now, values_of, wire_name};
 
 /// A partition that Apache Kafka wrote: see its README.
 const KAFKAS: &str = "tests/data/kafka-4.3.1-transactions/t-0";
@@ -142,7 +142,10 @@ async fn a_reader_of_committed_records_is_not_woken_by_others() {
     request.isolation_level = 1;
     request.max_wait_ms = 300;
     let sent = reader.send(12, &request).await;
-    writer.append("t", 0, batch(&["later"])).await;
+    // By the clock of the broker, which shows when Kafka wrote the partition: by any other, it would be refused one day.
+    let mut later = BatchBuilder::new();
+    later.push(rig.broker.env().clock.now(), None, Some(b"later"));
+    writer.append("t", 0, later.build()).await;
     let (answered, response) = reader.receive::<ottla::wire::FetchRequest>(12).await;
     assert_eq!(answered, sent);
     let partition = &response.topics[0].partitions[0];
