@@ -162,8 +162,8 @@ impl Log {
                 append.batch.stamped(end.offset, append.leader_epoch, append_time)
             }
         };
-        let next = self.write(&mut writer, &config, append, (&stamped, marker), end)?;
-        let settled_end = self.published.read().settled_end(config.unflushed_max);
+        let (next, unsettled) =
+            self.write(&mut writer, &config, append, (&stamped, marker), end)?;
         Ok(Appended {
             base_offset: stamped.base_offset,
             last_offset: stamped.last_offset(),
@@ -173,12 +173,12 @@ impl Log {
             log_start,
             at: AppendedAt::End(next),
             rolled: next.segment != end.segment,
-            unsettled: settled_end.offset < next.offset,
+            unsettled,
         })
     }
 
     /// Writes a batch at the end, with `header` in place of its own, and publishes it. `marker` is what it says if it is a
-    /// control batch.
+    /// control batch. Gives the new end, and whether the batch has to wait for a flush.
     fn write(
         &self,
         writer: &mut Writer,
@@ -186,7 +186,7 @@ impl Log {
         append: &Append,
         (header, marker): (&BatchHeader, Option<EndMarker>),
         end: LogPosition,
-    ) -> Result<LogPosition, AppendError> {
+    ) -> Result<(LogPosition, bool), AppendError> {
         let failed = |writer: &mut Writer, path: &Path, source: io::Error| {
             let path = path.to_owned();
             if is_no_space(&source) {
@@ -233,7 +233,8 @@ impl Log {
         let mut published = self.published.write();
         published.end = next;
         published.unstable = writer.producers.unstable();
-        Ok(next)
+        let unsettled = published.settled_end(config.unflushed_max).offset < next.offset;
+        Ok((next, unsettled))
     }
 
     fn roll_if_due(
