@@ -86,6 +86,10 @@ final class ProbeMask {
     private void flattenList(String path, JsonNode list, boolean sorted, List<String> lines) {
         var elements = new ArrayList<List<String>>();
         for (JsonNode element : list) {
+            // Configs of our own say nothing about those of Apache Kafka.
+            if (element.path("name").asText().startsWith("ottla.")) {
+                continue;
+            }
             var printed = new ArrayList<String>();
             flatten("", "", element, printed);
             elements.add(printed);
