@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Valgrind counts what happens inside of one function per case; all is set up before. A baseline is changed only by a
-//! commit that says why. Counts depend on the compiler, and a little on the processor's features.
+//! commit that says why. Counts depend on the compiler, a little on the processor's features, and on the folder of the sources:
+//! that moved `produce_decode` between 1,537 and 1,671.
 
 #![allow(
     clippy::disallowed_methods,
