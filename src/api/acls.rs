@@ -8,6 +8,7 @@
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
+use super::error_map;
 use crate::model::ErrorCode;
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -62,6 +63,6 @@ fn refusal(context: &RequestContext, operation: Operation) -> (i16, Option<Text>
         (ErrorCode::SecurityDisabled.code(), Some(message))
     } else {
         let code = ErrorCode::ClusterAuthorizationFailed;
-        (code.code(), Some(Text::from_string(code.to_string())))
+        (code.code(), error_map::text(code))
     }
 }

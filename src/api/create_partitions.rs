@@ -9,7 +9,7 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::create_topics::{check_assignment, placement};
 use super::dispatch::Answer;
-use crate::cluster::{ClusterImage, Command, Refusal};
+use crate::cluster::{ClusterImage, Command, Refusal, refuse};
 use crate::model::{BrokerId, ErrorCode};
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -75,7 +75,6 @@ fn plan(
     image: &ClusterImage,
     asked: &CreatePartitionsTopic,
 ) -> Result<Command, Refusal> {
-    let refuse = |code, message: String| Err(Refusal { code, message });
     if !context.authorize(Operation::Alter, Resource::Topic(&asked.name)) {
         return refuse(
             ErrorCode::TopicAuthorizationFailed,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use crate::cluster::{ClusterImage, Command, NewTopic, Outcome, Refusal};
+use crate::cluster::{ClusterImage, Command, NewTopic, Outcome, Refusal, refuse};
 use crate::config::{Described, Effective, Overrides};
 use crate::controller::place;
 use crate::model::{BrokerId, ErrorCode, TopicId, TopicName};
@@ -28,15 +28,11 @@ use crate::wire::messages::{
 /// First version that describes the new topic.
 const DETAILS_SINCE: i16 = 5;
 /// The topic that holds Apache Kafka's metadata.
-const METADATA_TOPIC: &str = "__cluster_metadata";
+pub(super) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// Partitions that one request may create (`ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
 const PARTITIONS_MAX: usize = 10_000;
 
 type Planned = Result<NewTopic, Refusal>;
-
-fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal { code, message: message.into() })
-}
 
 pub(super) fn start(
     context: RequestContext,

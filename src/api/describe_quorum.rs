@@ -12,16 +12,15 @@
 
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
+use super::create_topics::METADATA_TOPIC;
 use super::dispatch::Answer;
+use super::error_map;
 use crate::model::ErrorCode;
 use crate::wire::Text;
 use crate::wire::messages::{
     DescribeQuorumRequest, DescribeQuorumResponse, WireBrokerId,
     describe_quorum_response::{Node, PartitionData, ReplicaState, TopicData},
 };
-
-/// The metadata log, as clients call it.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub(super) fn start(
     context: RequestContext,
@@ -30,7 +29,7 @@ pub(super) fn start(
     let mut response = DescribeQuorumResponse::default();
     if !context.authorize(Operation::Describe, Resource::Cluster) {
         response.error_code = ErrorCode::ClusterAuthorizationFailed.code();
-        response.error_message = text(ErrorCode::ClusterAuthorizationFailed);
+        response.error_message = error_map::text(ErrorCode::ClusterAuthorizationFailed);
         return Answer::Now(response);
     }
     if !is_about_metadata(&request) {
@@ -84,7 +83,7 @@ fn refused(request: DescribeQuorumRequest, code: ErrorCode) -> Vec<TopicData> {
             let mut partition = PartitionData::default();
             partition.partition_index = asked.partition_index;
             partition.error_code = code.code();
-            partition.error_message = text(code);
+            partition.error_message = error_map::text(code);
             partition
         });
         let mut topic = TopicData::default();
@@ -93,8 +92,4 @@ fn refused(request: DescribeQuorumRequest, code: ErrorCode) -> Vec<TopicData> {
         topic
     });
     topics.collect()
-}
-
-fn text(code: ErrorCode) -> Option<Text> {
-    Some(Text::from_string(code.to_string()))
 }

@@ -49,7 +49,7 @@ pub(super) fn start(
             }
             let topics = asked.unwrap_or_default().into_iter();
             let results = topics.map(|topic| {
-                let refused = |_| Err(Refusal { code, message: code.to_string() });
+                let refused = |_| Refusal { code, message: code.to_string() };
                 result(topic.topic, topic.partitions.into_iter(), refused)
             });
             response.replica_election_results = results.collect();
@@ -81,7 +81,7 @@ pub(super) fn start(
 fn result(
     topic: WireTopicName,
     partitions: impl Iterator<Item = i32>,
-    elect: impl Fn(i32) -> Result<(), Refusal>,
+    elect: impl Fn(i32) -> Refusal,
 ) -> ReplicaElectionResult {
     let mut result = ReplicaElectionResult::default();
     result.topic = topic;
@@ -89,10 +89,9 @@ fn result(
         .map(|index| {
             let mut partition = PartitionResult::default();
             partition.partition_id = index;
-            if let Err(refusal) = elect(index) {
-                partition.error_code = refusal.code.code();
-                partition.error_message = Some(Text::from_string(refusal.message));
-            }
+            let Refusal { code, message } = elect(index);
+            partition.error_code = code.code();
+            partition.error_message = Some(Text::from_string(message));
             partition
         })
         .collect();
@@ -106,24 +105,19 @@ fn needs(partition: &PartitionImage, election: Election) -> bool {
     }
 }
 
-fn elect(
-    image: &ClusterImage,
-    topic: &str,
-    index: PartitionId,
-    election: Election,
-) -> Result<(), Refusal> {
-    let refuse = |code: ErrorCode, message: String| Err(Refusal { code, message });
+/// Why a partition gets no other leader.
+fn elect(image: &ClusterImage, topic: &str, index: PartitionId, election: Election) -> Refusal {
+    let unknown = |message| Refusal { code: ErrorCode::UnknownTopicOrPartition, message };
     let Some(found) = image.topic(topic) else {
-        return refuse(ErrorCode::UnknownTopicOrPartition, format!("No such topic as {topic}"));
+        return unknown(format!("No such topic as {topic}"));
     };
     let Some(partition) = found.partition(index) else {
-        let message = format!("No such partition as {topic}-{index}");
-        return refuse(ErrorCode::UnknownTopicOrPartition, message);
+        return unknown(format!("No such partition as {topic}-{index}"));
     };
     let code = match election {
         _ if !needs(partition, election) => ErrorCode::ElectionNotNeeded,
         Election::Preferred => ErrorCode::PreferredLeaderNotAvailable,
         Election::Unclean => ErrorCode::EligibleLeadersNotAvailable,
     };
-    refuse(code, code.to_string())
+    Refusal { code, message: code.to_string() }
 }

@@ -4,6 +4,12 @@ use crate::coordinator::CoordinatorError;
 use crate::log::{AppendError, ReadError};
 use crate::model::ErrorCode;
 use crate::replica::PartitionError;
+use crate::wire::Text;
+
+/// The words for a code that has none of its own in a response.
+pub(super) fn text(code: ErrorCode) -> Option<Text> {
+    Some(Text::from_string(code.to_string()))
+}
 
 /// The code for an error of a partition.
 pub(super) fn code(error: &PartitionError) -> ErrorCode {

@@ -14,7 +14,8 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::create_topics::check_assignment;
 use super::dispatch::Answer;
-use crate::cluster::{ClusterImage, Refusal};
+use super::error_map;
+use crate::cluster::{ClusterImage, Refusal, refuse};
 use crate::model::{BrokerId, ErrorCode, PartitionId};
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -35,7 +36,7 @@ pub(super) fn start_alter(
     if !context.authorize(Operation::Alter, Resource::Cluster) {
         let code = ErrorCode::ClusterAuthorizationFailed;
         response.error_code = code.code();
-        response.error_message = Some(Text::from_string(code.to_string()));
+        response.error_message = error_map::text(code);
         return Answer::Now(response);
     }
     if request.topics.is_empty() {
@@ -71,7 +72,6 @@ fn reassign(
     asked: &ReassignablePartition,
     allow_replication_factor_change: bool,
 ) -> Result<(), Refusal> {
-    let refuse = |code: ErrorCode, message: String| Err(Refusal { code, message });
     let index = PartitionId(asked.partition_index);
     let Some(found) = image.topic(topic) else {
         let message = format!("Unable to find a topic named {topic}.");
@@ -104,7 +104,7 @@ pub(super) fn start_list(
     if !context.authorize(Operation::Describe, Resource::Cluster) {
         let code = ErrorCode::ClusterAuthorizationFailed;
         response.error_code = code.code();
-        response.error_message = Some(Text::from_string(code.to_string()));
+        response.error_message = error_map::text(code);
     }
     Answer::Now(response)
 }

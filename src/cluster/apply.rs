@@ -49,7 +49,11 @@ pub enum Event {
     ConfigsChanged(ConfigResource),
 }
 
-fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
+/// Refuses a command, or what would become one.
+///
+/// # Errors
+/// Always: that is what it gives.
+pub fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { code, message: message.into() })
 }
 

@@ -12,7 +12,7 @@ mod apply;
 mod command;
 mod image;
 
-pub use apply::{Applied, Event, Outcome, Refusal};
+pub use apply::{Applied, Event, Outcome, Refusal, refuse};
 pub use command::{Command, Endpoint, NewTopic};
 pub use image::{
     BrokerImage, ClusterImage, ConfigResource, PRODUCER_ID_BLOCK, PartitionImage, TopicImage,

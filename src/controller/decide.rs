@@ -1,6 +1,6 @@
 //! Decisions that are made once, by the proposer, and written into commands. Pure.
 
-use crate::cluster::Refusal;
+use crate::cluster::{Refusal, refuse};
 use crate::model::{BrokerId, ErrorCode};
 
 /// Chooses replicas for `partitions` new partitions among `brokers` (distinct, sorted): leaders go round beginning with
@@ -15,16 +15,16 @@ pub fn place(
     first: usize,
 ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
     let replicas = usize::try_from(replication_factor).unwrap_or(0);
-    let refuse =
-        |message: String| Err(Refusal { code: ErrorCode::InvalidReplicationFactor, message });
+    let code = ErrorCode::InvalidReplicationFactor;
     if replicas == 0 {
-        return refuse("the replication factor must be above 0".to_owned());
+        return refuse(code, "the replication factor must be above 0");
     }
     if replicas > brokers.len() {
         let count = brokers.len();
-        return refuse(format!(
+        let message = format!(
             "the replication factor is {replication_factor}, but the cluster has {count} broker(s)"
-        ));
+        );
+        return refuse(code, message);
     }
     let round = |start: usize| brokers.iter().cycle().skip(start % brokers.len()).copied();
     Ok((0..partitions).map(|partition| round(first + partition).take(replicas).collect()).collect())

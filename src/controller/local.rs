@@ -181,6 +181,12 @@ pub(super) fn read_image(
     found.map(|found| Core::load(found, data).map(|core| core.image)).transpose()
 }
 
+/// A start cannot go on without what it had to write.
+fn unwritten(path: &Path, failure: AppendFailure) -> RaftLogError {
+    let (AppendFailure::Refused(source) | AppendFailure::Fatal(source)) = failure;
+    RaftLogError::Io { path: path.to_owned(), source }
+}
+
 /// The state with its log, used by one task at a time.
 #[derive(Debug)]
 struct Core {
@@ -212,19 +218,17 @@ impl Core {
             }
             Storage::Directory { path, id } => (path, id),
         };
-        let Some(found) = RaftLog::open(Arc::clone(&env.disk), &path)? else {
-            let raft_id = env.rng.next_u64();
+        let mut core = if let Some(found) = RaftLog::open(Arc::clone(&env.disk), &path)? {
+            Self::load(found, &path)?
+        } else {
             let node = Node {
                 broker_id: node_id,
                 directory_id,
                 cluster_id: cluster_id.to_owned(),
                 endpoints: Vec::new(),
             };
-            let mut core = Self::begin(env, &path, raft_id, node)?;
-            core.take_over(env, &path, node_id)?;
-            return Ok(core);
+            Self::begin(env, &path, env.rng.next_u64(), node)?
         };
-        let mut core = Self::load(found, &path)?;
         core.take_over(env, &path, node_id)?;
         let found = core.image.cluster_id();
         if found.is_empty() || found == cluster_id {
@@ -276,11 +280,7 @@ impl Core {
         ];
         let image = ClusterImage::default();
         let mut core = Self { log: Some(log), leader, membership, membership_entry: first, image };
-        core.append(&entries).map_err(|failure| match failure {
-            AppendFailure::Refused(source) | AppendFailure::Fatal(source) => {
-                RaftLogError::Io { path: path.to_owned(), source }
-            }
-        })?;
+        core.append(&entries).map_err(|failure| unwritten(path, failure))?;
         Ok(core)
     }
 
@@ -292,11 +292,7 @@ impl Core {
         let Some(command) = kraft::take_over(&*env.disk, path, node_id)? else {
             return Ok(());
         };
-        self.commit(vec![command]).map_err(|failure| match failure {
-            AppendFailure::Refused(source) | AppendFailure::Fatal(source) => {
-                RaftLogError::Io { path: path.to_owned(), source }
-            }
-        })?;
+        self.commit(vec![command]).map_err(|failure| unwritten(path, failure))?;
         let topics = self.image.topic_count();
         tracing::info!(topics, "took over the metadata of Apache Kafka");
         Ok(())
