@@ -26,14 +26,22 @@ fn main() -> Result<()> {
         move || orders.listen()
     });
     let topic = options["topic"].as_str().context("no topic")?;
-    let consumer: BaseConsumer<Owned> = config(&options)?.create_with_context(Owned::default())?;
-    consumer.subscribe(&[topic])?;
+    let mut consumer = join(&options, topic)?;
     while !orders.leaving() {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = match message {
             Ok(message) => message,
             Err(error) => {
                 tell("failed", error.to_string());
+                if consumer.client().fatal_error().is_some() {
+                    // Put out for not polling, librdkafka 2.12 leaves a group of KIP-848 and marks that it has to join
+                    // anew. If its main thread sees the answer to the leaving before it has acted on the mark, the
+                    // answer clears it, and the next heartbeat joins without a subscription: INVALID_REQUEST, which is
+                    // fatal, from Apache Kafka too. An application then makes another consumer.
+                    drop(consumer);
+                    tell("owns", json!([]));
+                    consumer = join(&options, topic)?;
+                }
                 continue;
             }
         };
@@ -46,6 +54,12 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn join(options: &Value, topic: &str) -> Result<BaseConsumer<Owned>> {
+    let consumer: BaseConsumer<Owned> = config(options)?.create_with_context(Owned::default())?;
+    consumer.subscribe(&[topic])?;
+    Ok(consumer)
 }
 
 fn config(options: &Value) -> Result<ClientConfig> {
