@@ -19,7 +19,7 @@ use ottla::wire::{OffsetCommitRequest, OffsetCommitResponse};
 use crate::Options;
 use crate::load::Client;
 use crate::members::{self, Classic, Modern, text};
-use crate::report::{Report, Row, median};
+use crate::report::{Goal, Report, Row, median};
 use crate::scenarios::Folder;
 use crate::servers::Server;
 
@@ -68,6 +68,15 @@ pub(crate) fn run(options: &Options) {
     field.large();
 }
 
+/// What is to be reached with a figure.
+fn goals(figure: &str) -> Vec<Goal> {
+    match figure {
+        "ms until stable" => vec![Goal::OfKafka(0.5)],
+        "CPU-s for each second" => vec![Goal::OfKafka(0.2)],
+        _ => Vec::new(),
+    }
+}
+
 struct Field<'a> {
     options: &'a Options,
     folder: &'a Path,
@@ -108,6 +117,7 @@ impl Field<'_> {
                 name,
                 ottla: middle(ottla),
                 kafka: middle(kafka),
+                goals: goals(figure),
                 ..Row::default()
             });
         }

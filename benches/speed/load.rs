@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +14,8 @@ use ottla::record::{BatchBuilder, Compression};
 use ottla::wire::fetch::{FetchPartition, FetchTopic, ReplicaState};
 use ottla::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla::wire::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, WireTopicName, create_topics_request,
+    CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, WireTopicName,
+    create_topics_request, metadata_request,
 };
 use ottla::wire::produce::{ProducePartition, ProduceTopic};
 use ottla::wire::{
@@ -407,5 +410,90 @@ pub(crate) fn end_to_end(
         let mut latencies = reader.join().unwrap();
         latencies.sort_unstable();
         Outcome { elapsed: begun.elapsed(), requests: messages, latencies }
+    })
+}
+
+/// Measures while something else runs, which is told to stop then.
+pub(crate) fn beside(
+    other: impl FnOnce(&AtomicBool) + Send,
+    measure: &dyn Fn() -> Outcome,
+) -> Outcome {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| other(&stop));
+        let outcome = measure();
+        stop.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        outcome
+    })
+}
+
+/// Sends a frame so many times a second, five of them in flight, until it is told to stop.
+pub(crate) fn bulk(address: SocketAddr, frame: &Bytes, a_second: u64, stop: &AtomicBool) {
+    let mut client = Client::connect(address);
+    let mut buffer = BytesMut::new();
+    let begun = Instant::now();
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let due = begun + Duration::from_secs(1) * sent as u32 / a_second as u32;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        client.send(frame);
+        sent += 1;
+        if sent >= 5 {
+            client.receive(&mut buffer);
+        }
+    }
+    (0..4.min(sent)).for_each(|_| client.receive(&mut buffer));
+}
+
+/// Reads a topic of one partition, over and over, until it is told to stop.
+pub(crate) fn catch_up(address: SocketAddr, reading: &Reading, stop: &AtomicBool) {
+    let mut client = Client::connect(address);
+    let mut buffer = BytesMut::new();
+    let mut offset = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let frame = fetch_frame(&reading.topic, &[offset], reading.partition_bytes, false);
+        client.send(&frame);
+        client.receive(&mut buffer);
+        offset += reading.records;
+        if offset + reading.records > reading.end {
+            offset = 0;
+        }
+    }
+}
+
+/// Writes the files of a partition's folder, wherever below `folder` it is, to the disk and puts them out of the page cache.
+pub(crate) fn evict(folder: &Path, partition: &str) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if !path.is_dir() {
+            continue;
+        }
+        if entry.file_name() != partition {
+            evict(&path, partition);
+            continue;
+        }
+        for file in std::fs::read_dir(&path).unwrap().flatten() {
+            // Files may go away meanwhile.
+            let Ok(file) = std::fs::File::open(file.path()) else { continue };
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        }
+    }
+}
+
+/// Asks for the metadata of a topic, again and again.
+pub(crate) fn metadata(address: SocketAddr, topic: &str, requests: u64) -> Outcome {
+    let mut request = MetadataRequest::default();
+    let mut wanted = metadata_request::MetadataRequestTopic::default();
+    wanted.name = Some(WireTopicName(Text::from_string(topic.to_owned())));
+    request.topics = Some(vec![wanted]);
+    side_by_side(address, vec![()], |client, (), latencies| {
+        for _ in 0..requests {
+            let sent = Instant::now();
+            let response = client.call(12, &request);
+            latencies.push(sent.elapsed());
+            assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+        }
     })
 }

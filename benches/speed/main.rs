@@ -1,7 +1,7 @@
 //! How fast the broker is: it, a limit loop and Apache Kafka in turn in one run, under the same load.
 //!
 //! ```text
-//! cargo bench --bench speed                       everything; Apache Kafka needs a JDK (compat-tests/kafka)
+//! cargo bench --bench speed                       all but groups; Apache Kafka needs a JDK (compat-tests/kafka)
 //! cargo bench --bench speed -- --no-kafka         without it
 //! cargo bench --bench speed -- produce start      only scenarios whose name contains one of these words
 //! cargo bench --bench speed -- groups             consumer groups instead; 10,000 connections need as many descriptors
@@ -27,11 +27,14 @@
     reason = "a program that measures the real world, and ends with a panic when it cannot"
 )]
 
+mod clients;
+mod durable;
 mod groups;
 mod limit;
 mod load;
 mod members;
 mod report;
+mod scale;
 mod scenarios;
 mod servers;
 

@@ -89,6 +89,11 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_000.0
     }
 
+    /// Has `VmHWM` begin anew from what is resident now.
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+    }
+
     fn proc(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap()
     }
@@ -109,6 +114,7 @@ impl Drop for Server {
     }
 }
 
-fn launcher() -> PathBuf {
+/// The program that runs Apache Kafka and its tools.
+pub(crate) fn launcher() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("compat-tests/kafka")
 }

@@ -4,6 +4,9 @@
 //! for replicas or data. Small and large frames have a half of the budget each, so that frames of many megabytes never hold
 //! up the usual ones. When a half is used up, its connections stop reading, and TCP slows the senders down.
 //!
+//! Many frames that have come in part could fill a half and wait for each other for ever. So the one that began first may always
+//! go on: at most the rest of one frame goes beyond each half.
+//!
 //! A sender that stops half-way would keep its share for ever. So whoever has to wait looks around: frames that have been
 //! coming in for a while at less than [`RATE_BYTES_PER_SECOND_MIN`] lose their connection.
 
@@ -109,12 +112,11 @@ impl Budget {
 }
 
 impl Charge {
-    /// Takes `more` bytes if they are free.
+    /// Takes `more` bytes if they are free, or if no other frame began earlier.
     pub(super) fn try_add(&mut self, more: u64) -> bool {
         let mut state = self.half.state.lock();
-        // A frame that is larger than the whole half goes alone.
-        let alone = state.used == self.bytes;
-        let fits = state.used.saturating_add(more) <= self.half.capacity || alone;
+        let is_first = state.holders.first_key_value().is_some_and(|(id, _)| *id == self.id);
+        let fits = is_first || state.used.saturating_add(more) <= self.half.capacity;
         if fits {
             state.used += more;
             self.bytes += more;
@@ -162,9 +164,8 @@ impl Drop for Charge {
         state.used -= self.bytes;
         state.holders.remove(&self.id);
         drop(state);
-        if self.bytes > 0 {
-            self.half.freed.notify_waiters();
-        }
+        // Even if no bytes come back, another frame may be the first one now.
+        self.half.freed.notify_waiters();
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
                 let _ = charge.try_add(MIB);
             });
         }
-        assert_eq!(budget.used(), 32 * MIB);
+        assert_eq!(budget.used(), 130 * MIB, "the first one is whole, all others wait");
         let mut small = budget.begin(MIB, &token);
         assert!(small.try_add(MIB));
         drop((large, small));
@@ -197,7 +198,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_larger_than_its_half_goes_alone() {
+    async fn frames_that_have_come_in_part_all_come_through() {
+        let budget = budget();
+        let token = CancellationToken::new();
+        let mut frames: Vec<_> = (0..100).map(|_| (budget.begin(MIB, &token), 0)).collect();
+        while !frames.is_empty() {
+            let received =
+                |frames: &Vec<(Charge, u64)>| frames.iter().map(|(_, at)| at).sum::<u64>();
+            let before = (frames.len(), received(&frames));
+            for (charge, at) in &mut frames {
+                *at += u64::from(charge.try_add(MIB / 16));
+            }
+            assert!(budget.used() < 33 * MIB);
+            frames.retain(|(_, at)| *at < 16);
+            assert_ne!(before, (frames.len(), received(&frames)), "they wait for each other");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_larger_than_its_half_comes_through() {
         let budget = budget();
         let token = CancellationToken::new();
         let mut huge = budget.begin(100 * MIB, &token);

@@ -14,6 +14,10 @@ use super::connection::{Parts, serve};
 use crate::api::{Api, ConnectionContext};
 use crate::env::{BoxStream, Env, Listener};
 
+/// Accepting shares its threads with requests. With Kafka's queue of 50, of a thousand clients that come at once to a busy
+/// broker some would be reset by the kernel.
+const BACKLOG_MIN: i32 = 1024;
+
 /// How long to wait when the machine has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -119,12 +123,12 @@ impl Server {
         Self { env, limits, budget, counts: Arc::default() }
     }
 
-    /// Binds an address, without accepting yet.
+    /// Binds an address, without accepting yet. At least [`BACKLOG_MIN`] connections may wait to be accepted.
     ///
     /// # Errors
     /// [`ListenError`] with the system's refusal.
     pub async fn bind(&self, host: &str, port: u16, backlog: i32) -> Result<Listener, ListenError> {
-        self.env.net.listen(host, port, backlog).await.map_err(|source| {
+        self.env.net.listen(host, port, backlog.max(BACKLOG_MIN)).await.map_err(|source| {
             let hint = if source.kind() == io::ErrorKind::AddrInUse {
                 "; stop what listens there, or choose another port with --listen"
             } else {
@@ -214,4 +218,31 @@ fn enter(limits: &AcceptLimits, counts: &Arc<Counts>, ip: IpAddr) -> Option<Plac
     by_ip.total += 1;
     drop(by_ip);
     Some(Place { ip, counts: Arc::clone(counts) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_connections_may_wait_to_be_accepted() {
+        let env = Env::real();
+        let limits = AcceptLimits {
+            connections_max: 1,
+            connections_per_ip_max: 1,
+            connections_per_ip_overrides: HashMap::new(),
+            frame_bytes_max: 1,
+            idle_max: None,
+        };
+        let budget = Budget::new(env.steady.clone(), 1);
+        let server = Server::new(env.clone(), SharedLimits::new(limits), budget);
+        let listener = server.bind("127.0.0.1", 0, 50).await.unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..1_000 {
+            let connect = env.net.connect("127.0.0.1", listener.local_address().port());
+            let patience = env.steady.now().plus(Duration::from_secs(1));
+            let stream = env.steady.timeout_at(patience, connect).await;
+            waiting.push(stream.expect("the kernel took it").unwrap());
+        }
+    }
 }

@@ -41,7 +41,7 @@ table! {
     NotYet "request.timeout.ms": Int = 30_000;
     NotYet "socket.connection.setup.timeout.max.ms": Long = 30_000;
     NotYet "socket.connection.setup.timeout.ms": Long = 10_000;
-    /// How many connections may wait to be accepted, per listener.
+    /// How many connections may wait to be accepted, per listener. Less than 1,024 is taken as 1,024.
     Active "socket.listen.backlog.size": Int = 50, at_least(1);
     NotYet "socket.receive.buffer.bytes": Int = 102_400;
     /// The largest request that is read. A client that announces a larger one is disconnected.
