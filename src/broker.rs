@@ -206,7 +206,8 @@ async fn open(
         settings: Arc::clone(&settings),
     };
     let (views, view) = watch::channel(first);
-    let groups = Arc::new(coordinator_of_groups(env, broker, &replicas, &settings, view.clone()));
+    let groups = coordinator_of_groups(&request_env, broker, &replicas, &settings, view.clone());
+    let groups = Arc::new(groups);
     let follower = Follower {
         env: env.clone(),
         broker,
@@ -253,7 +254,8 @@ async fn open(
     })
 }
 
-/// The groups of this broker. They read their settings from the newest view.
+/// The groups of this broker. They read their settings from the newest view. They end with the requests, which get the answer
+/// that their group is not available: members who wait for each other do not hold up a stop.
 fn coordinator_of_groups(
     env: &Env,
     broker: BrokerId,

@@ -66,6 +66,8 @@ pub struct ConnectionContext {
     pub local: SocketAddr,
     /// The client's address.
     pub peer: SocketAddr,
+    /// The client's host, spelled as Kafka does: `/127.0.0.1`.
+    pub client_host: Text,
     /// Who the client is; everybody is anonymous on a plaintext listener.
     pub principal: Arc<str>,
     /// Name and version of the client's library, once it has told (KIP-511).
@@ -77,7 +79,8 @@ impl ConnectionContext {
     #[must_use]
     pub fn new(listener: Arc<str>, local: SocketAddr, peer: SocketAddr) -> Self {
         let principal = Arc::from("User:ANONYMOUS");
-        Self { listener, local, peer, principal, software: OnceLock::new() }
+        let client_host = Text::from_string(format!("/{}", peer.ip().to_canonical()));
+        Self { listener, local, peer, client_host, principal, software: OnceLock::new() }
     }
 
     /// The client's library, for messages.

@@ -11,10 +11,9 @@ use super::context::RequestContext;
 use super::create_topics::placement;
 use super::error_map;
 use crate::cluster::{ClusterImage, Command as ClusterCommand, NewTopic};
-use crate::coordinator::{CoordinatorError, partition_of};
+use crate::coordinator::partition_of;
 use crate::group::{Caller, Command, Reply, TopicFilter};
 use crate::model::{ErrorCode, PartitionId, TopicId, TopicName};
-use crate::wire::Text;
 
 /// The topic that holds groups and their offsets (`Topic.GROUP_METADATA_TOPIC_NAME`).
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -24,7 +23,7 @@ pub(super) fn caller(context: &RequestContext) -> Caller {
     let who = context.clone();
     Caller {
         client_id: context.header.client_id.clone().unwrap_or_default(),
-        client_host: Text::from_string(format!("/{}", context.connection.peer.ip().to_canonical())),
+        client_host: context.connection.client_host.clone(),
         api_version: context.version(),
         sees: TopicFilter::new(move |topic| {
             who.authorize(Operation::Describe, Resource::Topic(topic))
@@ -44,8 +43,7 @@ pub(super) fn partition_of_group(
     partition_of(group, count)
 }
 
-/// Asks the state machine of a group. The command is queued when this returns. Fails at once when the broker stops, so
-/// that members who wait for each other do not hold it up.
+/// Asks the state machine of a group. The command is queued when this returns.
 pub(super) fn ask(
     context: &RequestContext,
     group: &str,
@@ -61,15 +59,7 @@ pub(super) fn ask_partition(
     command: Command,
 ) -> impl Future<Output = Result<Reply, ErrorCode>> + Send + use<> {
     let asked = context.services.groups.ask(partition, command);
-    let tasks = context.services.env.tasks.clone();
-    async move {
-        let answered = tokio::select! {
-            biased;
-            answered = asked => answered,
-            () = tasks.cancelled() => Err(CoordinatorError::NotAvailable),
-        };
-        answered.map_err(error_map::coordinator_code)
-    }
+    async move { asked.await.map_err(error_map::coordinator_code) }
 }
 
 /// Makes the topic of groups, if it is not there.

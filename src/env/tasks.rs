@@ -104,6 +104,12 @@ impl Tasks {
         self.cancel.cancelled()
     }
 
+    /// A token that is cancelled when the tasks are asked to end, and can also be cancelled alone.
+    #[must_use]
+    pub fn child_token(&self) -> CancellationToken {
+        self.cancel.child_token()
+    }
+
     /// Whether the tasks were asked to end.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

@@ -1,7 +1,7 @@
 //! How many bytes of unfinished requests may be held, over all connections.
 //!
 //! A frame is charged as its bytes arrive and given back once its request was started: nothing is held while a request waits
-//! for replicas or data. Small and large frames have a half of the budget each, so that frames of many megabytes never hold
+//! for replicas or data. One that is whole in the read buffer of its connection when it is first seen is not charged. Small and large frames have a half of the budget each, so that frames of many megabytes never hold
 //! up the usual ones. When a half is used up, its connections stop reading, and TCP slows the senders down.
 //!
 //! Many frames that have come in part could fill a half and wait for each other for ever. So the one that began first may always

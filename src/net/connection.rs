@@ -45,16 +45,17 @@ pub(super) struct Parts {
 /// Serves a connection until one side has had enough.
 pub(super) async fn serve(stream: BoxStream, parts: Parts) {
     let peer = stream.peer_address();
-    let token = CancellationToken::new();
-    let stop = parts.env.tasks.clone();
+    // One token for both reasons to end early: every wake-up of the connection looks at it.
+    let token = parts.env.tasks.child_token();
+    let tasks = parts.env.tasks.clone();
     let steady = parts.env.steady.clone();
     let mut connection = Connection::new(stream, parts, token.clone());
     let end = {
         let mut polling = std::pin::pin!(std::future::poll_fn(|context| connection.poll(context)));
         tokio::select! {
+            biased;
             end = &mut polling => end,
-            () = token.cancelled() => End::Slow,
-            () = stop.cancelled() => End::Stopping,
+            () = token.cancelled() => if tasks.is_cancelled() { End::Stopping } else { End::Slow },
         }
     };
     if matches!(end, End::Stopping) {
@@ -184,7 +185,7 @@ impl Connection {
             let received = received.map_err(End::Receive)?;
             *progress = true;
             let reply = self.parts.api.start(&self.parts.context, received.frame);
-            self.charge = Some(received.charge);
+            self.charge = received.charge;
             self.take_reply(reply)?;
             // What is ready is sent before the next request is read: the client waits for it.
             if matches!(self.replies.front(), Some(Slot::Ready(_))) {
@@ -303,14 +304,19 @@ impl Outgoing {
         context: &mut Context<'_>,
         progress: &mut bool,
     ) -> Poll<io::Result<()>> {
-        while !self.parts.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.parts.len().min(SLICES_MAX);
-            for (slice, part) in slices.iter_mut().zip(&self.parts) {
-                *slice = IoSlice::new(part);
-            }
-            let slices = slices.get(..count).expect("at most as many as there are");
-            let sent = ready!(Pin::new(&mut *stream).poll_write_vectored(context, slices))?;
+        while let Some(first) = self.parts.front() {
+            let stream = Pin::new(&mut *stream);
+            let sent = if self.parts.len() == 1 {
+                ready!(stream.poll_write(context, first))?
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = self.parts.len().min(SLICES_MAX);
+                for (slice, part) in slices.iter_mut().zip(&self.parts) {
+                    *slice = IoSlice::new(part);
+                }
+                let slices = slices.get(..count).expect("at most as many as there are");
+                ready!(stream.poll_write_vectored(context, slices))?
+            };
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -25,7 +25,8 @@ const LENGTH_BYTES: usize = 4;
 pub struct Received {
     /// The frame.
     pub frame: Bytes,
-    pub(super) charge: Charge,
+    /// None of a frame that came whole: it is started at once, nothing waits for the rest of it.
+    pub(super) charge: Option<Charge>,
 }
 
 /// Why no more frames come.
@@ -99,8 +100,14 @@ impl Incoming {
     ) -> Poll<Result<Received, ReceiveError>> {
         loop {
             let Some(partial) = &mut self.frame else {
-                if !self.begin_frame()? {
-                    *progress |= ready!(self.poll_fill(stream, context))?;
+                match self.announced()? {
+                    None => *progress |= ready!(self.poll_fill(stream, context))?,
+                    Some(length) if self.buffer.len() >= LENGTH_BYTES + length => {
+                        self.buffer.advance(LENGTH_BYTES);
+                        let frame = self.buffer.split_to(length).freeze();
+                        return Poll::Ready(Ok(Received { frame, charge: None }));
+                    }
+                    Some(length) => self.begin_frame(length),
                 }
                 continue;
             };
@@ -125,19 +132,19 @@ impl Incoming {
         }
     }
 
-    /// Reads the length of the next frame, if it is here.
-    fn begin_frame(&mut self) -> Result<bool, ReceiveError> {
-        let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(false) };
+    /// The length of the next frame, if it is here.
+    fn announced(&self) -> Result<Option<usize>, ReceiveError> {
+        let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = i32::from_be_bytes(*length);
         let most = self.frame_bytes_max;
         let announced = usize::try_from(length).ok().filter(|_| 0 < length && length <= most);
-        let Some(announced) = announced else {
-            return Err(ReceiveError::BadLength { length, most });
-        };
+        announced.map(Some).ok_or(ReceiveError::BadLength { length, most })
+    }
+
+    fn begin_frame(&mut self, length: usize) {
         self.buffer.advance(LENGTH_BYTES);
-        let charge = self.budget.begin(announced as u64, &self.token);
-        self.frame = Some(Partial { length: announced, charge, charged: 0, own: None });
-        Ok(true)
+        let charge = self.budget.begin(length as u64, &self.token);
+        self.frame = Some(Partial { length, charge, charged: 0, own: None });
     }
 
     fn end_frame(&mut self) -> Received {
@@ -146,7 +153,7 @@ impl Incoming {
             Some(own) => Bytes::from(own),
             None => self.buffer.split_to(partial.length).freeze(),
         };
-        Received { frame, charge: partial.charge }
+        Received { frame, charge: Some(partial.charge) }
     }
 
     /// Reads once; gives whether bytes came in.
