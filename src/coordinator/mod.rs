@@ -1,16 +1,21 @@
 //! State machines kept in the partitions of internal topics.
 //!
 //! Owns the seam (`shard.rs`), which partition a key belongs to (`placement.rs`), reading a log back (`load.rs`) and the
-//! one task per partition that owns its state machine (`task.rs`). It knows nothing of groups and transactions: they are
+//! one task per partition that owns its state machine (`task.rs`), and the state machine while it is served (`serving.rs`). It knows nothing of groups and transactions: they are
 //! the shards, and who asks them is in `api/`.
 //!
-//! **Invariants:** one task owns a partition's state machine, and two incarnations of it never overlap; every record is
+//! A question is handled by who asks it, on the spot, when nobody stands before it; else it goes to the task's inbox. So the
+//! usual one costs no switch of tasks.
+//!
+//! **Invariants:** one task owns a partition's state machine, and two incarnations of it never overlap; questions of one
+//! asker are handled in their order; every record is
 //! replayed before it is appended, and what could not be appended is forgotten by loading the log again; no answer leaves
 //! before everything that its state machine had seen by then is below the high watermark; every question is answered,
 //! by the state machine or with a [`CoordinatorError`].
 
 mod load;
 mod placement;
+mod serving;
 pub mod shard;
 mod task;
 #[cfg(test)]
@@ -23,6 +28,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use self::serving::{Desk, Queued};
 
 use crate::cluster::ClusterImage;
 use crate::env::Env;
@@ -90,12 +97,15 @@ struct Shared<S> {
 struct Owner<S: Shard> {
     topic: TopicId,
     inbox: mpsc::Sender<Ask<S>>,
+    desk: Arc<Desk<S>>,
 }
 
 /// A question with the way back.
 struct Ask<S: Shard> {
     command: Box<S::Command>,
     answer: Answer<S>,
+    /// Its place in the inbox, if it is there.
+    queued: Option<Queued<S>>,
 }
 
 type Answer<S> = oneshot::Sender<Result<<S as Shard>::Reply, CoordinatorError>>;
@@ -110,6 +120,22 @@ impl<S: Shard> Ask<S> {
     fn refuse(self, error: CoordinatorError) {
         // Whoever asked may have gone.
         drop(self.answer.send(Err(error)));
+    }
+}
+
+impl<S: Shard> Owner<S> {
+    /// Has a question handled or puts it into the inbox. Gives it back if that is full.
+    fn ask(&self, ask: Ask<S>) -> Option<Ask<S>> {
+        let mut ask = self.desk.ask(ask)?;
+        ask.queued = Some(Queued::new(&self.desk));
+        match self.inbox.try_send(ask) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Closed(ask)) => {
+                ask.refuse(CoordinatorError::NotCoordinator);
+                None
+            }
+            Err(mpsc::error::TrySendError::Full(ask)) => Some(ask),
+        }
     }
 }
 
@@ -157,9 +183,10 @@ impl<S: Shard> Coordinator<S> {
 
     fn spawn(&self, id: TopicIdPartition) -> Owner<S> {
         let (inbox, asks) = mpsc::channel(INBOX_MAX);
-        let task = task::Task::new(Arc::clone(&self.shared), id, asks, self.images.subscribe());
+        let (shared, desk) = (Arc::clone(&self.shared), Arc::new(Desk::default()));
+        let task = task::Task::new(shared, id, asks, Arc::clone(&desk), self.images.subscribe());
         self.shared.env.tasks.spawn("coordinator", task.run());
-        Owner { topic: id.topic, inbox }
+        Owner { topic: id.topic, inbox, desk }
     }
 
     /// The partitions that have a task here, led by this broker or not.
@@ -168,8 +195,8 @@ impl<S: Shard> Coordinator<S> {
         self.owners.read().keys().copied().collect()
     }
 
-    /// Asks the state machine of a partition. The command is in its queue when this returns (unless the queue is full:
-    /// then when the future has been polled); the future gives the answer. Dropping the future does not take the command
+    /// Asks the state machine of a partition. The command was handled or is in its queue when this returns (unless the queue
+    /// is full: then when the future has been polled); the future gives the answer. Dropping the future does not take the command
     /// back.
     ///
     /// # Errors
@@ -180,21 +207,16 @@ impl<S: Shard> Coordinator<S> {
         command: S::Command,
     ) -> impl Future<Output = Result<S::Reply, CoordinatorError>> + Send + use<S> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask { command: Box::new(command), answer };
-        let inbox = self.owners.read().get(&partition).map(|owner| owner.inbox.clone());
-        let mut waiting = None;
-        match &inbox {
-            None => ask.refuse(CoordinatorError::NotCoordinator),
-            Some(inbox) => match inbox.try_send(ask) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Closed(ask)) => {
-                    ask.refuse(CoordinatorError::NotCoordinator)
-                }
-                Err(mpsc::error::TrySendError::Full(ask)) => waiting = Some(ask),
-            },
-        }
+        let ask = Ask { command: Box::new(command), answer, queued: None };
+        let waiting = match self.owners.read().get(&partition) {
+            None => {
+                ask.refuse(CoordinatorError::NotCoordinator);
+                None
+            }
+            Some(owner) => owner.ask(ask).map(|ask| (owner.inbox.clone(), ask)),
+        };
         async move {
-            if let (Some(inbox), Some(ask)) = (inbox, waiting)
+            if let Some((inbox, ask)) = waiting
                 && let Err(mpsc::error::SendError(ask)) = inbox.send(ask).await
             {
                 ask.refuse(CoordinatorError::NotCoordinator);

@@ -292,6 +292,22 @@ async fn commands_of_one_turn_see_each_other_and_share_a_batch() {
 }
 
 #[tokio::test]
+async fn who_asks_is_answered_on_the_spot_unless_somebody_waits() {
+    let rig = Rig::new();
+    rig.set("a", "0").await.unwrap();
+    let desk = Arc::clone(&rig.coordinator.owners.read()[&PartitionId(0)].desk);
+    let busy = desk.lock();
+    let first = rig.set("a", "1");
+    drop(busy);
+    let second = rig.set("a", "2");
+    assert_eq!((second.await, first.await), (Ok(some("1")), Ok(some("0"))));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let third = pin!(rig.set("a", "3")).poll(&mut context);
+    assert_eq!(third, std::task::Poll::Ready(Ok(some("2"))));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_damaged_record_is_left_out_and_the_rest_is_loaded() {
     let mut rig = Rig::new();
     for key in ["a", "b", "c"] {
