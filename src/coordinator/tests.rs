@@ -307,6 +307,22 @@ async fn who_asks_is_answered_on_the_spot_unless_somebody_waits() {
     rig.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_of_one_asker_keep_their_order_whoever_else_asks() {
+    const QUESTIONS: u32 = 300;
+    let rig = Rig::new();
+    rig.set("loaded", "").await.unwrap();
+    let ask_all = |key| (0..QUESTIONS).map(|n| rig.set(key, &n.to_string())).collect::<Vec<_>>();
+    let asked: Vec<_> = std::thread::scope(|scope| {
+        let askers = ["a", "b", "c", "d"].map(|key| scope.spawn(move || ask_all(key)));
+        askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect()
+    });
+    for (n, answer) in (0..QUESTIONS).cycle().zip(asked) {
+        assert_eq!(answer.await, Ok(n.checked_sub(1).map(|before| before.to_string())));
+    }
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_damaged_record_is_left_out_and_the_rest_is_loaded() {
     let mut rig = Rig::new();
