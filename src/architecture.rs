@@ -86,6 +86,7 @@ const HOMES: &[(&str, &str)] = &[
     ("flate2", "record"),
     ("kafka_protocol", "wire"),
     ("libc", "env"),
+    ("lz4", "record"),
     ("lz4_flex", "record"),
     ("memmap2", "env"),
     ("rand", "env"),

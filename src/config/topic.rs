@@ -56,6 +56,8 @@ pub struct TopicConfig {
     pub timestamp_before_max: Duration,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_max: Duration,
+    /// `preallocate`.
+    pub preallocates: bool,
     /// `compression.type`, with the level of its codec.
     pub compression: TopicCompression,
 }
@@ -80,8 +82,8 @@ pub enum TopicCompression {
     Gzip(i32),
     /// With snappy.
     Snappy,
-    /// With LZ4.
-    Lz4,
+    /// With LZ4 at `compression.lz4.level`: 1 to 17.
+    Lz4(i32),
     /// With Zstandard at `compression.zstd.level`: -131,072 to 22.
     Zstd(i32),
 }
@@ -121,6 +123,7 @@ impl TopicConfig {
                 == Some(Value::Text("LogAppendTime".to_owned())),
             timestamp_before_max: of.millis("message.timestamp.before.max.ms"),
             timestamp_after_max: of.millis("message.timestamp.after.max.ms"),
+            preallocates: of.value("preallocate") == Some(Value::Boolean(true)),
             compression: of.compression(),
         }
     }
@@ -169,7 +172,7 @@ impl Topic<'_> {
             "uncompressed" => TopicCompression::Uncompressed,
             "gzip" => TopicCompression::Gzip(level("compression.gzip.level")),
             "snappy" => TopicCompression::Snappy,
-            "lz4" => TopicCompression::Lz4,
+            "lz4" => TopicCompression::Lz4(level("compression.lz4.level")),
             "zstd" => TopicCompression::Zstd(level("compression.zstd.level")),
             other => panic!("compression.type cannot be {other}"),
         }
@@ -279,6 +282,7 @@ mod tests {
                 stamped_on_append: false,
                 timestamp_before_max: Duration::from_millis(i64::MAX as u64),
                 timestamp_after_max: Duration::from_secs(3600),
+                preallocates: false,
                 compression: TopicCompression::Producer,
             }
         );
@@ -332,6 +336,13 @@ mod tests {
         assert_eq!(compressed(&[]), TopicCompression::Zstd(3));
         assert_eq!(compressed(&[("compression.type", "gzip")]), TopicCompression::Gzip(9));
         assert_eq!(compressed(&[("compression.type", "producer")]), TopicCompression::Producer);
+        let lz4 = [("compression.type", "lz4"), ("compression.lz4.level", "17")];
+        assert_eq!(compressed(&lz4), TopicCompression::Lz4(17));
+        assert_eq!(compressed(&lz4[..1]), TopicCompression::Lz4(9));
+
+        let preallocates = |topic| resolved(&["log.preallocate=true"], &[], topic).preallocates;
+        assert!(preallocates(&[]));
+        assert!(!preallocates(&[("preallocate", "false")]));
     }
 
     #[test]

@@ -181,6 +181,15 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// As the file system says.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
+    /// Extends the file with zeros to `length`, so that what is written into it changes no length. A disk that gains
+    /// nothing by that may leave the file as it is.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
     /// Makes the bytes and the length durable.
     ///
     /// # Errors

@@ -210,6 +210,10 @@ impl DiskFile for FaultyFile {
         Ok(self.check_read(residency)? && self.inner.read_into(position, buffer, residency)?)
     }
 
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        self.inner.reserve(length)
+    }
+
     fn set_len(&self, length: u64) -> io::Result<()> {
         let before = self.inner.len()?;
         self.inner.set_len(length)?;

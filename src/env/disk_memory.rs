@@ -446,6 +446,12 @@ impl Content {
 }
 
 impl DiskFile for MemoryFile {
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        // Zeros would take memory. A disk that models power has to have them, as a real one.
+        let is_model = self.content.lock().unsynced.is_some();
+        if is_model { self.set_len(length) } else { Ok(()) }
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.content.lock().chunks.len() as u64)
     }

@@ -280,7 +280,7 @@ impl Log {
         }
         self.take_snapshot(writer, base)?;
         self.keep_finished(&writer.growth.segment, base)?;
-        let segment = Segment::create(&self.disk, &self.directory, base)?;
+        let segment = Segment::create(&self.disk, &self.directory, base, config.reserved_bytes())?;
         writer.growth = Growth::new(Arc::clone(&segment), now, jitter_ms(config, &self.rng));
         writer.names_changed += 1;
         let mut published = self.published.write();

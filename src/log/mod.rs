@@ -76,6 +76,8 @@ pub struct LogConfig {
     /// Once this many records are not on disk, records are neither acknowledged nor shown before a flush has made them
     /// durable; at least 1, which asks that of every append (`flush.messages`).
     pub unflushed_max: i64,
+    /// Whether a new segment is given its largest size at once, which is given back when it is finished (`preallocate`).
+    pub preallocates: bool,
     /// Which timestamps batches carry (`message.timestamp.type`).
     pub timestamp_type: TimestampType,
     /// Whether of each key only the latest record is kept (`cleanup.policy` has `compact`).
@@ -100,6 +102,13 @@ pub struct LogConfig {
     pub producer_expiration: Duration,
 }
 
+impl LogConfig {
+    /// How long the file of a new segment is made at once.
+    const fn reserved_bytes(&self) -> u32 {
+        if self.preallocates { self.segment_bytes } else { 0 }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -110,6 +119,7 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             index_bytes_max: 10 * 1024 * 1024,
             unflushed_max: i64::MAX,
+            preallocates: false,
             timestamp_type: TimestampType::CreateTime,
             compacts: false,
             min_dirty_ratio: 0.5,

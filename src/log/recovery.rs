@@ -364,7 +364,8 @@ impl<'a> Opening<'a> {
         base: Offset,
         segments: &mut Vec<Arc<Segment>>,
     ) -> Result<Growth, OpenError> {
-        let segment = Segment::create(self.disk, &self.directory, base);
+        let reserved = self.start.config.reserved_bytes();
+        let segment = Segment::create(self.disk, &self.directory, base, reserved);
         let segment = segment.map_err(OpenError::io(&self.directory))?;
         segments.push(Arc::clone(&segment));
         Ok(self.growth(segment))

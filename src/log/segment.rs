@@ -74,13 +74,19 @@ pub(super) struct RollRule {
 }
 
 impl Segment {
-    /// A new segment without batches. Files that are left over from before are emptied.
+    /// A new segment without batches, whose file is extended with zeros to `reserved_bytes`. Files that are left over from
+    /// before are emptied.
     pub(super) fn create(
         disk: &Arc<dyn Disk>,
         directory: &Path,
         base: Offset,
+        reserved_bytes: u32,
     ) -> io::Result<Arc<Self>> {
-        Self::create_named(disk, directory, base, "")
+        let segment = Self::create_named(disk, directory, base, "")?;
+        if reserved_bytes > 0 {
+            segment.file.reserve(u64::from(reserved_bytes))?;
+        }
+        Ok(segment)
     }
 
     /// A new segment that compaction fills, under names that do not count yet.
@@ -217,6 +223,12 @@ impl Segment {
             durable: AtomicBool::new(false),
             read_ends: Mutex::default(),
         }))
+    }
+
+    /// Cuts off what was reserved behind the batches and is not used.
+    fn trim(&self) -> io::Result<()> {
+        let size = u64::from(self.size());
+        if self.file.len()? > size { self.file.set_len(size) } else { Ok(()) }
     }
 
     /// The offset it begins with.
@@ -415,16 +427,18 @@ impl Growth {
         segment.set_size(position.saturating_add(batch.size_bytes()));
     }
 
-    /// No batch follows: the indexes get their last entry and are written out.
+    /// No batch follows: the indexes get their last entry and are written out, and what was reserved is given back.
     pub(super) fn finish(&self) -> io::Result<()> {
         self.push_time(self.segment.latest());
         self.segment.offsets.finish()?;
-        self.segment.times.finish()
+        self.segment.times.finish()?;
+        self.segment.trim()
     }
 
     /// The same for a segment that may be continued after the next start.
     pub(super) fn close(&self) -> io::Result<()> {
         self.push_time(self.segment.latest());
+        self.segment.trim()?;
         self.segment.flush(true)
     }
 

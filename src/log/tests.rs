@@ -11,6 +11,7 @@ mod compaction_crash;
 mod flush;
 mod inspect;
 mod kafka_transactions;
+mod preallocation;
 mod retention;
 mod transactions;
 
@@ -903,12 +904,14 @@ proptest! {
     fn a_power_cut_leaves_a_beginning_that_holds_all_that_was_flushed(
         seed in 0_u64..1_000_000,
         steps in proptest::collection::vec(0_u8..10, 1..60),
+        preallocates in proptest::bool::ANY,
     ) {
+        let config = LogConfig { preallocates, ..config() };
         let memory = MemoryDisk::with_power_model();
         memory.create_dir_all(Path::new(ROOT)).unwrap();
         memory.sync_all();
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
-        let rig = Rig::on(disk, config());
+        let rig = Rig::on(disk, config.clone());
         // The directory of a partition is synced with the metadata that speaks of it.
         memory.sync_dir(Path::new(ROOT)).unwrap();
         let mut flushed = Offset::ZERO;
@@ -926,12 +929,12 @@ proptest! {
         }
         let appended = read_all(&rig.log);
         let after: Arc<dyn Disk> = Arc::new(memory.power_cut(&Rng::from_seed(seed)));
-        let opened = open(&after, LogStart { recovery_point: flushed, ..start(&config(), false) }).unwrap();
+        let opened = open(&after, LogStart { recovery_point: flushed, ..start(&config, false) }).unwrap();
         let found = read_all(&opened.log);
         prop_assert!(opened.log.ends().end >= flushed, "{:?} < {flushed}", opened.log.ends());
         prop_assert_eq!(&found[..], &appended[..found.len()]);
         // And it goes on from there.
-        let rig = Rig { disk: after, config: config(), log: opened.log };
+        let rig = Rig { disk: after, config, log: opened.log };
         let end = rig.log.ends().end;
         prop_assert_eq!(rig.append(plain(1, 1)).unwrap().base_offset, end);
     }

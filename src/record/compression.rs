@@ -3,11 +3,11 @@
 //! Owns their numbers and names, and compressing. Does not know what the bytes mean; decompressing is `decompress.rs`.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 
 use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
+use super::lz4::{self, Lz4Frame};
 use super::snappy::SnappyFrame;
 
 /// How the records of a batch are compressed.
@@ -74,15 +74,15 @@ pub(super) fn compress(codec: Compression, bytes: &[u8]) -> Vec<u8> {
     compressor.finish()
 }
 
-/// Compresses what it is given piece by piece, as Apache Kafka does: gzip, snappy in xerial's frame, LZ4 at the fast level
-/// in independent blocks of 64 KiB, Zstandard.
+/// Compresses what it is given piece by piece, as Apache Kafka does: gzip, snappy in xerial's frame, LZ4 in independent
+/// blocks of 64 KiB, Zstandard.
 pub(super) struct Compressor(Encoder);
 
 enum Encoder {
     Plain(Vec<u8>),
     Gzip(GzEncoder<Vec<u8>>),
     Snappy(SnappyFrame),
-    Lz4(Box<FrameEncoder<Vec<u8>>>),
+    Lz4(Lz4Frame),
     Zstd(zstd::Encoder<'static, Vec<u8>>),
 }
 
@@ -90,8 +90,8 @@ enum Encoder {
 const IN_MEMORY: &str = "compressing in memory does not fail";
 
 impl Compressor {
-    /// `level` is for gzip (1 to 9, or -1 for the default) and Zstandard (-131,072 to 22); none means the default of the
-    /// codec. The size of what is to come is noted in the frame if it is known and the format has room for it.
+    /// `level` is for gzip (1 to 9, or -1 for the default), LZ4 (1 to 17) and Zstandard (-131,072 to 22); none means the
+    /// default of the codec. The size of what is to come is noted in the frame if it is known and the format has room for it.
     ///
     /// # Panics
     /// If the level is out of bounds.
@@ -105,12 +105,7 @@ impl Compressor {
                 Encoder::Gzip(GzEncoder::new(Vec::new(), level))
             }
             Compression::Snappy => Encoder::Snappy(SnappyFrame::new()),
-            Compression::Lz4 => {
-                let frame = FrameInfo::new()
-                    .block_size(BlockSize::Max64KB)
-                    .block_mode(BlockMode::Independent);
-                Encoder::Lz4(Box::new(FrameEncoder::with_frame_info(frame, Vec::new())))
-            }
+            Compression::Lz4 => Encoder::Lz4(Lz4Frame::new(level.unwrap_or(LZ4_LEVEL))),
             Compression::Zstd => {
                 let encoder = zstd::Encoder::new(Vec::new(), level.unwrap_or(ZSTD_LEVEL));
                 let mut encoder = encoder.expect("there is memory for a Zstandard encoder");
@@ -126,7 +121,7 @@ impl Compressor {
             Encoder::Plain(out) => out,
             Encoder::Gzip(encoder) => encoder,
             Encoder::Snappy(encoder) => return encoder.write(bytes),
-            Encoder::Lz4(encoder) => encoder,
+            Encoder::Lz4(encoder) => return encoder.write(bytes),
             Encoder::Zstd(encoder) => encoder,
         };
         writer.write_all(bytes).expect(IN_MEMORY);
@@ -138,7 +133,7 @@ impl Compressor {
             Encoder::Plain(out) => out.len(),
             Encoder::Gzip(encoder) => encoder.get_ref().len(),
             Encoder::Snappy(encoder) => encoder.written(),
-            Encoder::Lz4(encoder) => encoder.get_ref().len(),
+            Encoder::Lz4(encoder) => encoder.written(),
             Encoder::Zstd(encoder) => encoder.get_ref().len(),
         }
     }
@@ -149,11 +144,13 @@ impl Compressor {
             Encoder::Plain(out) => out,
             Encoder::Gzip(encoder) => encoder.finish().expect(IN_MEMORY),
             Encoder::Snappy(encoder) => encoder.finish(),
-            Encoder::Lz4(encoder) => encoder.finish().map_err(io::Error::from).expect(IN_MEMORY),
+            Encoder::Lz4(encoder) => encoder.finish(),
             Encoder::Zstd(encoder) => encoder.finish().expect(IN_MEMORY),
         }
     }
 }
 
+/// `compression.lz4.level` unless configured.
+const LZ4_LEVEL: i32 = lz4::LEVEL_OF_THE_FAST_WAY;
 /// `compression.zstd.level` unless configured.
 const ZSTD_LEVEL: i32 = 3;

@@ -1,4 +1,4 @@
-//! Reading the LZ4 frame format, as far as Kafka uses it.
+//! The LZ4 frame format, as far as Kafka uses it.
 //!
 //! | bytes | field |
 //! | --- | --- |
@@ -14,14 +14,77 @@
 //!
 //! Numbers are little-endian. Source: LZ4 Frame Format 1.6, and `Lz4BlockInputStream` of Apache Kafka 4.3.1, whose
 //! choices these are: no blocks that refer to earlier ones, no dictionaries, an end mark must be there, the content
-//! checksum is not looked at (the batch has one), what follows the frame is not read.
+//! checksum is not looked at (the batch has one), what follows the frame is not read. Frames are written as its
+//! `Lz4BlockOutputStream` does: independent blocks of 64 KiB, no checksums but that of the header, no content size.
 
 use std::io;
 
+use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
 use lz4_flex::block::decompress_into;
 use twox_hash::XxHash32;
 
 use super::blocks::{BlockSource, malformed};
+
+/// Compresses into a frame.
+#[derive(Debug)]
+pub(super) struct Lz4Frame {
+    mode: CompressionMode,
+    out: Vec<u8>,
+    /// What is not compressed yet: at most a block.
+    rest: Vec<u8>,
+}
+
+impl Lz4Frame {
+    /// `level` is 1 to 17. That of the fast way is no other level of the slow one: `compression.lz4.level` had to have a
+    /// default when it came, and 9 means what Kafka had always done.
+    pub(super) fn new(level: i32) -> Self {
+        let mode = match level {
+            LEVEL_OF_THE_FAST_WAY => CompressionMode::DEFAULT,
+            other => CompressionMode::HIGHCOMPRESSION(other),
+        };
+        let fields = [FLAGS_EXPECTED, BLOCKS_OF_64_KIB];
+        let [_, _, sum, _] = XxHash32::oneshot(0, &fields).to_be_bytes();
+        Self { mode, out: [&MAGIC[..], &fields, &[sum]].concat(), rest: Vec::new() }
+    }
+
+    pub(super) fn write(&mut self, mut bytes: &[u8]) {
+        while self.rest.len() + bytes.len() > BLOCK_BYTES {
+            let (piece, after) = bytes.split_at(BLOCK_BYTES - self.rest.len());
+            self.rest.extend_from_slice(piece);
+            self.put_block();
+            bytes = after;
+        }
+        self.rest.extend_from_slice(bytes);
+    }
+
+    fn put_block(&mut self) {
+        let bound = compress_bound(self.rest.len()).expect("a block of 64 KiB is not too long");
+        let mut block = vec![0; bound];
+        let size = compress_to_buffer(&self.rest, Some(self.mode), false, &mut block);
+        let size = size.expect("there is as much room as a block can need");
+        let (flag, stored) = match block.get(..size) {
+            Some(smaller) if size < self.rest.len() => (0, smaller),
+            _ => (BLOCK_UNCOMPRESSED, self.rest.as_slice()),
+        };
+        let size = u32::try_from(stored.len()).expect("a block has at most 64 KiB");
+        self.out.extend_from_slice(&(size | flag).to_le_bytes());
+        self.out.extend_from_slice(stored);
+        self.rest.clear();
+    }
+
+    /// How many bytes have come out so far.
+    pub(super) const fn written(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        if !self.rest.is_empty() {
+            self.put_block();
+        }
+        self.out.extend_from_slice(&END_MARK);
+        self.out
+    }
+}
 
 /// The blocks of a frame.
 #[derive(Debug)]
@@ -115,6 +178,12 @@ impl BlockSource for Lz4Blocks<'_> {
     }
 }
 
+/// The level that stands for LZ4's fast way.
+pub(super) const LEVEL_OF_THE_FAST_WAY: i32 = 9;
+const BLOCK_BYTES: usize = 64 << 10;
+/// The second byte of the fields.
+const BLOCKS_OF_64_KIB: u8 = 4 << 4;
+const END_MARK: [u8; 4] = [0; 4];
 const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 /// Version, block independence, the reserved bit and that of dictionaries.
 const FLAGS_FIXED: u8 = 0b1110_0011;

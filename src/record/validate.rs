@@ -46,7 +46,7 @@ pub struct Rules {
 pub struct Recompression {
     /// The codec. A batch that has it already stays as it is, at whatever level.
     pub codec: Compression,
-    /// The level for gzip (-1, or 1 to 9) and Zstandard (-131,072 to 22); none for the default of the codec.
+    /// The level for gzip (-1, or 1 to 9), LZ4 (1 to 17) and Zstandard (-131,072 to 22); none for the default of the codec.
     pub level: Option<i32>,
 }
 

@@ -678,6 +678,7 @@ pub fn log_config(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
         segment_jitter_max: config.segment_jitter_max,
         index_interval_bytes: config.index_interval_bytes,
         index_bytes_max: config.index_bytes_max,
+        preallocates: config.preallocates,
         unflushed_max: match config.durability {
             Durability::PageCache => config.flush_messages,
             Durability::Fsync => 1,

@@ -595,7 +595,7 @@ fn recompression(wanted: TopicCompression) -> Option<Recompression> {
         TopicCompression::Uncompressed => (Compression::None, None),
         TopicCompression::Gzip(level) => (Compression::Gzip, Some(level)),
         TopicCompression::Snappy => (Compression::Snappy, None),
-        TopicCompression::Lz4 => (Compression::Lz4, None),
+        TopicCompression::Lz4(level) => (Compression::Lz4, Some(level)),
         TopicCompression::Zstd(level) => (Compression::Zstd, Some(level)),
     };
     Some(Recompression { codec, level })

@@ -10,7 +10,8 @@ table! {
     Active "auto.create.topics.enable": Boolean = true;
     /// How hard gzip tries where the broker compresses records itself; -1 is its default.
     Active "compression.gzip.level": Int = -1, special("-1 or from 1 to 9", is_gzip_level), cluster_wide;
-    Inert "compression.lz4.level": Int = 9, between(1, 17), cluster_wide;
+    /// How hard LZ4 tries where the broker compresses records itself: 9 is its fast way, all others are levels of its slow one.
+    Active "compression.lz4.level": Int = 9, between(1, 17), cluster_wide;
     /// How records are kept: compressed as their producer did it, or anew with the codec named here.
     Active "compression.type": String = "producer",
         one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), cluster_wide;
@@ -75,7 +76,9 @@ table! {
     Active "log.message.timestamp.before.max.ms": Long = i64::MAX, at_least(0), cluster_wide;
     /// Whether records keep the time that their producer gave them or get the time of the append.
     Active "log.message.timestamp.type": String = "CreateTime", one_of(&["CreateTime", "LogAppendTime"]), cluster_wide;
-    NotYet "log.preallocate": Boolean = false, cluster_wide;
+    /// Whether a new segment file is given its full size at once. What is not used is given back when the segment is finished,
+    /// and at a stop.
+    Active "log.preallocate": Boolean = false, cluster_wide;
     /// The oldest segments of a partition are removed while it is at least this large without them; -1 for no limit.
     Active "log.retention.bytes": Long = -1, cluster_wide;
     /// How often old segments are looked for.

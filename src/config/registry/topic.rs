@@ -15,7 +15,8 @@ table! {
     /// How hard gzip tries where the broker compresses records itself; -1 is its default.
     Active "compression.gzip.level": Int = -1, special("-1 or from 1 to 9", is_gzip_level),
         inherits(&[from("compression.gzip.level")]);
-    Inert "compression.lz4.level": Int = 9, between(1, 17), inherits(&[from("compression.lz4.level")]);
+    /// How hard LZ4 tries where the broker compresses records itself: 9 is its fast way, all others are levels of its slow one.
+    Active "compression.lz4.level": Int = 9, between(1, 17), inherits(&[from("compression.lz4.level")]);
     /// How records are kept: compressed as their producer did it, or anew with the codec named here.
     Active "compression.type": String = "producer",
         one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), inherits(&[from("compression.type")]);
@@ -66,7 +67,9 @@ table! {
     /// Kafka, or once they are on disk, which outlives a power cut too.
     Active "ottla.durability": String = "page-cache", one_of(&["page-cache", "fsync"]),
         inherits(&[from("ottla.durability")]);
-    NotYet "preallocate": Boolean = false, inherits(&[from("log.preallocate")]);
+    /// Whether a new segment file is given its full size at once. What is not used is given back when the segment is finished,
+    /// and at a stop.
+    Active "preallocate": Boolean = false, inherits(&[from("log.preallocate")]);
     NotYet "remote.log.copy.disable": Boolean = false;
     NotYet "remote.log.delete.on.disable": Boolean = false;
     NotYet "remote.storage.enable": Boolean = false;

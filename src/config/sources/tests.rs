@@ -83,7 +83,7 @@ fn unknown_names_are_kept_and_reported() {
 #[test]
 fn keys_that_do_nothing_are_reported() {
     let (_, notices) = merged(
-        "num.io.threads=8\nlog.preallocate=true\nzookeeper.connect=z:1\n",
+        "num.io.threads=8\nlog.local.retention.ms=1\nzookeeper.connect=z:1\n",
         &[("KAFKA_LISTENER_NAME_CLIENT_SSL_KEYSTORE_TYPE", "PEM")],
         &[],
     );
@@ -92,7 +92,7 @@ fn keys_that_do_nothing_are_reported() {
         [
             "`listener.name.client.ssl.keystore.type` (variable KAFKA_LISTENER_NAME_CLIENT_SSL_KEYSTORE_TYPE) \
              is accepted but does nothing yet",
-            "`log.preallocate` (server.properties:2) is accepted but does nothing yet",
+            "`log.local.retention.ms` (server.properties:2) is accepted but does nothing yet",
             "`num.io.threads` (server.properties:1) is accepted but has no meaning here",
             "`zookeeper.connect` (server.properties:3) is accepted but has no meaning here",
         ]

@@ -42,12 +42,14 @@ proptest! {
     fn records_come_out_in_the_topics_codec(
         from in any_codec(),
         to in any_codec(),
+        lz4_level in 1..=17,
         sizes in proptest::collection::vec(0..40_000_usize, 1..8),
         byte in any::<u8>(),
     ) {
         let sent: Vec<_> = sizes.iter().map(|size| vec![byte; *size]).collect();
         let sent_batch = batch(from, &sent);
-        let recompression = Some(Recompression { codec: to, level: None });
+        let level = (to == Compression::Lz4).then_some(lz4_level);
+        let recompression = Some(Recompression { codec: to, level });
         let valid = validate(&sent_batch, &Rules { recompression, ..rules() }, NOW).unwrap();
         let written = written(&valid);
         let header = BatchHeader::parse(&written).unwrap();
@@ -71,6 +73,9 @@ fn levels_count() {
     };
     assert!(size(Compression::Gzip, 9) < size(Compression::Gzip, 1));
     assert_eq!(size(Compression::Gzip, -1), size(Compression::Gzip, 6), "the default");
+    let [fast, least, most] = [9, 1, 17].map(|level| size(Compression::Lz4, level));
+    assert!(most < least && least < fast, "{fast}, {least}, {most}");
+    assert_eq!(size(Compression::Lz4, 12), most, "there are no more");
     assert!(size(Compression::Zstd, 19) < size(Compression::Zstd, -50));
 }
 
