@@ -14,6 +14,7 @@ import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import org.apache.kafka.common.protocol.ApiKeys;
 
@@ -36,6 +37,9 @@ import org.apache.kafka.common.protocol.ApiKeys;
  *   until TEXT      ask again until the answer contains TEXT, the rest of the line (or for ten seconds)
  *   later           send, but read nothing; a later step `Await on NAME` prints the answer
  *   silent          send; no answer is due
+ *   without FIELD   do not print fields of that name
+ *   for X=A,B       the step is there once with A and once with B in place of `%X`; if they are `1:2`, `%X.0` is the 1.
+ *                   Of several such, each with each
  *
  * `'$id.TOPIC'` is the id of a topic, `'$now'` and `'$now-1000'` a time. Two steps are not requests of the protocol:
  * `Raw` sends {key, version, body: 'hex'} with a header of version 1 and prints the answer in hex, and `Settle` waits
@@ -93,7 +97,7 @@ public final class Probe {
             if (step.later || step.silent) {
                 connection(step).send(api, (short) version, body, step.later);
             } else {
-                print(name, ask(step, api, (short) version, body));
+                print(name, shown(step, ask(step, api, (short) version, body)));
             }
         }
     }
@@ -119,6 +123,11 @@ public final class Probe {
 
     private List<String> show(JsonNode answer) {
         return answer == null ? List.of("(no answer)") : mask.lines(answer);
+    }
+
+    /** The lines without those of the fields that the step leaves out. */
+    private static List<String> shown(Step step, List<String> lines) {
+        return lines.stream().filter(line -> step.without == null || !line.contains("." + step.without + " = ")).toList();
     }
 
     private static void print(String name, List<String> lines) {
@@ -243,12 +252,15 @@ public final class Probe {
 
     /** One step of a script. */
     private static final class Step {
+        private static final Pattern FOR = Pattern.compile(" for (\\w+)=(\\S+)");
+
         private final String name;
         private String request;
         private String versions = "";
         private String connection = "main";
         private String keepAs;
         private String until;
+        private String without;
         private boolean later;
         private boolean silent;
         private JsonNode body = JSON.createObjectNode();
@@ -263,7 +275,9 @@ public final class Probe {
             for (String line : IntStream.rangeClosed(0, lines.size()).mapToObj(n -> n < lines.size() ? lines.get(n) : "").toList()) {
                 if (line.isBlank()) {
                     if (!paragraph.isEmpty()) {
-                        steps.add(parseOne(paragraph));
+                        for (List<String> one : expanded(paragraph)) {
+                            steps.add(parseOne(one));
+                        }
                         paragraph.clear();
                     }
                 } else if (!line.startsWith("#")) {
@@ -271,6 +285,30 @@ public final class Probe {
                 }
             }
             return steps;
+        }
+
+        /** The step once for each value of its first `for`, and those again for the next one. */
+        private static List<List<String>> expanded(List<String> lines) {
+            var loop = lines.size() < 2 ? null : FOR.matcher(lines.get(1));
+            if (loop == null || !loop.find()) {
+                return List.of(List.copyOf(lines));
+            }
+            var all = new ArrayList<List<String>>();
+            String variable = loop.group(1);
+            for (String value : loop.group(2).split(",")) {
+                var one = new ArrayList<String>();
+                one.add(lines.get(0) + " [" + variable + " " + value + "]");
+                one.add(loop.replaceFirst(""));
+                String[] parts = value.split(":");
+                for (String line : lines.subList(2, lines.size())) {
+                    for (int part = 0; part < parts.length; part++) {
+                        line = line.replace("%" + variable + "." + part, parts[part]);
+                    }
+                    one.add(line.replace("%" + variable, value));
+                }
+                all.addAll(expanded(one));
+            }
+            return all;
         }
 
         private static Step parseOne(List<String> lines) throws IOException {
@@ -291,6 +329,7 @@ public final class Probe {
                 switch (word) {
                     case "on" -> step.connection = words.next();
                     case "as" -> step.keepAs = words.next();
+                    case "without" -> step.without = words.next();
                     case "later" -> step.later = true;
                     case "silent" -> step.silent = true;
                     default -> step.versions = word;

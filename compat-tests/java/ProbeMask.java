@@ -26,6 +26,8 @@ final class ProbeMask {
     /** The ids of members that a broker gives: a client or instance id and a UUID, or a UUID in base64. */
     private static final Pattern MEMBER = Pattern.compile("(probe|i1)-[0-9a-f-]{36}|[\\w-]{22}");
     private static final long CLOSE_MS = 10 * 60_000;
+    /** A time that is further away is one of the script, which says by how much. */
+    private static final long SCRIPT_MS = 24 * 3_600_000;
 
     private final long start = System.currentTimeMillis();
     private final Map<String, String> topicNames = new HashMap<>();
@@ -136,6 +138,9 @@ final class ProbeMask {
         }
         if (value.isIntegralNumber() && Math.abs(value.asLong() - start) < CLOSE_MS) {
             return "<now>";
+        }
+        if (value.isIntegralNumber() && Math.abs(value.asLong() - start) < SCRIPT_MS) {
+            return "<now " + (value.asLong() - start) + ">";
         }
         String text = value.toString();
         for (var topic : topicNames.entrySet()) {

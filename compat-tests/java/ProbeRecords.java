@@ -2,6 +2,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.BinaryNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -30,8 +31,14 @@ import org.apache.kafka.common.utils.Crc32C;
  * an offset, after which the CRC is made right again unless `keepCrc` is set.
  */
 final class ProbeRecords {
+    /** How many records of a batch are told one by one. */
+    private static final int RECORDS_SHOWN = 100;
     private static final int CRC_AT = 17;
     private static final int ATTRIBUTES_AT = 21;
+    private static final int LAST_OFFSET_DELTA_AT = 23;
+    private static final int BASE_TIMESTAMP_AT = 27;
+    private static final int RECORD_COUNT_AT = 57;
+    private static final int HEADER_BYTES = 61;
 
     private ProbeRecords() { }
 
@@ -107,12 +114,31 @@ final class ProbeRecords {
                 .put("baseSequence", batch.baseSequence())
                 .put("partitionLeaderEpoch", batch.partitionLeaderEpoch())
                 .put("valid", ((DefaultRecordBatch) batch).isValid());
+            describeBytes((DefaultRecordBatch) batch, described);
             var list = described.putArray("recordsInOrder");
             for (Record record : batch) {
+                if (list.size() == RECORDS_SHOWN) {
+                    list.add("…");
+                    break;
+                }
                 list.add(record.offset() + ": " + text(record.key()) + " = " + text(record.value()) + headersText(record));
             }
         }
         return batches;
+    }
+
+    /** The fields that are not told otherwise, and a digest of the records as they are stored. */
+    private static void describeBytes(DefaultRecordBatch batch, ObjectNode described) {
+        ByteBuffer bytes = ByteBuffer.allocate(batch.sizeInBytes());
+        batch.writeTo(bytes);
+        bytes.flip();
+        described
+            .put("attributes", HexFormat.of().toHexDigits(bytes.getShort(ATTRIBUTES_AT)))
+            .put("lastOffsetDelta", bytes.getInt(LAST_OFFSET_DELTA_AT))
+            .put("baseTimestamp", bytes.getLong(BASE_TIMESTAMP_AT))
+            .put("recordCount", bytes.getInt(RECORD_COUNT_AT))
+            .put("payloadBytes", batch.sizeInBytes() - HEADER_BYTES)
+            .put("payloadSum", Integer.toHexString((int) Crc32C.compute(bytes, HEADER_BYTES, batch.sizeInBytes() - HEADER_BYTES)));
     }
 
     private static String text(ByteBuffer bytes) {
