@@ -141,6 +141,7 @@ type BrokerTest = fn(ServerKind) -> Result<()>;
 const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("takeover::a_directory_of_apache_kafka", takeover::of_apache_kafka),
     ("takeover::a_directory_of_apache_kafka_after_a_kill", takeover::of_killed_apache_kafka),
+    ("takeover::transactions_are_seen_as_before", takeover::transactions),
     ("takeover::apache_kafka_goes_on_with_a_directory", takeover::by_apache_kafka),
     ("tools::topics_are_created_changed_and_deleted", tools::topics),
     ("tools::records_are_written_and_read", tools::records),

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::client::{At, Change, ProduceOptions};
-use ottla_compat_tests::java::{output, tool};
+use ottla_compat_tests::java::{java_class, output, tool};
 use ottla_compat_tests::workspace::ottla;
 use ottla_compat_tests::{ClientKind, Codec, Record, Server, ServerKind};
 
@@ -149,4 +149,41 @@ fn topic_id(server: &Server) -> Result<String> {
     let described = tool("TopicCommand", &arguments)?;
     let id = described.split("TopicId: ").nth(1).and_then(|rest| rest.split_whitespace().next());
     Ok(id.with_context(|| described.clone())?.to_owned())
+}
+
+/// Transactions that a Java producer made with Apache Kafka: committed, aborted and open ones look the same in what goes on
+/// with its directory, after a stop and after a kill.
+pub(crate) fn transactions(kind: ServerKind) -> Result<()> {
+    let configs = [
+        "offsets.topic.num.partitions=3",
+        "transaction.state.log.num.partitions=3",
+        "transaction.state.log.replication.factor=1",
+        "transaction.state.log.min.isr=1",
+    ];
+    let mut server = Server::start(ServerKind::ApacheKafka, &configs)?;
+    let mut client = ClientKind::Java.connect(server.bootstrap())?;
+    // Several segments, so that some transactions reach over their borders.
+    create(&mut client, TOPIC, PARTITIONS, &[("segment.bytes", "1048576")])?;
+    run_transactions(&server, "write")?;
+    let before = run_transactions(&server, "read")?;
+    let seen = |what: &str| before.lines().filter(|line| line.contains(what)).count();
+    ensure!(seen("read_uncommitted") > seen("read_committed") + 150, "{before}");
+    ensure!(seen("= open") == 6 && seen("= after the open one") == 6, "{before}");
+    server.kill()?;
+    server.restart_as(kind)?;
+    check_transactions(&server, &before)?;
+    server.stop()?;
+    server.restart()?;
+    check_transactions(&server, &before)
+}
+
+fn check_transactions(server: &Server, before: &str) -> Result<()> {
+    let found = run_transactions(server, "read")?;
+    ensure!(found == before, "{found}\nnot\n{before}");
+    Ok(())
+}
+
+fn run_transactions(server: &Server, act: &str) -> Result<String> {
+    let mut command = java_class("Transactions")?;
+    output(command.args([server.bootstrap(), act, TOPIC, &PARTITIONS.to_string()]))
 }
