@@ -6,14 +6,15 @@
 //!
 //! When something new comes to be written, put it into [`write`], say in a new check what is to be found, and run
 //! ```text
-//! WRITE_GOLDEN=directory-2 cargo test --test it golden -- --nocapture
+//! WRITE_GOLDEN=directory-3 cargo test --test it golden -- --nocapture
 //! ```
-//! That writes `tests/data/directory-2` and prints its constants. The older directories stay, with their tests.
+//! That writes `tests/data/directory-3` and prints its constants. The older directories stay, with their tests.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla::cluster::{Command, ConfigResource};
@@ -44,12 +45,22 @@ struct Ids<'a> {
     cluster: &'a str,
     orders: &'a str,
     payments: &'a str,
+    /// Compacted; not in the first directory.
+    stock: Option<&'a str>,
 }
 
 const DIRECTORY_1: Ids<'static> = Ids {
     cluster: "Vol9OVC9Sla7ELrJ5bMPbQ",
     orders: "o7I9FY5mQPawoiznQDOkOg",
     payments: "Sy42H371SIOxRM72WOuE0w",
+    stock: None,
+};
+
+const DIRECTORY_2: Ids<'static> = Ids {
+    cluster: "xb68RoIcTGSz84cJbX4XZQ",
+    orders: "9min-ZlLRKihqdmjej6RVA",
+    payments: "UpbLaIJwQiq8qLUxVKHQoQ",
+    stock: Some("CZUC6jNnRpKYzUzHPy1oJQ"),
 };
 
 #[tokio::test]
@@ -68,6 +79,16 @@ async fn directory_1_opens_as_it_was_stopped() {
 }
 
 #[tokio::test]
+async fn directory_2_opens_as_it_was_killed() {
+    check_2(&data_path("directory-2/killed"), &DIRECTORY_2, 2).await;
+}
+
+#[tokio::test]
+async fn directory_2_opens_as_it_was_stopped() {
+    check_2(&data_path("directory-2/clean"), &DIRECTORY_2, 4).await;
+}
+
+#[tokio::test]
 async fn what_is_written_today_opens_too() {
     let dir = tempfile::tempdir().unwrap();
     let target = match std::env::var("WRITE_GOLDEN") {
@@ -75,12 +96,13 @@ async fn what_is_written_today_opens_too() {
         Err(_) => dir.path().join("directory"),
     };
     assert!(!target.exists(), "{} is there already, and never changes", target.display());
-    let (cluster, [orders, payments]) = write(&target).await;
-    let (orders, payments) = (orders.to_string(), payments.to_string());
-    let ids = Ids { cluster: &cluster, orders: &orders, payments: &payments };
+    let (cluster, topics) = write(&target).await;
+    let [orders, payments, stock] = topics.map(|id| id.to_string());
+    let (orders, payments, stock) = (&*orders, &*payments, Some(&*stock));
+    let ids = Ids { cluster: &cluster, orders, payments, stock };
     println!("{}: {ids:?}", target.display());
-    check_1(&target.join("killed"), &ids, 2).await;
-    check_1(&target.join("clean"), &ids, 4).await;
+    check_2(&target.join("killed"), &ids, 2).await;
+    check_2(&target.join("clean"), &ids, 4).await;
 }
 
 /// Opens a copy of a directory and looks at all that should be in it.
@@ -108,6 +130,28 @@ async fn check_1(original: &Path, ids: &Ids<'_>, leader_epoch: i32) {
     check_cluster(&mut client, ids, leader_epoch + 1).await;
     check_configs(&mut client).await;
     check_records(&mut client).await;
+}
+
+/// As [`check_1`], and the compacted topic.
+async fn check_2(original: &Path, ids: &Ids<'_>, leader_epoch: i32) {
+    check_1(original, ids, leader_epoch).await;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    copy(original, &data);
+    let checkpoint = fs::read_to_string(data.join("cleaner-offset-checkpoint")).unwrap();
+    assert!(checkpoint.starts_with("0\n1\nstock 0 "), "{checkpoint}");
+    let rig = Rig::at(WRITTEN_AT.plus_millis(HOUR_MS), Arc::new(RealDisk::new()), &data).await;
+    let mut client = rig.client().await;
+    let left = check_stock(&mut client).await;
+    assert!(left < 2 * STOCK_BATCHES, "what was compacted is still so");
+    // What is new in it is compacted as well.
+    while check_stock(&mut client).await >= STOCK_COMPACTED_MAX {
+        rig.broker.env().clock.advance(Duration::from_secs(15));
+        tokio::task::yield_now().await;
+    }
+    let rig = rig.restart().await;
+    let mut client = rig.client().await;
+    assert!(check_stock(&mut client).await < STOCK_COMPACTED_MAX);
 }
 
 /// The files of the controller are as they were, but for what the start has added at the end of the log.
@@ -139,9 +183,11 @@ async fn check_cluster(client: &mut Client, ids: &Ids<'_>, leader_epoch: i32) {
             assert_eq!(partition.leader_epoch, leader_epoch, "{partition:?}");
         }
     }
+    let stock = ids.stock.map(|id| ("stock", (id, 1)));
     let expected = [("orders", (ids.orders, 3)), ("payments", (ids.payments, 1))];
+    let expected = expected.into_iter().chain(stock);
     let expected = expected.map(|(name, (id, count))| (name.to_owned(), (id.to_owned(), count)));
-    assert_eq!(topics, BTreeMap::from(expected));
+    assert_eq!(topics, expected.collect());
 }
 
 /// Keys and values.
@@ -239,13 +285,14 @@ async fn check_producers(client: &mut Client) {
 }
 
 /// Writes a golden directory with all that this version knows to write; gives the cluster's id and those of the topics.
-async fn write(target: &Path) -> (String, [TopicId; 2]) {
+async fn write(target: &Path) -> (String, [TopicId; 3]) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let start = || Rig::at(WRITTEN_AT, Arc::new(RealDisk::new()), &data);
     let rig = start().await;
     let cluster = rig.broker.cluster_id();
-    let topics = write_first(&mut rig.client().await).await;
+    let [orders, payments] = write_first(&mut rig.client().await).await;
+    let stock = write_stock(&rig).await;
     let rig = rig.restart().await;
     write_second(&mut rig.client().await).await;
     rig.broker.kill().await;
@@ -256,7 +303,7 @@ async fn write(target: &Path) -> (String, [TopicId; 2]) {
     write_after_snapshot(&mut rig.client().await).await;
     rig.broker.stop().await.unwrap();
     copy(&data, &target.join("clean"));
-    (cluster, topics)
+    (cluster, [orders, payments, stock])
 }
 
 async fn write_first(client: &mut Client) -> [TopicId; 2] {
@@ -304,6 +351,87 @@ async fn write_second(client: &mut Client) {
     client.create("gone", 1, &[("retention.ms", "1000")]).await;
     client.append("gone", 0, orders_batch(0)).await;
     assert_eq!(delete(client, "gone").await, 0);
+}
+
+/// A compacted topic, of which the first part is compacted when this returns.
+async fn write_stock(rig: &Rig) -> TopicId {
+    let mut client = rig.client().await;
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("internal.segment.bytes", "1000"),
+        ("index.interval.bytes", "100"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    let id = client.create("stock", 1, &configs).await;
+    for batch in 0..STOCK_BATCHES / 2 {
+        client.append("stock", 0, stock_batch(batch)).await;
+    }
+    while check_stock(&mut client).await >= STOCK_COMPACTED_MAX {
+        rig.broker.env().clock.advance(Duration::from_secs(15));
+        tokio::task::yield_now().await;
+    }
+    let checkpoint = rig.data.join("cleaner-offset-checkpoint");
+    while rig.disk.read_small(&checkpoint).unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    for batch in STOCK_BATCHES / 2..STOCK_BATCHES {
+        client.append("stock", 0, stock_batch(batch)).await;
+    }
+    id
+}
+
+/// How many batches of two records are written to `stock`.
+const STOCK_BATCHES: i64 = 80;
+/// A compaction leaves fewer records than this.
+const STOCK_COMPACTED_MAX: i64 = 40;
+
+/// The key and the value of a record of `stock`: one of ten goods, every seventh time sold out.
+fn stock_record(offset: i64) -> (String, Option<String>) {
+    let amount = format!("{offset} pieces of something");
+    (format!("good {}", offset % 10), (offset % 7 != 0).then_some(amount))
+}
+
+/// In each codec in turn, by an idempotent producer, whose last batch stays when its records go.
+fn stock_batch(batch: i64) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    let sequence = i32::try_from(2 * batch).unwrap();
+    builder.compression(codec(batch)).producer(ProducerId(7), ProducerEpoch(0), sequence);
+    for offset in [2 * batch, 2 * batch + 1] {
+        let (key, value) = stock_record(offset);
+        builder.push(WRITTEN_AT, Some(key.as_bytes()), value.as_ref().map(String::as_bytes));
+    }
+    builder.build()
+}
+
+/// Each record of `stock` is at its offset, and of each key the latest one is there, or its tombstone, or nothing after
+/// that. Gives how many are left.
+async fn check_stock(client: &mut Client) -> i64 {
+    let (mut found, mut offset) = (BTreeMap::new(), Offset(0));
+    let end = loop {
+        let fetched = client.fetch("stock", 0, offset.0).await;
+        assert_eq!(fetched.error_code, ErrorCode::None);
+        let bytes = fetched.records.concat();
+        if bytes.is_empty() {
+            break fetched.high_watermark;
+        }
+        for batch in scan(&bytes).map(Result::unwrap) {
+            batch.header.check_crc(batch.bytes).unwrap();
+            visit_records(batch.bytes, |record| {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let stored = (record.key.map(text).unwrap(), record.value.map(text));
+                assert_eq!(stored, stock_record(record.offset.0), "at {}", record.offset);
+                found.insert(record.offset.0, stored);
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+            offset = batch.header.next_offset();
+        }
+    };
+    for last in end.0 - 10..end.0 {
+        let has_value = stock_record(last).1.is_some();
+        assert!(found.contains_key(&last) || !has_value, "the latest, at {last}, is missing");
+    }
+    i64::try_from(found.len()).unwrap()
 }
 
 /// Commands of every kind that is left, so that they stand in a log that follows a snapshot.
