@@ -162,7 +162,7 @@ fn rules(options: u8) -> Rules {
 
 /// How an input becomes a batch.
 #[derive(Clone, Copy)]
-enum Form {
+pub(crate) enum Form {
     /// It is one.
     AsItIs = 0,
     /// It is one, but for length, checksum and base offset, which are put right.
@@ -172,7 +172,7 @@ enum Form {
 }
 
 impl Form {
-    const fn of(kind: u8) -> Self {
+    pub(crate) const fn of(kind: u8) -> Self {
         match kind & 3 {
             0 => Self::AsItIs,
             1 => Self::Repaired,
@@ -180,7 +180,7 @@ impl Form {
         }
     }
 
-    fn batch(self, codec: Compression, bytes: &[u8]) -> Bytes {
+    pub(crate) fn batch(self, codec: Compression, bytes: &[u8]) -> Bytes {
         match self {
             Self::AsItIs => Bytes::copy_from_slice(bytes),
             Self::Repaired => repaired(bytes.to_vec()),

@@ -6,7 +6,10 @@
 pub mod frame;
 pub mod request;
 pub mod batch;
+pub mod thin;
 pub mod recovery;
+pub mod directory;
+mod damage;
 mod input;
 pub mod memory;
 pub mod verdict;
@@ -27,5 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "frame", run: frame::run, seeds: frame::seeds },
     Target { name: "request", run: request::run, seeds: request::seeds },
     Target { name: "batch", run: batch::run, seeds: batch::seeds },
+    Target { name: "thin", run: thin::run, seeds: thin::seeds },
     Target { name: "recovery", run: recovery::run, seeds: recovery::seeds },
+    Target { name: "directory", run: directory::run, seeds: directory::seeds },
 ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::history::{Files, History};
+use crate::damage::change;
 use crate::input::Input;
 
 /// Files with damage, and what kind of damage it is.
@@ -41,44 +42,9 @@ fn damage_one(history: &History, files: &mut Files, input: &mut Input<'_>) -> bo
     let file = files.get_mut(name).expect("it was listed");
     let at = input.number().checked_rem(file.len()).unwrap_or(0);
     match kind % 9 {
-        0 => file.truncate(at),
-        1 => {
-            if let Some(byte) = file.get_mut(at) {
-                *byte ^= 1 << input.below(8);
-            }
-        }
-        2 => {
-            // A sector, or less, that was not written.
-            let end = (at + input.number() % 512).min(file.len());
-            file[at..end].fill(0);
-        }
-        3 => {
-            let count = usize::from(input.byte());
-            let garbage = match input.below(4) {
-                0 => vec![0; count],
-                1 => vec![0xff; count],
-                2 => input.take(count).to_vec(),
-                // What begins as a batch does, or an index.
-                _ => file.iter().copied().take(count).collect(),
-            };
-            file.extend_from_slice(&garbage);
-        }
+        kind @ 0..=3 => change(file, kind, at, input),
         4 => drop(files.remove(name)),
-        5 => {
-            let width = *input.choose(&[1, 2, 4, 8]);
-            let number: [u8; 8] = *input.choose(&[
-                [0; 8],
-                [0xff; 8],
-                i64::MAX.to_be_bytes(),
-                i64::MIN.to_be_bytes(),
-                1_u64.to_be_bytes(),
-                0x7fff_ffff_u64.to_be_bytes(),
-                0x8000_0000_u64.to_be_bytes(),
-            ]);
-            for (byte, with) in file[at..].iter_mut().zip(&number[8 - width..]) {
-                *byte = *with;
-            }
-        }
+        5 => change(file, 4, at, input),
         6 => return go_back(input.choose(&history.stale), files, name),
         7 => {
             // A file that was gone comes back.
