@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -45,6 +45,8 @@ pub struct Server {
     kind: ServerKind,
     /// Holds `data`, `out` (standard output of this start) and `log` (standard error of all starts).
     dir: TempDir,
+    /// Where the partitions are, if not in `dir`.
+    data: Option<PathBuf>,
     configs: Vec<String>,
     bootstrap: String,
     child: Option<Child>,
@@ -64,9 +66,27 @@ impl Server {
     /// # Errors
     /// When it does not start; the error holds the end of its log.
     pub fn start_at(kind: ServerKind, address: &str, configs: &[&str]) -> Result<Self> {
+        Self::start_with(kind, address, None, configs)
+    }
+
+    /// The same with its data in a directory that stays when the server is dropped. Not for Apache Kafka.
+    ///
+    /// # Errors
+    /// When it does not start; the error holds the end of its log.
+    pub fn start_on(kind: ServerKind, data: &Path, configs: &[&str]) -> Result<Self> {
+        Self::start_with(kind, &free_address()?, Some(data.to_owned()), configs)
+    }
+
+    fn start_with(
+        kind: ServerKind,
+        address: &str,
+        data: Option<PathBuf>,
+        configs: &[&str],
+    ) -> Result<Self> {
         let mut server = Self {
             kind,
             dir: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
+            data,
             configs: configs.iter().map(ToString::to_string).collect(),
             bootstrap: address.to_owned(),
             child: None,
@@ -90,7 +110,7 @@ impl Server {
     /// Where the broker keeps its partitions.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone().unwrap_or_else(|| self.dir.path().join("data"))
     }
 
     /// Starts the broker again, on the same data and the same address.
@@ -130,6 +150,19 @@ impl Server {
     /// When it does not run, or ended before.
     pub fn kill(&mut self) -> Result<()> {
         self.end(Signal::KILL)
+    }
+
+    /// The same for a broker that may have ended by itself.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn kill_if_running(&mut self) -> Result<()> {
+        if let Some(child) = &mut self.child
+            && child.try_wait()?.is_some()
+        {
+            self.child = None;
+        }
+        if self.child.is_some() { self.kill() } else { Ok(()) }
     }
 
     /// Ends the broker by SIGTERM and waits until it has stopped.

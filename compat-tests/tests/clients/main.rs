@@ -14,6 +14,7 @@ mod group_member;
 mod groups;
 mod offsets;
 mod page;
+mod powercut;
 mod probe;
 mod records;
 mod suites;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         }),
     );
     trials.extend(groups::trials());
+    trials.push(powercut::trial());
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     if let Some(Ok(mut server)) = Arc::into_inner(shared).and_then(|shared| shared.0.into_inner())
         && let Err(error) = server.stop()
