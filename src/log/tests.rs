@@ -8,12 +8,15 @@
 
 mod compaction;
 mod compaction_crash;
+mod crash;
+mod faults;
 mod flush;
 mod inspect;
 mod kafka_transactions;
 mod preallocation;
 mod retention;
 mod transactions;
+mod watched;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
