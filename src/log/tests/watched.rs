@@ -68,7 +68,8 @@ pub(super) fn as_it_is(disk: &MemoryDisk) -> MemoryDisk {
     copy.create_dir_all(Path::new(DIRECTORY)).unwrap();
     // A power cut may have taken the directory itself.
     let is_there = disk.exists(Path::new(DIRECTORY)).unwrap();
-    for (path, bytes) in is_there.then(|| contents(disk)).unwrap_or_default() {
+    let files = if is_there { contents(disk) } else { Vec::new() };
+    for (path, bytes) in files {
         copy.open(&path, OpenMode::CreateNew).unwrap().write_at(0, &[&bytes]).unwrap();
     }
     copy.sync_all();
