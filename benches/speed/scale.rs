@@ -18,6 +18,9 @@ const METADATA: u64 = 2_000;
 /// Batches a second that are written meanwhile.
 const BESIDE_METADATA: u64 = 2_000;
 
+/// Segments of the partition of 1 TB.
+const SEGMENTS: usize = 1_024;
+
 /// What a server gave with so many partitions.
 #[derive(Clone)]
 struct Figures {
@@ -25,6 +28,8 @@ struct Figures {
     start: f64,
     /// Resident MB then.
     memory: f64,
+    /// Open descriptors then.
+    descriptors: f64,
     /// CPU seconds for a GB that is written to the first topic.
     cpu: f64,
     /// Microseconds of the p99 of Metadata of that topic while it is written to.
@@ -36,6 +41,7 @@ impl Field<'_> {
     pub(crate) fn scale(&mut self) {
         self.binary();
         self.idle_connections();
+        self.terabyte();
         let mut few = None;
         for (topics, start_ms) in [(1, 10.0), (10, 30.0), (100, 200.0)] {
             let name = format!("{} partitions, 100 written", topics * TOPIC_PARTITIONS);
@@ -72,6 +78,7 @@ impl Field<'_> {
                 vec![Goal::AtMost(start_ms), Goal::OfKafka(0.01)],
             ),
             ("memory, MB", |figures| figures.memory, Vec::new()),
+            ("descriptors", |figures| figures.descriptors, Vec::new()),
             ("CPU-s/GB", |figures| figures.cpu, beside_few(few.cpu)),
             ("Metadata, p99, us", |figures| figures.metadata, beside_few(few.metadata)),
         ] {
@@ -106,9 +113,9 @@ impl Field<'_> {
         }
         let server = start();
         times.push(first_answer(&server));
-        let memory = server.memory("VmRSS");
+        let (memory, descriptors) = (server.memory("VmRSS"), server.descriptors());
         let (cpu, metadata) = self.written(&server);
-        Figures { start: median(times), memory, cpu, metadata }
+        Figures { start: median(times), memory, descriptors, cpu, metadata }
     }
 
     /// CPU seconds for a GB that is written to all partitions of the first topic, and the p99 of its Metadata in
@@ -130,6 +137,57 @@ impl Field<'_> {
         let beside = |stop: &_| load::bulk(server.address, &frame(0), BESIDE_METADATA, stop);
         let outcome = load::beside(beside, &|| load::metadata(server.address, "topic-0", METADATA));
         (cpu, outcome.quantile(0.99).as_secs_f64() * 1e6)
+    }
+
+    /// One partition of 1 TB in segments of 1 GiB, each of which has its first MiB; the rest is never read, and takes no room.
+    fn terabyte(&self) {
+        let name = "1 TB in 1,024 segments";
+        if !self.report.wants(name) {
+            return;
+        }
+        let data = self.folder.join("ottla-terabyte");
+        let start = || Server::ottla(Some(&data), &["log.segment.bytes=1048576"]);
+        let server = start();
+        Client::connect(server.address).create("wide", 1);
+        let batch = load::batch(200, Compression::None);
+        let segments = || {
+            let entries = std::fs::read_dir(data.join("wide-0")).unwrap();
+            let paths = entries.map(|entry| entry.unwrap().path());
+            let mut paths: Vec<_> =
+                paths.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+            paths.sort();
+            paths
+        };
+        while segments().len() <= SEGMENTS {
+            let frames = vec![load::produce_frame("wide", 0, 1, &batch).0];
+            load::produce(server.address, frames, 1_000, 1, load::check_produced);
+        }
+        server.stop();
+        let mut finished = segments();
+        finished.truncate(SEGMENTS);
+        for path in &finished {
+            std::fs::File::options().write(true).open(path).unwrap().set_len(1 << 30).unwrap();
+        }
+        let server = start();
+        let add = |figure: &str, ottla: f64, goals| {
+            let name = format!("{name}: {figure}");
+            self.report.add(Row { name, ottla, goals, ..Row::default() });
+        };
+        add("start to first Metadata answer, ms", first_answer(&server), Vec::new());
+        add("memory, MB", server.memory("VmRSS"), Vec::new());
+        add("descriptors", server.descriptors(), Vec::new());
+        add("mappings", server.mappings(), Vec::new());
+        let mut client = Client::connect(server.address);
+        let mut answer = bytes::BytesMut::new();
+        for path in &finished {
+            let base = path.file_stem().and_then(|base| base.to_str()).unwrap().parse().unwrap();
+            client.send(&load::fetch_frame("wide", &[base], 1, false));
+            client.receive(&mut answer);
+            assert!(answer.len() > batch.len(), "the first batch of {}", path.display());
+        }
+        add("memory when each was read from, MB", server.memory("VmRSS"), Vec::new());
+        add("descriptors when each was read from", server.descriptors(), Vec::new());
+        add("mappings when each was read from", server.mappings(), Vec::new());
     }
 
     /// What a connection takes that has asked something once.

@@ -89,6 +89,16 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_000.0
     }
 
+    /// Descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> f64 {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count() as f64
+    }
+
+    /// Mappings in its address space, of which the system allows 65,530 by default.
+    pub(crate) fn mappings(&self) -> f64 {
+        self.proc("maps").lines().count() as f64
+    }
+
     /// Has `VmHWM` begin anew from what is resident now.
     pub(crate) fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
