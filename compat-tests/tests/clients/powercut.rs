@@ -67,7 +67,10 @@ enum Promise {
     Beginning,
 }
 
-const TOPICS: [(&str, Promise, &[(&str, &str)]); 4] = [
+/// Its name, what is asked of it, and its configs.
+type Topic = (&'static str, Promise, &'static [(&'static str, &'static str)]);
+
+const TOPICS: [Topic; 4] = [
     ("kept", Promise::Kept, &[("ottla.durability", "fsync")]),
     (
         "shortened",
