@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ottla::env::{Disk, MemoryDisk};
 use ottla::model::{ErrorCode, Offset, ProducerEpoch, ProducerId, UnixMillis};
-use ottla::record::BatchBuilder;
+use ottla::record::{BatchBuilder, scan};
 
 use crate::rig::{Client, DATA, Rig};
 
@@ -51,8 +51,25 @@ async fn log_start(client: &mut Client, topic: &str) -> Offset {
     client.fetch(topic, 0, 30).await.log_start_offset
 }
 
+/// How many records a topic has from an offset on.
+async fn count_from(client: &mut Client, topic: &str, mut offset: i64) -> usize {
+    let mut records = 0;
+    loop {
+        let fetched = client.fetch(topic, 0, offset).await;
+        assert_eq!(fetched.error_code, ErrorCode::None, "{topic}: {fetched:?}");
+        let bytes = fetched.records.concat();
+        for batch in scan(&bytes).map(Result::unwrap) {
+            records += usize::try_from(batch.header.record_count).unwrap();
+            offset = batch.header.next_offset().0;
+        }
+        if bytes.is_empty() {
+            return records;
+        }
+    }
+}
+
 async fn count(client: &mut Client, topic: &str) -> usize {
-    client.values(topic, 0).await.len()
+    count_from(client, topic, 0).await
 }
 
 #[tokio::test]
@@ -124,15 +141,14 @@ async fn a_clock_that_goes_on_by_years_removes_what_is_old_and_no_more() {
             assert_eq!(client.append(topic, 0, builder.build()).await, Offset(30), "{topic}");
         }
         rig.broker.env().clock.advance(Duration::from_secs(3_600));
-        let counts = [count(&mut client, "created").await, count(&mut client, "appended").await];
-        assert_eq!(counts, [1, 1]);
+        for topic in ["created", "appended"] {
+            assert_eq!(count_from(&mut client, topic, 30).await, 1, "{topic}");
+        }
         assert_eq!(count(&mut client, "kept").await, 31);
         // A clock that is put right again finds records of a time to come, which stay.
         rig_stop(rig).await;
         let (_rig, mut client) = started(&disk, PRESENT.plus_millis(1)).await;
-        let fetched = client.fetch("kept", 0, 30).await;
-        assert_eq!(fetched.error_code, ErrorCode::None);
         assert_eq!(count(&mut client, "kept").await, 31);
-        assert_eq!(count(&mut client, "created").await, 1);
+        assert_eq!(count_from(&mut client, "created", 30).await, 1);
     }
 }
