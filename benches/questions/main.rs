@@ -110,7 +110,8 @@ fn cpu() -> f64 {
 /// A file that was written before, so that its pages are in memory: what is measured is the call.
 fn warm_file(folder: &Path, bytes: u64) -> File {
     let path = folder.join("file");
-    let mut file = File::options().read(true).write(true).create(true).open(&path).unwrap();
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
     if file.metadata().unwrap().len() < bytes {
         let block = vec![1; MIB as usize];
         (0..bytes.div_ceil(MIB)).for_each(|_| file.write_all(&block).unwrap());
