@@ -1,166 +1,18 @@
 //! A crash at any point of a compaction leaves a log from which nothing is missing.
 
-use std::io;
-
-use parking_lot::Mutex;
-
 use super::compaction::{Seen, compacting, keyed, latest, seen, try_clean};
 use super::*;
-use crate::env::{DirLock, DiskEntry, DiskFile, DiskSpace};
+use crate::env::WatchedDisk;
 use crate::record::Compression;
-
-/// A disk that keeps what would be found if the process or the power ended before each of its changes.
-#[derive(Clone, Debug)]
-struct Watched {
-    memory: MemoryDisk,
-    found: Arc<Mutex<Found>>,
-}
-
-#[derive(Debug, Default)]
-struct Found {
-    is_watched: bool,
-    disks: Vec<MemoryDisk>,
-}
-
-/// How many power cuts are tried at each point: chance decides what they take.
-const POWER_CUTS: u64 = 2;
-
-impl Watched {
-    /// A change of a file by its name. What is in a file that does not count yet is of no interest.
-    fn change_of(&self, path: &Path) {
-        if !path.to_string_lossy().ends_with(".cleaned") {
-            self.change();
-        }
-    }
-
-    fn change(&self) {
-        let mut found = self.found.lock();
-        if found.is_watched {
-            let seed = found.disks.len() as u64;
-            for cut in 0..POWER_CUTS {
-                found.disks.push(self.memory.power_cut(&Rng::from_seed(seed + cut)));
-            }
-            found.disks.push(as_it_is(&self.memory));
-        }
-    }
-}
-
-/// What is found if the process alone ends, with nothing more to lose.
-fn as_it_is(disk: &MemoryDisk) -> MemoryDisk {
-    let copy = MemoryDisk::with_power_model();
-    copy.create_dir_all(Path::new(DIRECTORY)).unwrap();
-    for (path, bytes) in contents(disk) {
-        copy.open(&path, OpenMode::CreateNew).unwrap().write_at(0, &[&bytes]).unwrap();
-    }
-    copy.sync_all();
-    copy
-}
-
-impl Disk for Watched {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        if !matches!(mode, OpenMode::Read | OpenMode::Write) {
-            self.change_of(path);
-        }
-        let inner = self.memory.open(path, mode)?;
-        Ok(Arc::new(WatchedFile { inner, path: path.to_owned(), disk: self.clone() }))
-    }
-
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.memory.create_dir_all(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-        self.memory.list(path)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.memory.exists(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change();
-        self.memory.rename(from, to)
-    }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change();
-        self.memory.link(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.change();
-        self.memory.remove_file(path)
-    }
-
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.change();
-        self.memory.remove_dir_all(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change();
-        self.memory.sync_dir(path)
-    }
-
-    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
-        self.memory.space(path)
-    }
-
-    fn lock(&self, directory: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
-        self.memory.lock(directory)
-    }
-}
-
-#[derive(Debug)]
-struct WatchedFile {
-    inner: Arc<dyn DiskFile>,
-    path: PathBuf,
-    disk: Watched,
-}
-
-impl DiskFile for WatchedFile {
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn write_at(&self, position: u64, parts: &[&[u8]]) -> io::Result<()> {
-        self.disk.change_of(&self.path);
-        self.inner.write_at(position, parts)
-    }
-
-    fn read(&self, range: std::ops::Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
-        self.inner.read(range, residency)
-    }
-
-    fn read_into(
-        &self,
-        position: u64,
-        buffer: &mut [u8],
-        residency: Residency,
-    ) -> io::Result<bool> {
-        self.inner.read_into(position, buffer, residency)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.disk.change_of(&self.path);
-        self.inner.set_len(length)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.disk.change_of(&self.path);
-        self.inner.sync_data()
-    }
-}
 
 /// A log whose disk is watched while `work` is done to it; gives what would be found after crashes.
 fn watched(log: &MemoryDisk, work: impl FnOnce(&Arc<dyn Disk>)) -> Vec<MemoryDisk> {
-    let watched = Watched { memory: log.clone(), found: Arc::default() };
-    watched.found.lock().is_watched = true;
+    // What is in a file that does not count yet is of no interest.
+    let counts = |path: &Path| !path.to_string_lossy().ends_with(".cleaned");
+    let watched = WatchedDisk::new(log.clone(), counts);
     let disk: Arc<dyn Disk> = Arc::new(watched.clone());
     work(&disk);
-    let mut found = std::mem::take(&mut *watched.found.lock());
-    found.disks.push(as_it_is(log));
-    found.disks
+    watched.take_found()
 }
 
 /// Keys with several values, tombstones among them, in several segments; all durable. Gives where the log ends.
@@ -225,7 +77,7 @@ fn nothing_is_missing_wherever_a_compaction_is_interrupted() {
     for disk in &disks {
         // Also if nothing is known of what was durable.
         for recovery_point in [end, Offset::ZERO] {
-            check(&as_it_is(disk), recovery_point, end, &before);
+            check(&disk.process_end(), recovery_point, end, &before);
         }
     }
 }
@@ -248,7 +100,7 @@ fn nothing_is_missing_if_the_start_that_follows_is_interrupted_too() {
     for disk in disks.iter().filter(has_swap).step_by(2) {
         for again in watched(disk, |disk| drop(opened(disk, end))).iter().step_by(3) {
             interrupted += 1;
-            check(&as_it_is(again), end, end, &before);
+            check(&again.process_end(), end, end, &before);
         }
     }
     assert!(interrupted > 50, "{interrupted}");
