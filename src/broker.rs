@@ -1,12 +1,11 @@
 //! One broker as a value: made of its parts in order, ended in order. Several of them live in one process.
 //!
-//! **Start:** the listeners are bound (not yet accepting), the data directory is taken, the metadata log is read, logs are
+//! **Start:** the listeners are bound (not yet accepting), the data directories are taken, the metadata log is read, logs are
 //! opened, the broker registers; then it accepts. **Stop:** connections get their last replies, services end, logs are made
 //! durable and the stop is marked as clean.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -23,7 +22,7 @@ use crate::controller::{
 use crate::coordinator::{self, Coordinator};
 use crate::env::{Env, Listener, Tasks, memory_bytes};
 use crate::group::GroupShard;
-use crate::log::{DataDir, DataDirError};
+use crate::log::{DataDirError, DataDirs, DataPaths};
 use crate::model::{BrokerId, TopicName, UuidText};
 use crate::net::{AcceptLimits, Budget, ListenError, Server, SharedLimits};
 use crate::record::Compression;
@@ -39,9 +38,9 @@ const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 pub struct BrokerOptions {
     /// Its configuration.
     pub settings: Effective,
-    /// Its data directory.
-    pub data: PathBuf,
-    /// Whether the metadata is kept in the data directory. If not, a restart begins a new cluster.
+    /// Its data directories.
+    pub data: DataPaths,
+    /// Whether the metadata is kept in a data directory. If not, a restart begins a new cluster.
     pub durable: bool,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
@@ -63,7 +62,7 @@ pub enum StartError {
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The data directory.
+    /// A data directory.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The metadata log.
@@ -169,25 +168,21 @@ async fn bind(
     Ok(listeners)
 }
 
-/// Takes the data directory into use, reads the metadata, opens the logs and registers the broker.
+/// Takes the data directories into use, reads the metadata, opens the logs and registers the broker.
 async fn open(
     env: &Env,
     request_env: Env,
     options: BrokerOptions,
     limits: SharedLimits,
 ) -> Result<Services, StartError> {
-    let BrokerOptions { settings, data: path, durable, authorizer } = options;
+    let BrokerOptions { settings, data: paths, durable, authorizer } = options;
     let (opening, broker, cluster_id) =
         (env.clone(), settings.broker().node_id, settings.broker().cluster_id.clone());
     let opened = env.tasks.spawn_blocking("open-data", move || {
-        let data = DataDir::open(
-            Arc::clone(&opening.disk),
-            &path,
-            broker,
-            cluster_id.as_deref(),
-            &opening.rng,
-        )?;
+        let data =
+            DataDirs::open(&opening.disk, &paths, broker, cluster_id.as_deref(), &opening.rng)?;
         let storage = if durable {
+            let path = data.metadata().path().to_owned();
             Storage::Directory { path, id: UuidText(data.meta().directory_id) }
         } else {
             Storage::Memory
@@ -197,6 +192,7 @@ async fn open(
     });
     let (data, started) = opened.await?;
     let meta = data.meta().clone();
+    let directories = data.live().map(|(_, dir)| UuidText(dir.meta().directory_id)).collect();
     let settings = Arc::new(altered(settings, broker, &started.image));
     let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
     replicas.open_all(&started.image).await?;
@@ -226,7 +222,7 @@ async fn open(
     commands.push(Command::RegisterBroker {
         broker,
         incarnation: UuidText(env.rng.uuid()),
-        directories: vec![UuidText(meta.directory_id)],
+        directories,
         endpoints: endpoints(config),
         rack: config.rack.clone(),
     });

@@ -107,7 +107,7 @@ impl Server {
         self.kind
     }
 
-    /// Where the broker keeps its partitions.
+    /// Where the broker keeps its partitions, unless its configs have `log.dirs`.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| self.dir.path().join("data"))
@@ -191,9 +191,10 @@ impl Server {
         match self.kind {
             ServerKind::Ottla => {
                 command = Command::new(workspace::ottla()?);
-                command
-                    .args(["serve", "--http", "off", "--listen", &self.bootstrap, "--data"])
-                    .arg(self.data_dir());
+                command.args(["serve", "--http", "off", "--listen", &self.bootstrap]);
+                if !self.configs.iter().any(|config| config.starts_with("log.dirs=")) {
+                    command.arg("--data").arg(self.data_dir());
+                }
             }
             ServerKind::ApacheKafka => {
                 command = Command::new(workspace::sources().join("kafka"));

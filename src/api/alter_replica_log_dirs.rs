@@ -1,7 +1,6 @@
 //! AlterReplicaLogDirs, versions 1 and 2: moving replicas between the log directories of this broker (KIP-113).
 //!
-//! The versions differ in encoding only. A broker has one log directory: a replica is asked to where it is, which is no
-//! move, or to where nothing can be.
+//! The versions differ in encoding only. The answer says that a move has begun; DescribeLogDirs says how far it has come.
 //!
 //! Source: `ReplicaManager.alterReplicaLogDirs` of Apache Kafka.
 
@@ -12,7 +11,8 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
 use crate::cluster::ClusterImage;
-use crate::model::{ErrorCode, PartitionId};
+use crate::model::{ErrorCode, PartitionId, TopicName};
+use crate::replica::MoveError;
 use crate::wire::messages::{
     AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, WireTopicName,
     alter_replica_log_dirs_response::{
@@ -24,6 +24,16 @@ pub(super) fn start(
     context: RequestContext,
     request: AlterReplicaLogDirsRequest,
 ) -> Answer<AlterReplicaLogDirsResponse> {
+    let tasks = context.services.env.tasks.clone();
+    Answer::later(async move {
+        tasks.spawn_blocking("alter-log-dirs", move || answer(&context, request)).await
+    })
+}
+
+fn answer(
+    context: &RequestContext,
+    request: AlterReplicaLogDirsRequest,
+) -> AlterReplicaLogDirsResponse {
     let image = context.image();
     let allowed = context.authorize(Operation::Alter, Resource::Cluster);
     let mut results: BTreeMap<WireTopicName, Vec<AlterReplicaLogDirPartitionResult>> =
@@ -32,7 +42,7 @@ pub(super) fn start(
         for topic in dir.topics {
             for index in topic.partitions {
                 let code = if allowed {
-                    alter(&context, &image, &dir.path, &topic.name, PartitionId(index))
+                    alter(context, &image, &dir.path, &topic.name, PartitionId(index))
                 } else {
                     ErrorCode::ClusterAuthorizationFailed
                 };
@@ -51,7 +61,7 @@ pub(super) fn start(
             result
         })
         .collect();
-    Answer::Now(response)
+    response
 }
 
 fn alter(
@@ -62,11 +72,18 @@ fn alter(
     index: PartitionId,
 ) -> ErrorCode {
     let replicas = &context.services.replicas;
-    if Path::new(path) != replicas.data_path() {
-        return ErrorCode::LogDirNotFound;
-    }
-    match image.topic(topic).and_then(|topic| replicas.partition(topic.id, index)) {
-        Some(_) => ErrorCode::None,
-        None => ErrorCode::ReplicaNotAvailable,
+    let Ok(name) = TopicName::new(topic) else { return ErrorCode::UnknownTopicOrPartition };
+    let topic = image.topic(topic);
+    let partition = topic.and_then(|topic| replicas.partition(topic.id, index));
+    match replicas.alter_log_dir(&(name, index), partition.as_deref(), Path::new(path)) {
+        Ok(true) => ErrorCode::None,
+        // It will be made there. The codes are Kafka's: one for what it could have, one for what nobody has.
+        Ok(false) if topic.is_some_and(|topic| topic.partition(index).is_some()) => {
+            ErrorCode::ReplicaNotAvailable
+        }
+        Ok(false) => ErrorCode::UnknownTopicOrPartition,
+        Err(MoveError::NoSuchDirectory) => ErrorCode::LogDirNotFound,
+        Err(MoveError::Storage) => ErrorCode::KafkaStorageError,
+        Err(MoveError::NameTooLong) => ErrorCode::InvalidTopic,
     }
 }

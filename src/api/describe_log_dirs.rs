@@ -15,7 +15,7 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
 use crate::model::{ErrorCode, PartitionId};
-use crate::replica::LogDirInfo;
+use crate::replica::{LogDirContent, LogDirInfo};
 use crate::wire::describe_log_dirs::{LogDir, LogDirPartition, LogDirTopic};
 use crate::wire::{DescribeLogDirsRequest, DescribeLogDirsResponse, Text};
 
@@ -38,30 +38,26 @@ pub(super) fn start(
 }
 
 fn answer(context: &RequestContext, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
-    let path =
-        Text::from_string(context.services.replicas.data_path().to_string_lossy().into_owned());
-    let result = match context.services.replicas.describe_log_dir() {
-        Ok(info) => described(path, info, request),
-        Err(error) => {
-            tracing::warn!(path = %path, %error, "cannot look at the log directory");
-            LogDir {
+    let dirs = context.services.replicas.describe_log_dirs().into_iter();
+    let results = dirs.map(|LogDirInfo { path, content }| {
+        let path = Text::from_string(path.to_string_lossy().into_owned());
+        match content {
+            Some(content) => described(path, content, request),
+            None => LogDir {
                 error_code: ErrorCode::KafkaStorageError,
                 log_dir: path,
                 topics: Vec::new(),
                 total_bytes: -1,
                 usable_bytes: -1,
                 is_cordoned: false,
-            }
+            },
         }
-    };
-    DescribeLogDirsResponse {
-        throttle_time_ms: 0,
-        error_code: ErrorCode::None,
-        results: vec![result],
-    }
+    });
+    let results = results.collect();
+    DescribeLogDirsResponse { throttle_time_ms: 0, error_code: ErrorCode::None, results }
 }
 
-fn described(path: Text, info: LogDirInfo, request: &DescribeLogDirsRequest) -> LogDir {
+fn described(path: Text, content: LogDirContent, request: &DescribeLogDirsRequest) -> LogDir {
     let wanted = |topic: &str, partition: PartitionId| match &request.topics {
         None => true,
         Some(topics) => topics
@@ -69,13 +65,12 @@ fn described(path: Text, info: LogDirInfo, request: &DescribeLogDirsRequest) -> 
             .any(|asked| &*asked.topic == topic && asked.partitions.contains(&partition)),
     };
     let mut topics: BTreeMap<_, Vec<LogDirPartition>> = BTreeMap::new();
-    for log in info.logs.into_iter().filter(|log| wanted(log.topic.as_str(), log.partition)) {
+    for log in content.logs.into_iter().filter(|log| wanted(log.topic.as_str(), log.partition)) {
         topics.entry(log.topic).or_default().push(LogDirPartition {
             partition_index: log.partition,
             partition_size: i64::try_from(log.size_bytes).unwrap_or(i64::MAX),
-            // How far the replica is behind the high watermark: this broker's never is.
-            offset_lag: 0,
-            is_future_key: false,
+            offset_lag: log.lag,
+            is_future_key: log.is_future,
         });
     }
     let topics = topics
@@ -89,8 +84,8 @@ fn described(path: Text, info: LogDirInfo, request: &DescribeLogDirsRequest) -> 
         error_code: ErrorCode::None,
         log_dir: path,
         topics,
-        total_bytes: i64::try_from(info.space.total_bytes).unwrap_or(i64::MAX),
-        usable_bytes: i64::try_from(info.space.free_bytes).unwrap_or(i64::MAX),
+        total_bytes: i64::try_from(content.space.total_bytes).unwrap_or(i64::MAX),
+        usable_bytes: i64::try_from(content.space.free_bytes).unwrap_or(i64::MAX),
         is_cordoned: false,
     }
 }

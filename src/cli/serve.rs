@@ -15,6 +15,7 @@ use crate::api::AllowAll;
 use crate::broker::{Broker, BrokerOptions};
 use crate::config::{self, Effective, Loaded, Notice, Origin, SourceFile, Sources};
 use crate::env::{Env, raise_descriptor_limit};
+use crate::log::DataPaths;
 
 /// Threads for work that may wait for a disk or takes long.
 const BLOCKING_THREADS_MAX: usize = 16;
@@ -29,7 +30,7 @@ pub(super) struct ServeArguments {
     /// Address to serve clients on: HOST:PORT, or :PORT for every address. Port 0 means any free one [default: :9092]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Directory for all data [default: log.dirs if that is set, else ./ottla-data]
+    /// Directory for all data [default: those of log.dirs if that is set, else ./ottla-data]
     #[arg(long, value_name = "DIR", conflicts_with = "memory")]
     data: Option<PathBuf>,
     /// Keep all data in memory: it is gone when the broker stops
@@ -125,9 +126,9 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let (env, data) = if arguments.memory {
-        (Env::in_memory(), PathBuf::from(MEMORY_DATA))
+        (Env::in_memory(), DataPaths::one(MEMORY_DATA))
     } else {
-        (Env::real(), data_dir(arguments, &loaded)?)
+        (Env::real(), data_paths(arguments, &loaded)?)
     };
     let options = BrokerOptions {
         settings: Effective::new(loaded),
@@ -153,23 +154,27 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// `--data`, else `log.dirs` if somebody has set it, else the default beside us.
-fn data_dir(arguments: &ServeArguments, loaded: &Loaded) -> anyhow::Result<PathBuf> {
-    if let Some(data) = &arguments.data {
-        return Ok(data.clone());
-    }
+/// `--data`, else `log.dirs` if somebody has set it, else the default beside us. Clients are told where partitions are, so paths
+/// are made absolute, as Apache Kafka does.
+fn data_paths(arguments: &ServeArguments, loaded: &Loaded) -> anyhow::Result<DataPaths> {
+    let absolute = |path: &Path| {
+        let absolute = std::path::absolute(path);
+        absolute.with_context(|| format!("cannot make {} an absolute path", path.display()))
+    };
     let is_set =
         |key: &str| loaded.config.get(key).is_some_and(|setting| setting.origin != Origin::Default);
-    if !is_set("log.dirs") && !is_set("log.dir") {
-        return Ok(PathBuf::from(DEFAULT_DATA));
-    }
-    match loaded.broker.log_dirs.as_slice() {
-        [only] => Ok(only.clone()),
-        several => bail!(
-            "log.dirs names {} directories, but one is all that can be used yet: name one, or use --data",
-            several.len()
-        ),
-    }
+    let logs = match &arguments.data {
+        Some(data) => vec![absolute(data)?],
+        None if !is_set("log.dirs") && !is_set("log.dir") => {
+            vec![absolute(Path::new(DEFAULT_DATA))?]
+        }
+        None => {
+            let dirs = loaded.broker.log_dirs.iter();
+            dirs.map(|dir| absolute(dir)).collect::<anyhow::Result<_>>()?
+        }
+    };
+    let metadata = loaded.broker.metadata_dir.as_deref().map(absolute).transpose()?;
+    Ok(DataPaths { logs, metadata })
 }
 
 /// SIGTERM and SIGINT, which mean the same.
@@ -196,7 +201,7 @@ impl Signals {
 }
 
 /// Prints the line that says that clients can be served, and for a person some more.
-fn announce(arguments: &ServeArguments, broker: &Broker, data: &Path) {
+fn announce(arguments: &ServeArguments, broker: &Broker, data: &DataPaths) {
     let kafka = broker.addresses().first().copied().map_or_else(String::new, reachable);
     let mut out = std::io::stdout().lock();
     // Whoever started the broker may have closed its output: that is no reason to stop.
@@ -209,7 +214,8 @@ fn announce(arguments: &ServeArguments, broker: &Broker, data: &Path) {
     let kept = if arguments.memory {
         "in memory, gone when it stops".to_owned()
     } else {
-        data.display().to_string()
+        let dirs: Vec<_> = data.logs.iter().map(|dir| dir.display().to_string()).collect();
+        dirs.join(", ")
     };
     eprintln!(
         "\n  Ottla {version}\n  Kafka   {kafka}\n  data    {kept}\n\n  \

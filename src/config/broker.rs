@@ -68,6 +68,10 @@ pub struct BrokerConfig {
     pub producer_expiration: Duration,
     /// `producer.id.expiration.check.interval.ms`, at least 1 ms.
     pub producer_expiration_check_interval: Duration,
+    /// `metadata.log.dir`: where the metadata log is, if not in the first of `log_dirs`.
+    pub metadata_dir: Option<PathBuf>,
+    /// `replica.alter.log.dirs.io.max.bytes.per.second`, at least 0.
+    pub move_bytes_per_second_max: u64,
     /// `num.recovery.threads.per.data.dir`, at least 1.
     pub recovery_threads_per_dir: u32,
     /// Keys about groups.
@@ -115,6 +119,9 @@ impl Layers<'_> {
             controller_listeners,
             advertised_listeners,
             log_dirs: self.log_dirs(),
+            metadata_dir: self.text("metadata.log.dir").map(PathBuf::from),
+            move_bytes_per_second_max: self
+                .number("replica.alter.log.dirs.io.max.bytes.per.second"),
             auto_create_topics: self.boolean("auto.create.topics.enable"),
             delete_topics: self.boolean("delete.topic.enable"),
             partition_count: self.number("num.partitions"),

@@ -54,7 +54,7 @@ impl<S: Shard> Loading<S> {
             Err(error) => return Err(error.into()),
         };
         let before = self.next;
-        self.replay(log, &chunk);
+        self.replay(&log, &chunk);
         // A log without a batch at or after this offset (they were compacted away) ends here.
         if self.next == before {
             self.next = log.ends().end;

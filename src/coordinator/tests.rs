@@ -13,7 +13,7 @@ use super::*;
 use crate::cluster::{Command as ClusterCommand, Event, NewTopic};
 use crate::config::{self, Effective, Sources};
 use crate::env::{Disk, Fault, FaultyDisk, MemoryDisk, OpenMode};
-use crate::log::DataDir;
+use crate::log::{DataDir, DataDirs};
 use crate::model::{Instant, Offset, UuidText};
 use crate::record::{BatchBuilder, ValidBatch};
 
@@ -130,7 +130,7 @@ impl Rig {
             env.clone(),
             BROKER,
             Arc::clone(&settings),
-            data.unwrap(),
+            DataDirs::one(data.unwrap()),
         ));
         let made = Arc::<AtomicUsize>::default();
         let coordinator = coordinator(&env, &replicas, &made);

@@ -3,7 +3,7 @@
 //! [`MemoryDisk::new`] is plain and fast. [`MemoryDisk::with_power_model`] also remembers what was synced, and
 //! [`power_cut`](MemoryDisk::power_cut) gives the disk as it might be found after a power failure: writes since the last
 //! sync are kept or lost by sectors of 512 bytes, each for itself; names created, renamed or removed since the last sync
-//! of their directory are kept or lost, each for itself.
+//! of their directory are kept or lost, each for itself; a directory that was renamed has one of both names, with all in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -35,6 +35,8 @@ struct Tree {
     nodes: BTreeMap<PathBuf, Node>,
     /// What the last sync of each directory made durable, by path. Kept with a power model only.
     durable: BTreeMap<PathBuf, Node>,
+    /// Directories that were renamed, with their old and new names, since the last sync of the directory above.
+    renamed: Vec<(PathBuf, PathBuf)>,
     locked: BTreeSet<PathBuf>,
 }
 
@@ -78,6 +80,28 @@ impl MemoryDisk {
         }
     }
 
+    /// What is found if the process alone ends now: all that is there, and then durable. This disk itself stays as it is.
+    ///
+    /// # Panics
+    /// Never: what is there can be read and written.
+    #[must_use]
+    pub fn process_end(&self) -> Self {
+        let copy = Self::with_power_model();
+        for (path, node) in self.tree.lock().nodes.clone() {
+            match node {
+                Node::Dir => copy.create_dir_all(&path).expect("what is above is there"),
+                Node::File(file) => {
+                    let whole = 0..file.len().expect("memory can be read");
+                    let bytes = file.read(whole, Residency::Any).expect("memory can be read");
+                    let file = copy.open(&path, OpenMode::CreateNew).expect("its folder is there");
+                    file.write_at(0, &[&bytes.unwrap_or_default()]).expect("memory can be written");
+                }
+            }
+        }
+        copy.sync_all();
+        copy
+    }
+
     /// What would be found on this disk after a power failure now. Chance decides about everything that was not
     /// synced. This disk itself stays as it is.
     ///
@@ -86,7 +110,7 @@ impl MemoryDisk {
     #[must_use]
     pub fn power_cut(&self, rng: &Rng) -> Self {
         assert!(self.power_model, "this disk does not know what was synced");
-        let tree = self.tree.lock();
+        let tree = self.tree.lock().with_renames_settled(rng);
         let mut paths: BTreeSet<&PathBuf> = tree.nodes.keys().collect();
         paths.extend(tree.durable.keys());
         let mut survivors: BTreeMap<PathBuf, Node> = BTreeMap::new();
@@ -116,7 +140,7 @@ impl MemoryDisk {
             };
             survivors.insert(path.clone(), node);
         }
-        let tree = Tree { durable: survivors.clone(), nodes: survivors, locked: BTreeSet::new() };
+        let tree = Tree { durable: survivors.clone(), nodes: survivors, ..Tree::default() };
         Self { tree: Arc::new(Mutex::new(tree)), power_model: true }
     }
 }
@@ -211,6 +235,9 @@ impl Disk for MemoryDisk {
         if moved.is_empty() {
             return Err(io::ErrorKind::NotFound.into());
         }
+        if matches!(tree.durable.get(from), Some(Node::Dir)) {
+            tree.renamed.push((from.to_owned(), to.to_owned()));
+        }
         for path in moved {
             let node = tree.nodes.remove(&path).expect("listed above");
             let below = path.strip_prefix(from).expect("starts with it");
@@ -263,7 +290,8 @@ impl Disk for MemoryDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         if self.power_model {
-            let Tree { nodes, durable, .. } = &mut *tree;
+            let Tree { nodes, durable, renamed, .. } = &mut *tree;
+            renamed.retain(|(from, _)| from.parent() != Some(path));
             durable.retain(|child, _| child.parent() != Some(path) || nodes.contains_key(child));
             for (child, node) in nodes.iter().filter(|(child, _)| child.parent() == Some(path)) {
                 durable.insert(child.clone(), node.clone());
@@ -284,6 +312,31 @@ impl Disk for MemoryDisk {
 }
 
 impl Tree {
+    /// The tree after chance has decided of each directory with a new name whether it has that or the old one: all that is in it
+    /// goes with it.
+    fn with_renames_settled(&self, rng: &Rng) -> Self {
+        let (mut nodes, mut durable) = (self.nodes.clone(), self.durable.clone());
+        for (from, to) in self.renamed.iter().rev() {
+            // What was removed or made under these names since is another matter.
+            if !nodes.contains_key(to) || nodes.contains_key(from) {
+                continue;
+            }
+            let (old, new) = if rng.below(2) == 0 { (from, to) } else { (to, from) };
+            for tree in [&mut nodes, &mut durable] {
+                let below: Vec<PathBuf> =
+                    tree.keys().filter(|path| path.starts_with(old)).cloned().collect();
+                for path in below {
+                    let node = tree.remove(&path).expect("listed above");
+                    let rest = path.strip_prefix(old).expect("starts with it").to_owned();
+                    let is_top = rest.as_os_str().is_empty();
+                    tree.insert(if is_top { new.clone() } else { new.join(rest) }, node);
+                }
+                tree.insert(new.clone(), Node::Dir);
+            }
+        }
+        Self { nodes, durable, ..Self::default() }
+    }
+
     fn require_parent(&self, path: &Path) -> io::Result<()> {
         match path.parent() {
             None => Ok(()),

@@ -18,6 +18,8 @@ mod disk;
 mod disk_faulty;
 mod disk_memory;
 mod disk_real;
+#[cfg(test)]
+mod disk_watched;
 mod machine;
 mod net;
 mod rng;
@@ -30,6 +32,8 @@ pub use disk::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, OpenMode, Residenc
 pub use disk_faulty::{Fault, FaultyDisk};
 pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
+#[cfg(test)]
+pub(crate) use disk_watched::WatchedDisk;
 pub use machine::{memory_bytes, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Stream};
 pub use rng::Rng;

@@ -124,7 +124,8 @@ impl Log {
             let published = self.published.read();
             (published.end, published.log_start)
         };
-        if header.size_bytes() > config.segment_bytes {
+        // What another log has taken was within the limit of its time.
+        if append.origin != Origin::Replication && header.size_bytes() > config.segment_bytes {
             return Err(AppendError::LargerThanSegment {
                 batch_bytes: header.size_bytes(),
                 segment_bytes: config.segment_bytes,

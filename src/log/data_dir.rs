@@ -21,9 +21,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::checkpoint::read_partition_metadata;
-use super::files::{DirKind, PARTITION_METADATA_FILE, deleted_dir, partition_dir};
-use super::kept_offsets::KeptOffsets;
-use crate::env::{DirLock, Disk, Rng};
+use super::files::{
+    DirKind, MOVED_TO_PREFIX, PARTITION_METADATA_FILE, deleted_dir, future_dir, moved_to_file,
+    partition_dir,
+};
+use super::kept_offsets::{KeptOffsets, PartitionName};
+use crate::env::{DirLock, Disk, OpenMode, Rng};
 use crate::model::{BrokerId, PartitionId, TopicId, TopicName, UuidText};
 
 pub(super) const META_FILE: &str = "meta.properties";
@@ -54,6 +57,17 @@ pub struct MetaProperties {
     pub node_id: BrokerId,
     /// Its own id, which no other directory has.
     pub directory_id: Uuid,
+}
+
+/// Why a directory was not renamed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenameError {
+    /// It has its old name.
+    #[error("cannot rename the copy")]
+    NotDone(#[source] io::Error),
+    /// It has its new name now, and after a power cut either.
+    #[error("cannot sync the new name of the copy")]
+    Unknown(#[source] io::Error),
 }
 
 /// Why a data directory cannot be used. Each is one line for a person.
@@ -97,6 +111,45 @@ pub enum DataDirError {
         /// The configured node.
         wanted: BrokerId,
     },
+    /// It is named twice.
+    #[error("{path} is named twice in log.dirs")]
+    Twice {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Two directories say that they are the same.
+    #[error(
+        "{first} and {second} have the same directory.id: one is a copy of the other, and cannot be used beside it"
+    )]
+    SameId {
+        /// A directory.
+        first: PathBuf,
+        /// Another one.
+        second: PathBuf,
+    },
+    /// The metadata log is in another of the directories than where it should be.
+    #[error(
+        "the metadata log is in {found}, but {wanted} would be used: set metadata.log.dir, or name that directory first in log.dirs"
+    )]
+    MetadataElsewhere {
+        /// The directory that has it.
+        found: PathBuf,
+        /// The directory that should.
+        wanted: PathBuf,
+    },
+    /// Two directories hold the same partition (`LogManager.loadLog` of Apache Kafka refuses as well).
+    #[error(
+        "{first} and {second} hold the same partition: remove one of them, that of the directory that failed if one did"
+    )]
+    PartitionTwice {
+        /// The partition's directory in one data directory.
+        first: PathBuf,
+        /// That in another one.
+        second: PathBuf,
+    },
+    /// None of the directories for partitions can be used; each was named in an error.
+    #[error("none of the directories in log.dirs can be used")]
+    NoneLeft,
     /// It was used, but does not say any more by whom.
     #[error(
         "{path} is missing, but {found} is there: put it back (docs/FORMAT.md says where its ids are found)"
@@ -134,6 +187,70 @@ impl DataDirError {
     }
 }
 
+/// A directory that nobody else can use now, before it is known whose it is to be.
+#[derive(Debug)]
+pub(super) struct Taken {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// Whose it is; none if it was never used.
+    pub(super) meta: Option<MetaProperties>,
+    lock: Box<dyn DirLock>,
+}
+
+impl Taken {
+    /// Takes the directory; creates it if it is not there.
+    ///
+    /// # Errors
+    /// If that cannot be done, another broker has it, or its `meta.properties` says nothing sensible.
+    pub(super) fn take(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, DataDirError> {
+        disk.create_dir_all(path).map_err(DataDirError::io(path))?;
+        let lock = disk.lock(path).map_err(DataDirError::io(path))?;
+        let lock = lock.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })?;
+        let meta = read_meta(&*disk, path)?;
+        Ok(Self { disk, path: path.to_owned(), meta, lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is a metadata log in it, Ottla's or Apache Kafka's.
+    pub(super) fn has_metadata(&self) -> Result<bool, DataDirError> {
+        let entries = self.disk.list(&self.path).map_err(DataDirError::io(&self.path))?;
+        let is_metadata = |name: &str| name == KRAFT_DIR || name.starts_with(METADATA_PREFIX);
+        Ok(entries.iter().any(|entry| is_metadata(&entry.name)))
+    }
+
+    /// Takes the directory into use for a node and a cluster, a new one if none is named. The mark of a clean stop is removed.
+    ///
+    /// # Errors
+    /// If it belongs to others, or its files cannot be read or written.
+    pub(super) fn finish(
+        self,
+        node_id: BrokerId,
+        cluster_id: Option<&str>,
+        rng: &Rng,
+    ) -> Result<DataDir, DataDirError> {
+        let Self { disk, path, meta, lock } = self;
+        let meta = match meta {
+            Some(meta) => check_meta(&path, meta, node_id, cluster_id)?,
+            None => write_meta(&*disk, &path, node_id, cluster_id, rng)?,
+        };
+        let clean_epoch = take_clean_mark(&*disk, &path)?;
+        let kept_offsets = KeptOffsets::read(Arc::clone(&disk), &path)?;
+        Ok(DataDir { disk, path, meta, clean_epoch, kept_offsets, _lock: lock })
+    }
+}
+
+/// The partitions in a data directory.
+#[derive(Debug, Default)]
+pub struct FoundPartitions {
+    /// Those that are served from here.
+    pub current: Vec<PartitionName>,
+    /// Copies of partitions that are being moved here, each with the name of its directory.
+    pub futures: Vec<(PartitionName, String)>,
+}
+
 impl DataDir {
     /// Takes a data directory into use; creates it if it is not there. The mark of a clean stop is removed.
     ///
@@ -146,16 +263,7 @@ impl DataDir {
         cluster_id: Option<&str>,
         rng: &Rng,
     ) -> Result<Self, DataDirError> {
-        disk.create_dir_all(path).map_err(DataDirError::io(path))?;
-        let lock = disk.lock(path).map_err(DataDirError::io(path))?;
-        let lock = lock.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })?;
-        let meta = match read_meta(&*disk, path)? {
-            Some(meta) => check_meta(path, meta, node_id, cluster_id)?,
-            None => write_meta(&*disk, path, node_id, cluster_id, rng)?,
-        };
-        let clean_epoch = take_clean_mark(&*disk, path)?;
-        let kept_offsets = KeptOffsets::read(Arc::clone(&disk), path)?;
-        Ok(Self { disk, path: path.to_owned(), meta, clean_epoch, kept_offsets, _lock: lock })
+        Taken::take(disk, path)?.finish(node_id, cluster_id, rng)
     }
 
     /// The directory.
@@ -186,8 +294,8 @@ impl DataDir {
     ///
     /// # Errors
     /// As the disk says.
-    pub fn partitions(&self) -> Result<Vec<(TopicName, PartitionId)>, DataDirError> {
-        let mut partitions = Vec::new();
+    pub fn partitions(&self) -> Result<FoundPartitions, DataDirError> {
+        let mut found = FoundPartitions::default();
         for entry in self.disk.list(&self.path).map_err(DataDirError::io(&self.path))? {
             if !entry.is_dir {
                 continue;
@@ -195,7 +303,10 @@ impl DataDir {
             match DirKind::parse(&entry.name) {
                 // What Apache Kafka knew of its topics is read by the controller, and kept for the way back.
                 DirKind::Partition(..) if entry.name == KRAFT_DIR => {}
-                DirKind::Partition(topic, partition) => partitions.push((topic, partition)),
+                DirKind::Partition(topic, partition) => found.current.push((topic, partition)),
+                DirKind::Future(topic, partition) => {
+                    found.futures.push(((topic, partition), entry.name));
+                }
                 DirKind::Deleted => {
                     let path = self.path.join(&entry.name);
                     self.disk.remove_dir_all(&path).map_err(DataDirError::io(&path))?;
@@ -203,17 +314,78 @@ impl DataDir {
                 DirKind::Other => {}
             }
         }
-        Ok(partitions)
+        Ok(found)
     }
 
-    /// Whether the directory of a partition can be this topic's: nothing in it names another one. What cannot be read is
-    /// judged when the log is opened.
+    /// The directory of a partition.
     #[must_use]
-    pub fn may_belong(&self, topic: &TopicName, partition: PartitionId, topic_id: TopicId) -> bool {
-        let path = self.path.join(partition_dir(topic, partition)).join(PARTITION_METADATA_FILE);
-        let bytes = self.disk.read_small(&path).ok().flatten();
+    pub fn partition_path(&self, (topic, partition): &PartitionName) -> PathBuf {
+        self.path.join(partition_dir(topic, *partition))
+    }
+
+    /// Whether the name of a copy of a partition is short enough for a file system.
+    #[must_use]
+    pub fn can_hold_copy((topic, partition): &PartitionName) -> bool {
+        future_dir(topic, *partition, Uuid::nil()).is_some()
+    }
+
+    /// A new directory for a copy of a partition; none if its name would be too long.
+    #[must_use]
+    pub fn copy_path(&self, (topic, partition): &PartitionName, rng: &Rng) -> Option<PathBuf> {
+        Some(self.path.join(future_dir(topic, *partition, rng.uuid())?))
+    }
+
+    /// Whether a directory in here, the one of a partition or a copy, can be this topic's: nothing in it names another one.
+    /// What cannot be read is judged when the log is opened.
+    #[must_use]
+    pub fn may_belong(&self, directory: &Path, topic_id: TopicId) -> bool {
+        let bytes = self.disk.read_small(&directory.join(PARTITION_METADATA_FILE)).ok().flatten();
         let found = bytes.and_then(|bytes| read_partition_metadata(&bytes).ok());
         found.is_none_or(|found| found == topic_id)
+    }
+
+    /// The data directory whose copy of a partition is to take the place of the one here, if a start finds both
+    /// ([`note_move`](Self::note_move)).
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn moved_to(&self, partition: &PartitionName) -> Result<Option<Uuid>, DataDirError> {
+        let path = self.partition_path(partition);
+        let entries = self.disk.list(&path).map_err(DataDirError::io(&path))?;
+        let id = |name: &str| name.strip_prefix(MOVED_TO_PREFIX)?.parse().ok();
+        Ok(entries.iter().find_map(|entry| id(&entry.name)))
+    }
+
+    /// Notes durably that a whole copy of a partition is about to be given the partition's name in another data directory: from
+    /// then on that one counts. Nothing may be appended here while the note stands. It needs no room for bytes, which there may
+    /// be none of.
+    ///
+    /// # Errors
+    /// As the disk says: the note may be there then.
+    pub fn note_move(&self, partition: &PartitionName, to: Uuid) -> io::Result<()> {
+        let path = self.partition_path(partition);
+        self.disk.open(&path.join(moved_to_file(to)), OpenMode::Create)?;
+        self.disk.sync_dir(&path)
+    }
+
+    /// Takes the note of [`note_move`](Self::note_move) back, durably, because the copy was not given the name.
+    ///
+    /// # Errors
+    /// As the disk says: the note may be there still.
+    pub fn forget_move(&self, partition: &PartitionName, to: Uuid) -> io::Result<()> {
+        let path = self.partition_path(partition);
+        self.disk.remove_file(&path.join(moved_to_file(to)))?;
+        self.disk.sync_dir(&path)
+    }
+
+    /// Gives the copy in a directory the name of its partition. What is in the copy is durable, and no log is open on it.
+    ///
+    /// # Errors
+    /// [`RenameError`]: whether it has the name then.
+    pub fn promote(&self, from: &Path, partition: &PartitionName) -> Result<(), RenameError> {
+        let renamed = self.disk.rename(from, &self.partition_path(partition));
+        renamed.map_err(RenameError::NotDone)?;
+        self.disk.sync_dir(&self.path).map_err(RenameError::Unknown)
     }
 
     /// Renames the directory of a deleted partition, so that one of the same name can be made at once; gives the new
@@ -232,19 +404,34 @@ impl DataDir {
         self.set_aside(&from, to)
     }
 
-    /// Renames a directory that no topic of the cluster owns; gives the new name.
+    /// Renames a directory in here that is not needed any more, a copy or one that a copy has replaced, for removal; gives the
+    /// new name. `None` if it is not there.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn mark_obsolete(
+        &self,
+        from: &Path,
+        (topic, partition): &PartitionName,
+        rng: &Rng,
+    ) -> Result<Option<PathBuf>, DataDirError> {
+        let to = self.path.join(deleted_dir(topic, *partition, TopicId(rng.uuid())));
+        self.set_aside(from, to)
+    }
+
+    /// Renames a directory in here, of a partition or a copy, that no topic of the cluster owns; gives the new name.
     ///
     /// # Errors
     /// As the disk says.
     pub fn mark_stray(
         &self,
-        topic: &TopicName,
-        partition: PartitionId,
+        from: &Path,
+        (topic, partition): &PartitionName,
         rng: &Rng,
     ) -> Result<Option<PathBuf>, DataDirError> {
-        let name = partition_dir(topic, partition);
+        let name = partition_dir(topic, *partition);
         let to = self.path.join(format!("{name}.{}-stray", rng.uuid().simple()));
-        self.set_aside(&self.path.join(name), to)
+        self.set_aside(from, to)
     }
 
     fn set_aside(&self, from: &Path, to: PathBuf) -> Result<Option<PathBuf>, DataDirError> {
@@ -404,9 +591,8 @@ mod tests {
     fn a_directory_of_another_topic_is_known() {
         let disk = MemoryDisk::new();
         let directory = open(&disk, 1, None).unwrap();
-        let topic = TopicName::new("t").unwrap();
         let [ours, other] = [1, 2].map(|id| TopicId(Uuid::from_u128(id)));
-        let may_belong = |id| directory.may_belong(&topic, PartitionId(0), id);
+        let may_belong = |id| directory.may_belong(Path::new("data/t-0"), id);
         assert!(may_belong(ours), "there is none");
         disk.create_dir_all(Path::new("data/t-0")).unwrap();
         assert!(may_belong(ours), "it says nothing");
@@ -420,15 +606,32 @@ mod tests {
         let disk = MemoryDisk::new();
         let directory = open(&disk, 1, None).unwrap();
         let topic = TopicName::new("a-b").unwrap();
-        for name in ["__cluster_metadata-0", "a-b-0", "a-b-1", "a-b-2.00-delete", "other"] {
+        let future = format!("a-b-3.{}-future", Uuid::nil().simple());
+        let others = ["__cluster_metadata-0", "a-b-0", "a-b-1", "a-b-2.00-delete", "other"];
+        for name in others.into_iter().chain([&*future]) {
             disk.create_dir_all(&directory.path().join(name)).unwrap();
         }
         let found = [0, 1].map(|partition| (topic.clone(), PartitionId(partition)));
-        assert_eq!(directory.partitions().unwrap(), found);
+        let first = directory.partitions().unwrap();
+        assert_eq!(first.current, found);
+        assert_eq!(first.futures, [((topic.clone(), PartitionId(3)), future)]);
         let deleted = directory.mark_deleted(&topic, PartitionId(0), TopicId::ZERO).unwrap();
         assert!(deleted.unwrap().to_str().unwrap().ends_with("-delete"));
-        assert_eq!(directory.partitions().unwrap(), found[1..]);
+        assert_eq!(directory.partitions().unwrap().current, found[1..]);
         assert!(!disk.exists(Path::new("data/a-b-2.00-delete")).unwrap());
         assert_eq!(directory.mark_deleted(&topic, PartitionId(0), TopicId::ZERO).unwrap(), None);
+    }
+
+    #[test]
+    fn where_a_partition_is_about_to_be_is_noted_without_a_byte() {
+        let disk = MemoryDisk::new();
+        let directory = open(&disk, 1, None).unwrap();
+        disk.create_dir_all(Path::new("data/t-0")).unwrap();
+        let (name, to) = ((TopicName::new("t").unwrap(), PartitionId(0)), Uuid::from_u128(0xab));
+        assert_eq!(directory.moved_to(&name).unwrap(), None);
+        directory.note_move(&name, to).unwrap();
+        assert_eq!(directory.moved_to(&name).unwrap(), Some(to));
+        directory.forget_move(&name, to).unwrap();
+        assert_eq!(directory.moved_to(&name).unwrap(), None);
     }
 }

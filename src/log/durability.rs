@@ -277,6 +277,15 @@ impl Log {
         self.flush(true)
     }
 
+    /// Ends the log because the disk under it has failed, or may have: nothing is appended any more, and nothing is taken for
+    /// durable that was not before.
+    pub fn fail(&self) {
+        let mut writer = self.writer.lock();
+        if writer.state != State::Abandoned {
+            writer.state = State::Failed;
+        }
+    }
+
     /// Ends the log because its partition is gone: when this returns, nothing is being written by the path of the
     /// directory, which may then be renamed and made anew, and nothing will be.
     pub fn abandon(&self) {

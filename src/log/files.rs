@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use crate::model::{Offset, PartitionId, TopicId, TopicName};
 
 /// Longest directory name of the file systems in use.
@@ -70,10 +72,15 @@ impl Kind {
 pub(super) const DELETED_SUFFIX: &str = ".deleted";
 /// Suffix of the files of a segment that compaction is writing.
 pub(super) const CLEANED_SUFFIX: &str = ".cleaned";
+/// Suffix of the directory of a copy that is to take the place of a partition.
+const FUTURE_SUFFIX: &str = "-future";
 /// Suffix of the files of a segment that is to take the place of others.
 pub(super) const SWAP_SUFFIX: &str = ".swap";
 /// File of the leader epochs of a partition.
 pub(super) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+/// What the name begins with of an empty file in the directory of a partition that a copy is about to replace; the id of the
+/// data directory of the copy follows, in 32 hexadecimal digits.
+pub(super) const MOVED_TO_PREFIX: &str = "ottla-moved-to-";
 /// File of the topic id of a partition.
 pub(super) const PARTITION_METADATA_FILE: &str = "partition.metadata";
 
@@ -82,6 +89,8 @@ pub(super) const PARTITION_METADATA_FILE: &str = "partition.metadata";
 pub(super) enum DirKind {
     /// `<topic>-<partition>`.
     Partition(TopicName, PartitionId),
+    /// `<topic>-<partition>.<id>-future`: the copy of a partition that is being moved here.
+    Future(TopicName, PartitionId),
     /// `<topic>-<partition>.<id>-delete`: a deleted partition whose files go soon.
     Deleted,
     /// Anything else.
@@ -93,13 +102,35 @@ impl DirKind {
         if name.ends_with("-delete") && name.contains('.') {
             return Self::Deleted;
         }
-        let parsed = name.rsplit_once('-').and_then(|(topic, partition)| {
-            let number: i32 = partition.parse().ok()?;
-            let plain = number >= 0 && number.to_string() == partition;
-            Some((TopicName::new(topic).ok()?, plain.then_some(PartitionId(number))?))
-        });
-        parsed.map_or(Self::Other, |(topic, partition)| Self::Partition(topic, partition))
+        if let Some((partition, id)) =
+            name.strip_suffix(FUTURE_SUFFIX).and_then(|name| name.rsplit_once('.'))
+        {
+            let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            return parse_partition(partition)
+                .filter(|_| is_id)
+                .map_or(Self::Other, |(topic, partition)| Self::Future(topic, partition));
+        }
+        parse_partition(name)
+            .map_or(Self::Other, |(topic, partition)| Self::Partition(topic, partition))
     }
+}
+
+fn parse_partition(name: &str) -> Option<(TopicName, PartitionId)> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let number: i32 = partition.parse().ok()?;
+    let plain = number >= 0 && number.to_string() == partition;
+    Some((TopicName::new(topic).ok()?, plain.then_some(PartitionId(number))?))
+}
+
+/// The directory name of a copy that is to replace a partition; `None` if it would be too long for a file system.
+pub(super) fn future_dir(topic: &TopicName, partition: PartitionId, id: Uuid) -> Option<String> {
+    let name = format!("{}.{}{FUTURE_SUFFIX}", partition_dir(topic, partition), id.simple());
+    (name.len() <= NAME_BYTES_MAX).then_some(name)
+}
+
+/// The name of the file that says that a copy in the data directory `to` is about to replace a partition.
+pub(super) fn moved_to_file(to: Uuid) -> String {
+    format!("{MOVED_TO_PREFIX}{}", to.simple())
 }
 
 /// The directory name of a partition.
@@ -141,13 +172,17 @@ mod tests {
         let name = partition_dir(&topic, PartitionId(12));
         assert_eq!(name, "a-b.c-12");
         assert_eq!(DirKind::parse(&name), DirKind::Partition(topic.clone(), PartitionId(12)));
-        let deleted = deleted_dir(&topic, PartitionId(12), TopicId(uuid::Uuid::from_u128(0xab)));
+        let deleted = deleted_dir(&topic, PartitionId(12), TopicId(Uuid::from_u128(0xab)));
         assert_eq!(deleted, "a-b.c-12.000000000000000000000000000000ab-delete");
         assert_eq!(DirKind::parse(&deleted), DirKind::Deleted);
-        for other in ["a", "a-", "a-01", "a-+1", "a-0-stray", "-1", "a b-1"] {
+        let future = future_dir(&topic, PartitionId(12), Uuid::from_u128(0xab)).unwrap();
+        assert_eq!(future, "a-b.c-12.000000000000000000000000000000ab-future");
+        assert_eq!(DirKind::parse(&future), DirKind::Future(topic, PartitionId(12)));
+        for other in ["a", "a-", "a-01", "a-+1", "a-0-stray", "-1", "a b-1", "a-1.ab-future"] {
             assert_eq!(DirKind::parse(other), DirKind::Other, "{other}");
         }
         let long = TopicName::new(&"x".repeat(249)).unwrap();
         assert_eq!(deleted_dir(&long, PartitionId(1_000), TopicId::ZERO).len(), NAME_BYTES_MAX);
+        assert_eq!(future_dir(&long, PartitionId(0), Uuid::nil()), None);
     }
 }

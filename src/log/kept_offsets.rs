@@ -101,7 +101,24 @@ impl KeptOffsets {
     /// # Errors
     /// As the disk says.
     pub fn set_cleaned(&self, partition: &PartitionName, to: Offset) -> io::Result<()> {
+        self.set_cleaned_if(partition, to, || true)
+    }
+
+    /// Notes up to where a log was compacted, if `is_current` says that the name is still that log's. It is asked while nobody
+    /// else can write.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn set_cleaned_if(
+        &self,
+        partition: &PartitionName,
+        to: Offset,
+        is_current: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
         let mut written = self.written.lock();
+        if !is_current() {
+            return Ok(());
+        }
         let mut cleaned = written.cleaned.clone();
         cleaned.insert(partition.clone(), to);
         self.replace(CLEANED_FILE, &mut written.cleaned, cleaned)

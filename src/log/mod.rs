@@ -18,12 +18,14 @@ mod append;
 mod checkpoint;
 mod cleaner;
 mod data_dir;
+mod data_dirs;
 mod durability;
 mod epochs;
 mod files;
 mod index;
 mod inspect;
 mod kept_offsets;
+mod moving;
 mod partition_log;
 mod producers;
 mod read;
@@ -44,7 +46,10 @@ use crate::record::TimestampType;
 
 pub use append::{Append, Appended, AppendedAt, Origin, TransactionEnd};
 pub use cleaner::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cleanable};
-pub use data_dir::{DataDir, DataDirError, KRAFT_DIR, MetaProperties};
+pub use data_dir::{
+    DataDir, DataDirError, FoundPartitions, KRAFT_DIR, MetaProperties, RenameError,
+};
+pub use data_dirs::{AfterFailure, DataDirs, DataPaths, DirIndex};
 pub use durability::{FlushExtent, Removed};
 pub use epochs::EpochEnd;
 pub use inspect::{
@@ -52,6 +57,7 @@ pub use inspect::{
     Severity, dump, verify,
 };
 pub use kept_offsets::{KeptKinds, KeptOffsets, LogOffsets, PartitionName};
+pub use moving::{Copied, CopyError, copy_begin, copy_resume};
 pub use partition_log::{Advance, Log, LogEnds, LogPosition};
 pub use producers::ProducerView;
 pub use read::{LogRead, ReadLimit, TimestampOffset};

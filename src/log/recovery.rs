@@ -99,6 +99,19 @@ impl Opened {
         let directory = root.join(partition_dir(&start.topic, start.partition));
         Opening::new(disk, directory, start, rng, progress)?.run()
     }
+
+    /// Opens the log in a directory that does not have the name of its partition: a copy on its way to another data directory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_copy(
+        disk: &Arc<dyn Disk>,
+        directory: PathBuf,
+        start: LogStart,
+        rng: &Rng,
+    ) -> Result<Self, OpenError> {
+        Opening::new(disk, directory, start, rng, &RecoveryProgress::default())?.run()
+    }
 }
 
 /// A log on its way: not yet repaired, so not yet a [`Log`].

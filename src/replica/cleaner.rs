@@ -6,14 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::manager::ReplicaManager;
+use super::pace::Pace;
 use super::partition::Partition;
 use crate::config::CleanerConfig;
 use crate::env::Env;
 use crate::log::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cleanable, Log};
-use crate::model::{Instant, Offset, TopicIdPartition, WithCauses};
+use crate::model::{Offset, TopicIdPartition, WithCauses};
 
 /// The task that compacts.
 #[derive(Debug)]
@@ -23,13 +23,6 @@ pub(super) struct Cleaner {
     /// Partitions that could not be compacted. They are left alone until the next start.
     uncleanable: BTreeSet<TopicIdPartition>,
     pace: Pace,
-}
-
-/// Keeps the bytes that are read and written within a rate.
-#[derive(Debug)]
-struct Pace {
-    /// When those so far are paid for.
-    paid: Instant,
 }
 
 /// A log that is to be compacted.
@@ -45,7 +38,7 @@ type Unreadable = Vec<(TopicIdPartition, CleanError)>;
 
 impl Cleaner {
     pub(super) fn new(manager: Arc<ReplicaManager>, env: Env) -> Self {
-        let pace = Pace { paid: env.steady.now() };
+        let pace = Pace::new(env.steady.now());
         Self { manager, env, uncleanable: BTreeSet::new(), pace }
     }
 
@@ -124,7 +117,8 @@ impl Cleaner {
     /// Writes down how far a log was compacted; gives whether that worked.
     async fn note(&self, chosen: &Chosen, end: Offset) -> bool {
         let (manager, partition) = (Arc::clone(&self.manager), Arc::clone(&chosen.partition));
-        let note = move || manager.note_cleaned(&partition, end);
+        let log = Arc::clone(&chosen.log);
+        let note = move || manager.note_cleaned(&partition, &log, end);
         let noted = self.env.tasks.spawn_blocking("note-cleaned", note).await;
         if let Err(error) = &noted {
             tracing::warn!(partition = %chosen.log.name(), %error, "cannot write down how far a log was compacted");
@@ -162,15 +156,6 @@ impl Cleaner {
     }
 }
 
-impl Pace {
-    /// So many bytes were moved; gives until when to wait, if it is worth it. Time in which nothing was moved is not saved
-    /// up.
-    fn charge(&mut self, now: Instant, bytes: u64, bytes_per_second: f64) -> Option<Instant> {
-        self.paid = self.paid.max(now).plus(duration_of(bytes, bytes_per_second));
-        (self.paid.since(now) >= PAUSE_MIN).then_some(self.paid)
-    }
-}
-
 /// Chooses the log of which the largest part is new, among those that are due. What is about to be compacted is made
 /// durable first: a start looks for lost records from there on. Blocks for the disk.
 fn choose(
@@ -183,7 +168,10 @@ fn choose(
         if !log.config().compacts || uncleanable.contains(&partition.id()) {
             continue;
         }
-        let log = Arc::clone(log);
+        // What was copied before would not be compacted.
+        if partition.moving().is_some() {
+            continue;
+        }
         let cleanable = match manager.cleanable(&partition, &log) {
             Ok(cleanable) => cleanable,
             Err(error) => {
@@ -206,41 +194,5 @@ fn buffers(config: &CleanerConfig) -> CleanBuffers {
         dedupe_bytes: config.dedupe_bytes,
         load_factor: config.load_factor,
         io_bytes: config.io_bytes as usize,
-    }
-}
-
-/// How long it takes to move bytes at this rate.
-#[expect(clippy::cast_precision_loss, reason = "a pace need not be exact")]
-fn duration_of(bytes: u64, bytes_per_second: f64) -> Duration {
-    let seconds = bytes as f64 / bytes_per_second.max(RATE_MIN);
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(PAUSE_MAX)
-}
-
-/// Pauses that are shorter are put off (Kafka looks at its rate every 300 ms).
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// A key that says 0 or less must not stop compaction for ever.
-const RATE_MIN: f64 = 1.0;
-/// A step moves a buffer or a batch. None takes longer than this.
-const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_moved_at_the_rate_that_is_asked_for() {
-        let env = Env::with_disk(Arc::new(crate::env::MemoryDisk::new()));
-        let start = env.steady.now();
-        let at = |millis| start.plus(Duration::from_millis(millis));
-        let mut pace = Pace { paid: start };
-        assert_eq!(pace.charge(start, 1 << 40, f64::MAX), None, "there is no limit");
-        // 40 ms, which are put off until they are worth a pause.
-        assert_eq!(pace.charge(start, 40, 1_000.0), None);
-        assert_eq!(pace.charge(start, 40, 1_000.0), Some(at(80)));
-        // Nothing is saved up.
-        assert_eq!(pace.charge(at(1_000), 100, 1_000.0), Some(at(1_100)));
-        assert_eq!(pace.charge(at(1_000), 100, 1_000.0), Some(at(1_200)));
-        let forever = pace.charge(at(1_200), u64::MAX, 0.0);
-        assert_eq!(forever, Some(at(1_200).plus(PAUSE_MAX)));
     }
 }

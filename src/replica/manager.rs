@@ -1,188 +1,66 @@
 //! All partitions of this broker, and the housekeeping of their logs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use super::PartitionError;
 use super::cleaner::Cleaner;
 use super::janitor::Janitor;
-use super::partition::{Partition, timestamp_type};
+use super::mover::Mover;
+use super::opening::Wanted;
+use super::partition::{DeleteError, Partition, timestamp_type};
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
 use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicConfig};
-use crate::env::{DiskSpace, Env};
+use crate::env::Env;
 use crate::log::{
-    AppendError, Appended, CleanError, Cleanable, DataDir, DataDirError, FlushExtent, KeptKinds,
-    Log, LogConfig, LogOffsets, LogStart, Opened, PartitionName, RecoveryProgress, Removed,
+    AppendError, Appended, CleanError, Cleanable, DataDirs, DirIndex, FlushExtent, KeptKinds, Log,
+    LogConfig, LogOffsets, PartitionName, Removed,
 };
 use crate::model::{
     BrokerId, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis, WithCauses,
 };
 
-/// How often a start says how far the opening of the logs has come. A short one says nothing.
-const OPENING_REPORT_INTERVAL: Duration = Duration::from_secs(5);
-
 /// All partitions of this broker.
 #[derive(Debug)]
 pub struct ReplicaManager {
-    env: Env,
-    broker: BrokerId,
-    settings: RwLock<Arc<Effective>>,
-    data_dir: DataDir,
-    partitions: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
-    janitor: Janitor,
-}
-
-/// A log directory, as DescribeLogDirs shows it.
-#[derive(Clone, Debug)]
-pub struct LogDirInfo {
-    /// Its path.
-    pub path: PathBuf,
-    /// Room on its volume.
-    pub space: DiskSpace,
-    /// The logs in it.
-    pub logs: Vec<ReplicaLogInfo>,
-}
-
-/// A log, as DescribeLogDirs shows it.
-#[derive(Clone, Debug)]
-pub struct ReplicaLogInfo {
-    /// The topic's name.
-    pub topic: TopicName,
-    /// The partition.
-    pub partition: PartitionId,
-    /// Bytes of its segments.
-    pub size_bytes: u64,
-}
-
-/// A partition that is to be opened, beside its name.
-type Wanted = (TopicId, Arc<TopicConfig>, PartitionImage);
-
-/// How far the opening of all logs has come.
-#[derive(Debug, Default)]
-struct OpeningAll {
-    logs: usize,
-    opened: AtomicUsize,
-    progress: RecoveryProgress,
-}
-
-impl fmt::Display for OpeningAll {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mebibytes = self.progress.scanned_bytes() >> 20;
-        let opened = self.opened.load(Ordering::Relaxed);
-        write!(
-            f,
-            "opening logs: {opened} of {} done, {mebibytes} MiB of records checked",
-            self.logs
-        )
-    }
-}
-
-/// How a log was left, and who is told how far its opening has come.
-#[derive(Clone, Copy, Debug)]
-struct LastStop<'a> {
-    clean: bool,
-    progress: &'a RecoveryProgress,
+    pub(super) env: Env,
+    pub(super) broker: BrokerId,
+    pub(super) settings: RwLock<Arc<Effective>>,
+    pub(super) dirs: DataDirs,
+    pub(super) partitions: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+    /// Where replicas are to be made that are not there yet, as AlterReplicaLogDirs said.
+    pub(super) preferred: Mutex<HashMap<PartitionName, DirIndex>>,
+    /// Held by who begins or ends a move.
+    pub(super) altering: Mutex<()>,
+    /// Told when there is something to move.
+    pub(super) moves: Notify,
+    pub(super) janitor: Janitor,
 }
 
 impl ReplicaManager {
-    /// The partitions of `broker` in `data_dir`; none of them is open yet.
+    /// The partitions of `broker` in these directories; none of them is open yet.
     #[must_use]
-    pub fn new(env: Env, broker: BrokerId, settings: Arc<Effective>, data_dir: DataDir) -> Self {
+    pub fn new(env: Env, broker: BrokerId, settings: Arc<Effective>, dirs: DataDirs) -> Self {
         Self {
             env,
             broker,
             settings: RwLock::new(settings),
-            data_dir,
+            dirs,
             partitions: RwLock::default(),
+            preferred: Mutex::default(),
+            altering: Mutex::default(),
+            moves: Notify::new(),
             janitor: Janitor::default(),
         }
     }
 
-    /// Opens the logs of all partitions that the cluster has given to this broker, after the last stop. Directories of
-    /// other topics are set aside, and their offsets forgotten. Blocks for the disk; logs are opened side by side, and the log
-    /// of the broker says now and then how far that has come.
-    ///
-    /// # Errors
-    /// If the data directory cannot be read or written. A log that cannot be opened makes its partition offline.
-    pub async fn open_all(self: &Arc<Self>, image: &ClusterImage) -> Result<(), DataDirError> {
-        let mut wanted = BTreeMap::new();
-        for topic in image.topics() {
-            let config = self.topic_config(image, &topic.name);
-            for (partition, state) in self.hosted(topic) {
-                let key = (topic.name.clone(), partition);
-                wanted.insert(key, (topic.id, Arc::clone(&config), state.clone()));
-            }
-        }
-        let mut found = BTreeSet::new();
-        for (topic, partition) in self.data_dir.partitions()? {
-            let name = (topic.clone(), partition);
-            let wanted = wanted.get(&name);
-            if wanted.is_some_and(|(id, ..)| self.data_dir.may_belong(&topic, partition, *id)) {
-                found.insert(name);
-            } else {
-                let aside = self.data_dir.mark_stray(&topic, partition, &self.env.rng)?;
-                tracing::warn!(%topic, %partition, ?aside, "set aside the directory of a partition that is not ours");
-            }
-        }
-        let forgotten = self.data_dir.kept_offsets().retain(|name| found.contains(name));
-        let path = self.data_dir.path();
-        forgotten.map_err(|source| DataDirError::Io { path: path.to_owned(), source })?;
-        self.open_side_by_side(wanted).await;
-        Ok(())
-    }
-
-    async fn open_side_by_side(self: &Arc<Self>, wanted: BTreeMap<PartitionName, Wanted>) {
-        let clean = self.data_dir.clean_epoch().is_some();
-        let count = wanted.len();
-        let threads = self.settings.read().broker().recovery_threads_per_dir as usize;
-        let queue = Arc::new(Mutex::new(wanted.into_iter()));
-        let opening = Arc::new(OpeningAll { logs: count, ..OpeningAll::default() });
-        let workers = (0..threads.min(count)).map(|_| {
-            let (this, queue) = (Arc::clone(self), Arc::clone(&queue));
-            let opening = Arc::clone(&opening);
-            self.env.tasks.spawn_blocking("open-logs", move || {
-                loop {
-                    let Some(((topic, partition), (id, config, state))) = queue.lock().next()
-                    else {
-                        return;
-                    };
-                    this.open(
-                        &topic,
-                        TopicIdPartition { topic: id, partition },
-                        config,
-                        state,
-                        LastStop { clean, progress: &opening.progress },
-                    );
-                    opening.opened.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        });
-        let workers = workers.collect::<Vec<_>>();
-        let all_opened = async {
-            for worker in workers {
-                worker.await;
-            }
-        };
-        let reports = async {
-            loop {
-                self.env.steady.sleep(OPENING_REPORT_INTERVAL).await;
-                tracing::info!("{opening}");
-            }
-        };
-        tokio::select! {
-            () = all_opened => {}
-            () = reports => {}
-        }
-    }
-
     /// The partitions of a topic that this broker has a replica of.
-    fn hosted<'a>(
+    pub(super) fn hosted<'a>(
         &self,
         topic: &'a TopicImage,
     ) -> impl Iterator<Item = (PartitionId, &'a PartitionImage)> + use<'a> {
@@ -190,70 +68,13 @@ impl ReplicaManager {
         topic.indexed_partitions().filter(move |(_, state)| state.replicas.contains(&broker))
     }
 
-    fn open(
-        &self,
-        topic: &TopicName,
-        id: TopicIdPartition,
-        config: Arc<TopicConfig>,
-        state: PartitionImage,
-        last_stop: LastStop<'_>,
-    ) {
-        let name = (topic.clone(), id.partition);
-        let start = LogStart {
-            topic: topic.clone(),
-            topic_id: id.topic,
-            partition: id.partition,
-            config: log_config(&config, self.settings.read().broker()),
-            clean: last_stop.clean,
-            recovery_point: self.data_dir.kept_offsets().recovery_point(&name),
-            log_start: self.data_dir.kept_offsets().log_start(&name),
-            now: self.env.clock.now(),
-        };
-        let opened = Opened::open_telling(
-            &self.env.disk,
-            self.data_dir.path(),
-            start,
-            &self.env.rng,
-            last_stop.progress,
-        );
-        let opened = opened.map_err(|error| WithCauses(&error).to_string());
-        // What an unclean stop has left may be shown only as what is appended later.
-        let settled = opened.and_then(|opened| match opened.log.flush_wanted() {
-            Some(FlushExtent::Whole) => {
-                let flushed = opened.log.flush(true).map_err(|error| error.to_string());
-                flushed.map(|_| opened)
-            }
-            Some(FlushExtent::Finished) | None => Ok(opened),
-        });
-        let log = settled.map(|opened| {
-            if opened.scanned_bytes > 0 {
-                let (scanned_bytes, cut_bytes) = (opened.scanned_bytes, opened.cut_bytes);
-                tracing::info!(%topic, partition = %id.partition, scanned_bytes, cut_bytes, "recovered a log");
-            }
-            Arc::new(opened.log)
-        });
-        self.add(topic, id, config, state, log);
-    }
-
-    /// Enters a partition with its log, or offline with the reason why it has none.
-    fn add(
-        &self,
-        topic: &TopicName,
-        id: TopicIdPartition,
-        config: Arc<TopicConfig>,
-        state: PartitionImage,
-        log: Result<Arc<Log>, String>,
-    ) {
-        if let Err(error) = &log {
-            tracing::error!(%topic, partition = %id.partition, %error, "cannot open a log: its partition is offline");
-        }
-        let now = self.env.steady.now();
-        let partition = Partition::new(id, topic.clone(), self.broker, log, config, state, now);
-        self.partitions.write().insert(id, Arc::new(partition));
-    }
-
     /// Takes note of changes in the cluster: makes and removes logs, changes leaders and configs. Blocks for the disk.
-    pub fn apply(&self, image: &ClusterImage, settings: &Arc<Effective>, events: &[Event]) {
+    pub fn apply(
+        self: &Arc<Self>,
+        image: &ClusterImage,
+        settings: &Arc<Effective>,
+        events: &[Event],
+    ) {
         *self.settings.write() = Arc::clone(settings);
         for event in events {
             match event {
@@ -278,21 +99,15 @@ impl ReplicaManager {
         let config = self.topic_config(image, &topic.name);
         // What is kept of an earlier topic of this name must not be taken for the new one's, now or at the next start.
         let is_other = |(name, partition): &_| *name != topic.name || *partition < first;
-        let forgotten = self.data_dir.kept_offsets().retain(is_other);
+        let unforgotten = self.dirs.live().filter_map(|(index, dir)| {
+            let error = dir.kept_offsets().retain(is_other).err()?;
+            Some((index, format!("cannot forget an earlier topic of the name: {error}")))
+        });
+        let unforgotten: HashMap<DirIndex, String> = unforgotten.collect();
         for (partition, state) in self.hosted(topic).filter(|(partition, _)| *partition >= first) {
             let id = TopicIdPartition { topic: topic.id, partition };
-            let (config, state) = (Arc::clone(&config), state.clone());
-            match &forgotten {
-                Ok(()) => {
-                    let last_stop =
-                        LastStop { clean: true, progress: &RecoveryProgress::default() };
-                    self.open(&topic.name, id, config, state, last_stop);
-                }
-                Err(error) => {
-                    let error = format!("cannot forget an earlier topic of the name: {error}");
-                    self.add(&topic.name, id, config, state, Err(error));
-                }
-            }
+            let wanted = Wanted { id, config: Arc::clone(&config), state: state.clone() };
+            self.create_partition(&topic.name, wanted, &unforgotten);
         }
     }
 
@@ -304,7 +119,11 @@ impl ReplicaManager {
             let Some(gone) = self.partitions.write().remove(&id) else { continue };
             gone.abandon();
             delay = gone.config().file_delete_delay;
-            match self.data_dir.mark_deleted(&topic.name, partition, topic.id) {
+            if let Some(moving) = gone.moving().filter(|moving| gone.end_moving(moving)) {
+                removed.extend(self.discard_copy(&gone, &moving));
+            }
+            let Some(dir) = gone.dir().and_then(|dir| self.dirs.get(dir)) else { continue };
+            match dir.mark_deleted(&topic.name, partition, topic.id) {
                 Ok(path) => removed.extend(path),
                 Err(error) => {
                     let error = WithCauses(&error);
@@ -325,7 +144,7 @@ impl ReplicaManager {
         }
     }
 
-    fn reconfigure(&self, image: &ClusterImage, topic: &TopicImage) {
+    fn reconfigure(self: &Arc<Self>, image: &ClusterImage, topic: &TopicImage) {
         let config = self.topic_config(image, &topic.name);
         for (partition, _) in self.hosted(topic) {
             if let Some(partition) = self.partition(topic.id, partition) {
@@ -336,7 +155,7 @@ impl ReplicaManager {
         }
     }
 
-    fn topic_config(&self, image: &ClusterImage, topic: &TopicName) -> Arc<TopicConfig> {
+    pub(super) fn topic_config(&self, image: &ClusterImage, topic: &TopicName) -> Arc<TopicConfig> {
         let overrides = image.configs(&ConfigResource::Topic(topic.clone()));
         Arc::new(self.settings.read().topic(&overrides))
     }
@@ -364,17 +183,24 @@ impl ReplicaManager {
         partition: &Partition,
         before: Option<Offset>,
     ) -> Result<Offset, PartitionError> {
-        let (log, before) = partition.check_delete_before(before)?;
+        let (log, removed) = partition.delete_before(before).map_err(|error| match error {
+            DeleteError::Refused(error) => error,
+            DeleteError::Disk(error) => {
+                if let Ok(log) = partition.log() {
+                    self.report_failure(&log, &error);
+                }
+                PartitionError::Offline(error.to_string())
+            }
+        })?;
         let offline = |error: std::io::Error| PartitionError::Offline(error.to_string());
-        let removed = log.advance_log_start(before).map_err(offline)?;
         // What was deleted stays deleted, whatever happens next.
         self.checkpoint(KeptKinds::All).map_err(offline)?;
-        self.remove(partition, log, removed).map_err(offline)?;
+        self.remove(partition, &log, removed).map_err(offline)?;
         Ok(log.ends().log_start)
     }
 
     /// Has what an append made necessary flushed in the background: a finished segment, or all before it is acknowledged.
-    pub fn flush_after(&self, partition: &Arc<Partition>, appended: &Appended) {
+    pub fn flush_after(self: &Arc<Self>, partition: &Arc<Partition>, appended: &Appended) {
         if appended.rolled || appended.unsettled {
             self.flush_soon(partition, None);
         }
@@ -382,18 +208,18 @@ impl ReplicaManager {
 
     /// Flushes this much of a log in the background, or without saying so as much as is wanted. If a flush is under way, the
     /// next one follows it, for all that have come meanwhile: group commit.
-    fn flush_soon(&self, partition: &Arc<Partition>, extent: Option<FlushExtent>) {
+    fn flush_soon(self: &Arc<Self>, partition: &Arc<Partition>, extent: Option<FlushExtent>) {
         if partition.begin_flush() {
-            flush_in_background(&self.env, Arc::clone(partition), extent);
+            flush_in_background(self, Arc::clone(partition), extent);
         }
     }
 
-    /// An append has failed: if the disk is to blame, the broker cannot go on.
+    /// An append has failed: if the disk is to blame, its directory is given up.
     pub fn report(&self, partition: &Partition, error: &PartitionError) {
         if let (PartitionError::Append(AppendError::Io { source, .. }), Ok(log)) =
             (error, partition.log())
         {
-            report_disk_failure(&self.env.tasks, log, source);
+            self.report_failure(&log, source);
         }
     }
 
@@ -402,18 +228,35 @@ impl ReplicaManager {
     /// # Errors
     /// As the disk says.
     pub fn checkpoint(&self, kinds: KeptKinds) -> std::io::Result<()> {
+        let mut failed = None;
+        for (index, dir) in self.dirs.live() {
+            let written = dir.kept_offsets().write(kinds, || self.offsets_in(index));
+            failed = failed.or_else(|| written.err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The offsets of all logs in a directory, the copies among them.
+    pub(super) fn offsets_in(&self, index: DirIndex) -> Vec<(PartitionName, Option<LogOffsets>)> {
         let offsets = |log: &Arc<Log>| {
             let (recovery_point, ends) = (log.recovery_point(), log.ends());
             let (log_start, high_watermark) = (ends.log_start, ends.high_watermark);
             LogOffsets { recovery_point, log_start, high_watermark }
         };
-        self.data_dir.kept_offsets().write(kinds, || {
-            self.all().into_iter().map(|partition| {
-                let name = (partition.topic().clone(), partition.id().partition);
+        let entry = |partition: Arc<Partition>| {
+            let name = partition.name();
+            let (dir, log) = partition.dir_and_log();
+            match dir {
                 // Of a partition that is offline the last offsets are kept: its log may be repaired.
-                (name, partition.log().ok().map(offsets))
-            })
-        })
+                None => Some((name, None)),
+                Some(dir) if dir == index => Some((name, log.as_ref().map(offsets))),
+                Some(_) => {
+                    let moving = partition.moving().filter(|moving| moving.to == index)?;
+                    Some((name, Some(offsets(&moving.copy))))
+                }
+            }
+        };
+        self.all().into_iter().filter_map(entry).collect()
     }
 
     /// Starts the housekeeping: flushes by time, checkpoints, expiry of producers, retention, compaction, removal of deleted
@@ -432,6 +275,8 @@ impl ReplicaManager {
         self.env.tasks.spawn_service("producer-expiry", async move { this.run_expiry().await });
         let this = Arc::clone(self);
         self.env.tasks.spawn_service("retention", async move { this.run_retention().await });
+        let mover = Mover::new(Arc::clone(self), self.env.clone());
+        self.env.tasks.spawn_service("log-dir-moves", mover.run());
         if self.cleaner_config().enabled {
             let cleaner = Cleaner::new(Arc::clone(self), self.env.clone());
             self.env.tasks.spawn_service("cleaner", cleaner.run());
@@ -449,14 +294,15 @@ impl ReplicaManager {
         partition: &Partition,
         log: &Log,
     ) -> Result<Cleanable, CleanError> {
-        let name = (partition.topic().clone(), partition.id().partition);
-        log.cleanable(self.data_dir.kept_offsets().cleaned(&name), self.env.clock.now())
+        let dir = self.dirs.holding(log);
+        let cleaned = dir.and_then(|dir| dir.kept_offsets().cleaned(&partition.name()));
+        log.cleanable(cleaned, self.env.clock.now())
     }
 
     /// Makes the finished segments of a log durable, and known to be so; gives whether that worked. Blocks for the disk.
     pub(super) fn make_durable(&self, log: &Log) -> bool {
         if let Err(error) = log.flush(false) {
-            report_disk_failure(&self.env.tasks, log, &error);
+            self.report_failure(log, &error);
             return false;
         }
         if let Err(error) = self.checkpoint(KeptKinds::All) {
@@ -466,29 +312,25 @@ impl ReplicaManager {
         true
     }
 
-    /// Writes down how far the log of a partition was compacted, unless the partition is gone: its name may be another's
+    /// Writes down how far a log of a partition was compacted, unless the partition is gone: its name may be another's
     /// by now. Blocks for the disk.
     ///
     /// # Errors
     /// As the disk says.
-    pub(super) fn note_cleaned(&self, partition: &Partition, to: Offset) -> std::io::Result<()> {
-        // Held until it is written, so that the partition does not go before.
-        let partitions = self.partitions.read();
-        if !partitions.contains_key(&partition.id()) {
-            return Ok(());
-        }
-        let name = (partition.topic().clone(), partition.id().partition);
-        self.data_dir.kept_offsets().set_cleaned(&name, to)
+    pub(super) fn note_cleaned(
+        &self,
+        partition: &Partition,
+        log: &Log,
+        to: Offset,
+    ) -> std::io::Result<()> {
+        let Some(dir) = self.dirs.holding(log) else { return Ok(()) };
+        let is_there = || self.partitions.read().contains_key(&partition.id());
+        dir.kept_offsets().set_cleaned_if(&partition.name(), to, is_there)
     }
 
     /// Has files of a partition removed some time from now.
     pub(super) fn remove_files(&self, partition: &Partition, files: Vec<PathBuf>) {
         self.janitor.remove_at(self.after(partition.config().file_delete_delay), files);
-    }
-
-    /// The disk has failed under a log: the broker cannot go on.
-    pub(super) fn report_failure(&self, log: &Log, error: &std::io::Error) {
-        report_disk_failure(&self.env.tasks, log, error);
     }
 
     async fn run_retention(self: Arc<Self>) {
@@ -516,8 +358,8 @@ impl ReplicaManager {
             }
             match log.delete_old_segments(self.env.clock.now()) {
                 Ok(segments) if segments.is_empty() => {}
-                Ok(segments) => removed.push((Arc::clone(&partition), segments)),
-                Err(error) => report_disk_failure(&self.env.tasks, log, &error),
+                Ok(segments) => removed.push((Arc::clone(&partition), log, segments)),
+                Err(error) => self.report_failure(&log, &error),
             }
         }
         if removed.is_empty() {
@@ -527,21 +369,25 @@ impl ReplicaManager {
             tracing::warn!(%error, "cannot write the checkpoints: old segments stay until the next start");
             return;
         }
-        for (partition, segments) in removed {
-            let Ok(log) = partition.log() else { continue };
-            if let Err(error) = self.remove(&partition, log, segments) {
-                report_disk_failure(&self.env.tasks, log, &error);
+        for (partition, log, segments) in removed {
+            if let Err(error) = self.remove(&partition, &log, segments) {
+                self.report_failure(&log, &error);
             }
         }
     }
 
     /// Has the files of segments removed some time from now.
-    fn remove(&self, partition: &Partition, log: &Log, removed: Removed) -> std::io::Result<()> {
+    pub(super) fn remove(
+        &self,
+        partition: &Partition,
+        log: &Log,
+        removed: Removed,
+    ) -> std::io::Result<()> {
         self.remove_files(partition, log.mark_deleted(removed)?);
         Ok(())
     }
 
-    async fn run_flushes(&self) {
+    async fn run_flushes(self: &Arc<Self>) {
         loop {
             let interval = self.settings.read().broker().flush_check_interval;
             tokio::select! {
@@ -553,7 +399,7 @@ impl ReplicaManager {
     }
 
     /// Flushes the logs that were not flushed for as long as their topics allow.
-    fn flush_aged(&self) {
+    fn flush_aged(self: &Arc<Self>) {
         let now = self.env.steady.now();
         for partition in self.all() {
             if partition.is_flush_due(now) {
@@ -605,68 +451,54 @@ impl ReplicaManager {
         self.env.clock.now().plus_millis(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// The log directory with its logs.
+    /// Ends all logs in good order and marks the stop as clean, in each directory in which that worked. Blocks for the disk.
     ///
     /// # Errors
-    /// As the disk says.
-    pub fn describe_log_dir(&self) -> std::io::Result<LogDirInfo> {
-        let path = self.data_dir.path().to_owned();
-        let space = self.env.disk.space(&path)?;
-        let mut logs = Vec::new();
-        for partition in self.all() {
-            if let Ok(log) = partition.log() {
-                logs.push(ReplicaLogInfo {
-                    topic: partition.topic().clone(),
-                    partition: partition.id().partition,
-                    size_bytes: log.size_bytes(),
-                });
-            }
-        }
-        Ok(LogDirInfo { path, space, logs })
-    }
-
-    /// The data directory's path.
-    #[must_use]
-    pub fn data_path(&self) -> &Path {
-        self.data_dir.path()
-    }
-
-    /// Ends all logs in good order and marks the stop as clean. Blocks for the disk.
-    ///
-    /// # Errors
-    /// As the disk says: the stop is not marked then, and the next start recovers.
+    /// As the disk says: the stop is not marked then in that directory, and the next start recovers what is in it.
     pub fn close(&self, broker_epoch: i64) -> std::io::Result<()> {
+        let mut failed: BTreeMap<DirIndex, std::io::Error> = BTreeMap::new();
         for partition in self.all() {
-            if let Ok(log) = partition.log() {
-                log.close()?;
+            let moving = partition.moving();
+            let (dir, log) = partition.dir_and_log();
+            let copy = moving.as_ref().map(|moving| (Some(moving.to), &moving.copy));
+            for (dir, log) in log.iter().map(|log| (dir, log)).chain(copy) {
+                if let (Err(error), Some(dir)) = (log.close(), dir) {
+                    failed.entry(dir).or_insert(error);
+                }
             }
         }
-        self.checkpoint(KeptKinds::All)?;
-        self.data_dir.mark_clean(broker_epoch)
+        for (index, dir) in self.dirs.live() {
+            if failed.contains_key(&index) {
+                continue;
+            }
+            let written = dir.kept_offsets().write(KeptKinds::All, || self.offsets_in(index));
+            if let Err(error) = written.and_then(|()| dir.mark_clean(broker_epoch)) {
+                failed.insert(index, error);
+            }
+        }
+        failed.into_values().next().map_or(Ok(()), Err)
     }
 }
 
 /// Each flush is a job of its own, so that those of many logs take turns on the pool.
-fn flush_in_background(env: &Env, partition: Arc<Partition>, extent: Option<FlushExtent>) {
-    let again = env.clone();
-    let flushed = env.tasks.spawn_blocking("flush-log", move || {
-        match partition.flush(extent, again.steady.now()) {
+fn flush_in_background(
+    manager: &Arc<ReplicaManager>,
+    partition: Arc<Partition>,
+    extent: Option<FlushExtent>,
+) {
+    let again = Arc::clone(manager);
+    let flushed = manager.env.tasks.spawn_blocking("flush-log", move || {
+        match partition.flush(extent, again.env.steady.now()) {
             Ok(true) if partition.begin_flush() => flush_in_background(&again, partition, None),
             Ok(_) => {}
             Err(error) => {
                 if let Ok(log) = partition.log() {
-                    report_disk_failure(&again.tasks, log, &error);
+                    again.report_failure(&log, &error);
                 }
             }
         }
     });
     drop(flushed);
-}
-
-fn report_disk_failure(tasks: &crate::env::Tasks, log: &Log, error: &std::io::Error) {
-    let partition = log.name();
-    tracing::error!(%partition, %error, "the disk has failed: no log directory is left");
-    tasks.fail();
 }
 
 /// How a log behaves under a topic's configs.

@@ -1,7 +1,8 @@
 //! The partitions of this broker: leaders that append and serve, each with its log.
 //!
 //! Owns the map from topic ids to partitions, the high watermark, whom an append, a commit or a sync wakes, and the
-//! housekeeping of logs (checkpoints, syncs, retention, compaction, removal of deleted files). Knows no request: `api/` asks
+//! housekeeping of logs (checkpoints, syncs, retention, compaction, removal of deleted files, moves between the data directories).
+//! Owns which directory a partition is in, and what a failed disk takes with it. Knows no request: `api/` asks
 //! for one partition at a time.
 //!
 //! **Invariants:** the map is keyed by topic id, so a topic that was deleted and made again cannot be mistaken for the old
@@ -9,14 +10,20 @@
 
 mod cleaner;
 mod janitor;
+mod log_dirs;
 mod manager;
+mod mover;
+mod opening;
+mod pace;
 mod partition;
 mod waiting;
 
 use crate::log::{AppendError, ReadError};
 use crate::model::{LeaderEpoch, Offset};
 
-pub use manager::{LogDirInfo, ReplicaLogInfo, ReplicaManager, log_config};
+pub use log_dirs::{LogDirContent, LogDirInfo, ReplicaLogInfo};
+pub use manager::{ReplicaManager, log_config};
+pub use mover::MoveError;
 pub use partition::{
     FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition, ProducerStates,
 };

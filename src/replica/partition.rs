@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::PartitionError;
 use super::waiting::{AppendWait, FetchWaiter, Mark, Readable, Waiters};
@@ -13,9 +13,9 @@ use crate::cluster::PartitionImage;
 use crate::config::{TopicCompression, TopicConfig};
 use crate::env::Residency;
 use crate::log::{
-    AbortedTransaction, Append, AppendError, Appended, AppendedAt, EpochEnd, FlushExtent, Log,
-    LogConfig, LogEnds, LogPosition, Origin, ProducerView, ReadLimit, TimestampOffset,
-    TransactionEnd,
+    AbortedTransaction, Append, AppendError, Appended, AppendedAt, DirIndex, EpochEnd, FlushExtent,
+    Log, LogConfig, LogEnds, LogPosition, Origin, PartitionName, ProducerView, ReadError,
+    ReadLimit, Removed, TimestampOffset, TransactionEnd,
 };
 use crate::model::{
     BrokerId, Instant, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis,
@@ -28,8 +28,11 @@ pub struct Partition {
     id: TopicIdPartition,
     topic: TopicName,
     broker: BrokerId,
-    /// The log, or why there is none.
-    log: Result<Arc<Log>, String>,
+    /// Where it is. Held while something is appended or deleted, so that it does not move meanwhile; a thread that holds it
+    /// must not ask for it again.
+    place: RwLock<Place>,
+    /// The copy that is to take the place of the log.
+    moving: Mutex<Option<Moving>>,
     config: RwLock<Arc<TopicConfig>>,
     state: RwLock<PartitionImage>,
     waiters: Waiters,
@@ -40,6 +43,29 @@ pub struct Partition {
     /// Set when the topic was deleted.
     gone: AtomicBool,
 }
+
+/// Where a partition is.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The data directory; none if it is not known.
+    pub(super) dir: Option<DirIndex>,
+    /// The log, or why there is none.
+    pub(super) log: Result<Arc<Log>, String>,
+}
+
+/// A copy of a partition in another data directory, which is to take its place.
+#[derive(Clone, Debug)]
+pub(super) struct Moving {
+    /// The other directory.
+    pub(super) to: DirIndex,
+    /// The copy, as far as it is there.
+    pub(super) copy: Arc<Log>,
+    /// How often it was begun anew.
+    pub(super) restarts: u32,
+}
+
+/// A log that this broker leads; while this is held, the partition stays where it is.
+type LedLog<'a> = MappedRwLockReadGuard<'a, Arc<Log>>;
 
 /// Which records a consumer wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +170,7 @@ impl Partition {
         id: TopicIdPartition,
         topic: TopicName,
         broker: BrokerId,
-        log: Result<Arc<Log>, String>,
+        place: Place,
         config: Arc<TopicConfig>,
         state: PartitionImage,
         now: Instant,
@@ -153,7 +179,8 @@ impl Partition {
             id,
             topic,
             broker,
-            log,
+            place: RwLock::new(place),
+            moving: Mutex::new(None),
             config: RwLock::new(config),
             state: RwLock::new(state),
             waiters: Waiters::default(),
@@ -175,18 +202,87 @@ impl Partition {
         &self.topic
     }
 
+    /// The topic's name and the index, as offset checkpoints name it.
+    pub(super) fn name(&self) -> PartitionName {
+        (self.topic.clone(), self.id.partition)
+    }
+
     /// The topic's configs, as they are now.
     #[must_use]
     pub fn config(&self) -> Arc<TopicConfig> {
         Arc::clone(&self.config.read())
     }
 
-    /// The log.
+    /// The log. The partition may get another one at any time, with the same records, when it moves to another directory: then
+    /// this one takes no more appends.
     ///
     /// # Errors
-    /// [`PartitionError::Offline`] if it could not be opened.
-    pub fn log(&self) -> Result<&Arc<Log>, PartitionError> {
-        self.log.as_ref().map_err(|reason| PartitionError::Offline(reason.clone()))
+    /// [`PartitionError::Offline`] if it could not be opened, or its directory has failed.
+    pub fn log(&self) -> Result<Arc<Log>, PartitionError> {
+        let place = self.place.read();
+        place.log.as_ref().map(Arc::clone).map_err(|reason| PartitionError::Offline(reason.clone()))
+    }
+
+    /// Its data directory; none if it is not known.
+    pub(super) fn dir(&self) -> Option<DirIndex> {
+        self.place.read().dir
+    }
+
+    /// Its data directory, and its log if there is one.
+    pub(super) fn dir_and_log(&self) -> (Option<DirIndex>, Option<Arc<Log>>) {
+        let place = self.place.read();
+        (place.dir, place.log.as_ref().ok().map(Arc::clone))
+    }
+
+    /// The copy that is to take the place of the log.
+    pub(super) fn moving(&self) -> Option<Moving> {
+        self.moving.lock().clone()
+    }
+
+    /// Enters a move of the partition, of which there is none.
+    pub(super) fn begin_moving(&self, moving: Moving) {
+        *self.moving.lock() = Some(moving);
+    }
+
+    /// Ends this move; `false` if it is over already.
+    pub(super) fn end_moving(&self, moving: &Moving) -> bool {
+        let is_this = |now: &mut Moving| Arc::ptr_eq(&now.copy, &moving.copy);
+        self.moving.lock().take_if(is_this).is_some()
+    }
+
+    /// Its place, for whoever changes it. While it is held nothing is appended.
+    pub(super) fn place_mut(&self) -> RwLockWriteGuard<'_, Place> {
+        self.place.write()
+    }
+
+    /// Whether the topic was deleted.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whoever waits is to look again.
+    pub(super) fn wake_all(&self) {
+        self.waiters.wake_all();
+    }
+
+    /// A data directory has failed: a log in it takes no more appends and is not read any more, and a move from or to it is over.
+    /// Gives whether the partition is offline now.
+    pub(super) fn dir_failed(&self, dir: DirIndex, reason: &str) -> bool {
+        let mut place = self.place.write();
+        let is_here = place.dir == Some(dir);
+        let mut moving = self.moving.lock();
+        if let Some(ended) = moving.take_if(|moving| is_here || moving.to == dir) {
+            ended.copy.fail();
+        }
+        if !is_here {
+            return false;
+        }
+        if let Ok(log) = std::mem::replace(&mut place.log, Err(reason.to_owned())) {
+            log.fail();
+        }
+        drop((moving, place));
+        self.waiters.wake_all();
+        true
     }
 
     /// The leader and its epoch, as far as this broker knows.
@@ -197,10 +293,11 @@ impl Partition {
     }
 
     pub(super) fn set_config(&self, config: Arc<TopicConfig>, log_config: LogConfig) {
-        if let Ok(log) = &self.log {
+        // In this order: a log that is opened meanwhile, because the partition moves, has one of both from here.
+        *self.config.write() = config;
+        if let Ok(log) = self.log() {
             log.set_config(log_config);
         }
-        *self.config.write() = config;
     }
 
     pub(super) fn set_state(&self, state: &PartitionImage) {
@@ -241,18 +338,25 @@ impl Partition {
     /// The partition is gone: nobody appends any more or waits for it.
     pub(super) fn abandon(&self) {
         self.gone.store(true, Ordering::Release);
-        if let Ok(log) = &self.log {
-            log.abandon();
+        {
+            let place = self.place.write();
+            if let Ok(log) = &place.log {
+                log.abandon();
+            }
+            if let Some(moving) = &*self.moving.lock() {
+                moving.copy.abandon();
+            }
         }
         self.waiters.wake_all();
     }
 
-    /// The log of the partition, if this broker leads it in the epoch that the asker believes in.
+    /// The log of the partition, if this broker leads it in the epoch that the asker believes in. The partition does not move
+    /// while it is held.
     fn led_log(
         &self,
         asked: Option<LeaderEpoch>,
-    ) -> Result<(&Arc<Log>, LeaderEpoch), PartitionError> {
-        if self.gone.load(Ordering::Acquire) {
+    ) -> Result<(LedLog<'_>, LeaderEpoch), PartitionError> {
+        if self.is_gone() {
             return Err(PartitionError::Gone);
         }
         let (leader, current) = self.leader();
@@ -264,8 +368,29 @@ impl Partition {
                 Err(PartitionError::UnknownLeaderEpoch { asked, current })
             }
             _ if leader != Some(self.broker) => Err(PartitionError::NotLeader),
-            _ => Ok((self.log()?, current)),
+            _ => {
+                let log =
+                    RwLockReadGuard::try_map(self.place.read(), |place| place.log.as_ref().ok());
+                let log = log.map_err(|place| {
+                    PartitionError::Offline(place.log.as_ref().err().cloned().unwrap_or_default())
+                })?;
+                Ok((log, current))
+            }
         }
+    }
+
+    /// As [`led_log`](Self::led_log), for who reads: that may take long, so it does not keep the partition where it is.
+    fn read_log(
+        &self,
+        asked: Option<LeaderEpoch>,
+    ) -> Result<(Arc<Log>, LeaderEpoch), PartitionError> {
+        self.led_log(asked).map(|(log, epoch)| (Arc::clone(&log), epoch))
+    }
+
+    /// Whether a read has failed because its log was replaced by another one with the same records.
+    fn has_moved_from(&self, log: &Arc<Log>, error: &ReadError) -> bool {
+        matches!(error, ReadError::Io { .. })
+            && self.log().is_ok_and(|current| !Arc::ptr_eq(&current, log))
     }
 
     /// Appends a batch of a client. With `all_in_sync` it is refused if too few replicas are in sync.
@@ -282,7 +407,7 @@ impl Partition {
         if all_in_sync {
             self.check_in_sync()?;
         }
-        self.append_to(log, Append { batch, leader_epoch, origin: Origin::Client, now })
+        self.append_to(&log, Append { batch, leader_epoch, origin: Origin::Client, now })
     }
 
     /// Appends a batch that a coordinator of this broker made while it led the partition in `leader_epoch`. Refused if
@@ -298,7 +423,7 @@ impl Partition {
     ) -> Result<Appended, PartitionError> {
         let (log, leader_epoch) = self.led_log(Some(leader_epoch))?;
         self.check_in_sync()?;
-        self.append_to(log, Append { batch, leader_epoch, origin: Origin::Coordinator, now })
+        self.append_to(&log, Append { batch, leader_epoch, origin: Origin::Coordinator, now })
     }
 
     /// Appends the marker that ends a transaction here, for a transaction coordinator. The coordinator does not know the
@@ -314,7 +439,7 @@ impl Partition {
         let (log, leader_epoch) = self.led_log(None)?;
         self.check_in_sync()?;
         let appended = log.append_end(end, leader_epoch, now)?;
-        self.commit_settled(log, &appended);
+        self.commit_settled(&log, &appended);
         Ok(appended)
     }
 
@@ -370,7 +495,10 @@ impl Partition {
     /// # Errors
     /// As the disk says. Whoever waits is told that.
     pub(super) fn flush(&self, extent: Option<FlushExtent>, now: Instant) -> std::io::Result<bool> {
-        let Ok(log) = &self.log else { return Ok(false) };
+        let Ok(log) = self.log() else {
+            self.flushing.store(false, Ordering::Release);
+            return Ok(false);
+        };
         let flushed = match extent.or_else(|| log.flush_wanted()) {
             Some(extent) => log.flush(extent == FlushExtent::Whole).map(drop),
             None => Ok(()),
@@ -384,7 +512,8 @@ impl Partition {
         *self.flushed_at.lock() = now;
         let (before, settled) = (log.high_watermark(), log.settled_end());
         // Of a step over several segments readers are told more than there is: they look again.
-        self.advance_high_watermark(log, settled, settled.bytes_since(&before).unwrap_or(u32::MAX));
+        let bytes = settled.bytes_since(&before).unwrap_or(u32::MAX);
+        self.advance_high_watermark(&log, settled, bytes);
         self.waiters.settled(settled.offset);
         Ok(log.flush_wanted().is_some())
     }
@@ -392,7 +521,7 @@ impl Partition {
     /// Whether the log was not flushed for as long as its topic allows (`LogManager.flushDirtyLogs` of Apache Kafka).
     pub(super) fn is_flush_due(&self, now: Instant) -> bool {
         let age_max = self.config.read().flush_age_max;
-        let Ok(log) = &self.log else { return false };
+        let Ok(log) = self.log() else { return false };
         now.since(*self.flushed_at.lock()) >= age_max
             && log.recovery_point() < log.ends().end
             && !log.has_failed()
@@ -436,7 +565,21 @@ impl Partition {
         from: &FetchFrom,
         residency: Residency,
     ) -> Result<Option<FetchedRecords>, PartitionError> {
-        let (log, _) = self.led_log(from.current_leader_epoch)?;
+        loop {
+            let (log, _) = self.read_log(from.current_leader_epoch)?;
+            match self.fetch_in(&log, from, residency) {
+                Err(PartitionError::Read(error)) if self.has_moved_from(&log, &error) => {}
+                fetched => return fetched,
+            }
+        }
+    }
+
+    fn fetch_in(
+        &self,
+        log: &Log,
+        from: &FetchFrom,
+        residency: Residency,
+    ) -> Result<Option<FetchedRecords>, PartitionError> {
         if let Some(diverging) = self.diverging(log, from)? {
             let limit = log.limit(from.isolation.limit());
             return Ok(Some(FetchedRecords {
@@ -467,7 +610,7 @@ impl Partition {
         let ends = log.ends();
         let out_of_range = || {
             let (start, end) = (ends.log_start, ends.end);
-            crate::log::ReadError::OffsetOutOfRange { wanted: from.offset, start, end }
+            ReadError::OffsetOutOfRange { wanted: from.offset, start, end }
         };
         let end = self.epoch_end_in(log, epoch).ok_or_else(out_of_range)?;
         if from.offset < ends.log_start {
@@ -501,8 +644,8 @@ impl Partition {
         current: Option<LeaderEpoch>,
         epoch: LeaderEpoch,
     ) -> Result<Option<EpochEnd>, PartitionError> {
-        let (log, _) = self.led_log(current)?;
-        Ok(self.epoch_end_in(log, epoch))
+        let (log, _) = self.read_log(current)?;
+        Ok(self.epoch_end_in(&log, epoch))
     }
 
     /// Answers which offset stands at an end of the log or at a time. Waits for the disk, except for the ends of the log.
@@ -515,7 +658,7 @@ impl Partition {
         isolation: Isolation,
         current_leader_epoch: Option<LeaderEpoch>,
     ) -> Result<OffsetAnswer, PartitionError> {
-        let (log, leader_epoch) = self.led_log(current_leader_epoch)?;
+        let (log, leader_epoch) = self.read_log(current_leader_epoch)?;
         let ends = log.ends();
         let readable = match isolation {
             Isolation::ReadUncommitted => ends.high_watermark,
@@ -534,8 +677,14 @@ impl Partition {
             OffsetQuestion::LatestTiered | OffsetQuestion::EarliestPendingUpload => {
                 return Ok(OffsetAnswer::NO_RECORD);
             }
-            OffsetQuestion::MaxTimestamp => log.find_max_timestamp()?,
-            OffsetQuestion::AtTime(timestamp) => log.find_timestamp(timestamp)?,
+            OffsetQuestion::MaxTimestamp => log.find_max_timestamp(),
+            OffsetQuestion::AtTime(timestamp) => log.find_timestamp(timestamp),
+        };
+        let found = match found {
+            Err(error) if self.has_moved_from(&log, &error) => {
+                return self.offset_for(question, isolation, current_leader_epoch);
+            }
+            found => found?,
         };
         let found = found.filter(|found| found.offset < readable);
         Ok(found.map_or(OffsetAnswer::NO_RECORD, OffsetAnswer::of))
@@ -553,7 +702,7 @@ impl Partition {
     /// How far a read may go now; `None` if the partition is offline.
     #[must_use]
     pub fn limit(&self, isolation: Isolation) -> Option<LogPosition> {
-        self.log.as_ref().ok().map(|log| log.limit(isolation.limit()))
+        self.log().ok().map(|log| log.limit(isolation.limit()))
     }
 
     /// Registers a fetch that waits for records of this partition.
@@ -566,25 +715,48 @@ impl Partition {
         self.waiters.remove_fetch(waiter);
     }
 
-    /// The log, and the offset before which its records are to go: `None` asks for all that are committed.
+    /// Makes the log begin at an offset; `None` stands for the end of all that are committed. Gives the log, and the segments
+    /// that are wholly below. Blocks for the disk.
     ///
     /// # Errors
     /// As [`PartitionError`] says.
-    pub(super) fn check_delete_before(
+    pub(super) fn delete_before(
         &self,
         before: Option<Offset>,
-    ) -> Result<(&Arc<Log>, Offset), PartitionError> {
+    ) -> Result<(Arc<Log>, Removed), DeleteError> {
         let (log, _) = self.led_log(None)?;
         if !self.config.read().cleanup_delete {
-            return Err(PartitionError::NotDeletable);
+            return Err(PartitionError::NotDeletable.into());
         }
         let ends = log.ends();
         let wanted = before.unwrap_or(ends.high_watermark);
         if wanted.0 < 0 || wanted > ends.high_watermark {
             let (start, high_watermark) = (ends.log_start, ends.high_watermark);
-            return Err(PartitionError::OffsetOutOfRange { wanted, start, high_watermark });
+            return Err(PartitionError::OffsetOutOfRange { wanted, start, high_watermark }.into());
         }
-        Ok((log, wanted))
+        let removed = log.advance_log_start(wanted)?;
+        Ok((Arc::clone(&log), removed))
+    }
+}
+
+/// Why records were not deleted.
+#[derive(Debug)]
+pub(super) enum DeleteError {
+    /// The request is refused.
+    Refused(PartitionError),
+    /// The disk failed.
+    Disk(std::io::Error),
+}
+
+impl From<PartitionError> for DeleteError {
+    fn from(error: PartitionError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<std::io::Error> for DeleteError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Disk(error)
     }
 }
 

@@ -114,7 +114,9 @@ async fn an_append_whose_sync_fails_is_not_acknowledged() {
             append_alone(&mut client, "t", "x").await.0
         };
         assert_eq!(code, ErrorCode::KafkaStorageError);
-        assert_eq!(client.values("t", 0).await, ["before"], "nobody saw what may be lost");
+        // Nobody sees what may be lost; the directory may have been given up by now.
+        let fetched = client.fetch("t", 0, 1).await;
+        assert!(fetched.records.concat().is_empty(), "{fetched:?}");
         rig.broker.failure().await;
     }
 }

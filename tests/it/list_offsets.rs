@@ -14,8 +14,17 @@ use ottla::wire::{ListOffsetsRequest, ListOffsetsResponse, Text};
 use crate::rig::{Client, Rig, batch, now, wire_name};
 
 async fn offset(client: &mut Client, version: i16, timestamp: i64) -> (ErrorCode, i64, i64) {
+    offset_of(client, ("t", 0), version, timestamp).await
+}
+
+pub(crate) async fn offset_of(
+    client: &mut Client,
+    (topic, partition): (&'static str, i32),
+    version: i16,
+    timestamp: i64,
+) -> (ErrorCode, i64, i64) {
     let partition = ListOffsetsPartition {
-        partition_index: PartitionId(0),
+        partition_index: PartitionId(partition),
         current_leader_epoch: LeaderEpoch::UNKNOWN,
         timestamp,
     };
@@ -23,7 +32,7 @@ async fn offset(client: &mut Client, version: i16, timestamp: i64) -> (ErrorCode
         replica_id: ottla::model::BrokerId(-1),
         isolation_level: 0,
         topics: vec![ListOffsetsTopic {
-            name: Text::from_static_str("t"),
+            name: Text::from_static_str(topic),
             partitions: vec![partition],
         }],
         timeout_ms: 0,

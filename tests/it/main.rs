@@ -30,6 +30,7 @@ mod group_crash;
 mod groups;
 mod hostile;
 mod list_offsets;
+mod log_dirs;
 mod lost_files;
 mod process;
 mod produce;

@@ -9,6 +9,7 @@ use ottla::api::{AllowAll, Authorizer};
 use ottla::broker::{Broker, BrokerOptions, StartError};
 use ottla::config::{self, Effective, Sources};
 use ottla::env::{Clock, Disk, Env, MemoryDisk};
+use ottla::log::DataPaths;
 use ottla::model::{ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, UnixMillis};
 use ottla::record::{Batch, BatchBuilder, scan};
 use ottla::wire::fetch::{FetchPartition, FetchPartitionResponse, FetchTopic, ReplicaState};
@@ -32,7 +33,9 @@ pub(crate) const DATA: &str = "data";
 pub(crate) struct Rig {
     pub(crate) broker: Broker,
     pub(crate) disk: Arc<dyn Disk>,
+    /// The first of its data directories.
     pub(crate) data: PathBuf,
+    paths: DataPaths,
     options: Vec<String>,
     authorizer: Arc<dyn Authorizer>,
     /// What its clock shows at each start, if not the present.
@@ -43,9 +46,9 @@ impl Rig {
     /// A broker in memory whose clients may do what this says.
     pub(crate) async fn authorized_by(authorizer: Arc<dyn Authorizer>) -> Self {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-        let data = PathBuf::from(DATA);
-        let broker = start(&disk, &data, &[], &authorizer, None).await.unwrap();
-        Self { broker, disk, data, options: Vec::new(), authorizer, time: None }
+        let paths = DataPaths::one(DATA);
+        let broker = start(&disk, &paths, &[], &authorizer, None).await.unwrap();
+        Self { broker, disk, data: DATA.into(), paths, options: Vec::new(), authorizer, time: None }
     }
 
     /// A broker in memory, with these settings (`key=value`).
@@ -64,18 +67,28 @@ impl Rig {
         data: &Path,
         options: &[&str],
     ) -> Result<Self, StartError> {
+        Self::on_dirs(disk, &DataPaths::one(data), options).await
+    }
+
+    /// A broker on a disk with these data directories.
+    pub(crate) async fn on_dirs(
+        disk: Arc<dyn Disk>,
+        paths: &DataPaths,
+        options: &[&str],
+    ) -> Result<Self, StartError> {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let authorizer: Arc<dyn Authorizer> = Arc::new(AllowAll);
-        let broker = start(&disk, data, &options, &authorizer, None).await?;
-        Ok(Self { broker, disk, data: data.to_owned(), options, authorizer, time: None })
+        let broker = start(&disk, paths, &options, &authorizer, None).await?;
+        let (data, paths) = (paths.logs[0].clone(), paths.clone());
+        Ok(Self { broker, disk, data, paths, options, authorizer, time: None })
     }
 
     /// A broker on a disk, whose clock shows `time` at each start.
     pub(crate) async fn at(time: UnixMillis, disk: Arc<dyn Disk>, data: &Path) -> Self {
         let authorizer: Arc<dyn Authorizer> = Arc::new(AllowAll);
-        let (data, time) = (data.to_owned(), Some(time));
-        let broker = start(&disk, &data, &[], &authorizer, time).await.unwrap();
-        Self { broker, disk, data, options: Vec::new(), authorizer, time }
+        let (paths, data, time) = (DataPaths::one(data), data.to_owned(), Some(time));
+        let broker = start(&disk, &paths, &[], &authorizer, time).await.unwrap();
+        Self { broker, disk, data, paths, options: Vec::new(), authorizer, time }
     }
 
     /// Stops the broker in good order and starts another one on the same disk.
@@ -85,19 +98,19 @@ impl Rig {
 
     /// Stops the broker in good order, changes what is on its disk, and starts another one there.
     pub(crate) async fn restart_after(self, change: impl FnOnce(&dyn Disk, &Path)) -> Self {
-        let Self { broker, disk, data, options, authorizer, time } = self;
+        let Self { broker, disk, data, paths, options, authorizer, time } = self;
         broker.stop().await.unwrap();
         change(&*disk, &data);
-        let broker = start(&disk, &data, &options, &authorizer, time).await.unwrap();
-        Self { broker, disk, data, options, authorizer, time }
+        let broker = start(&disk, &paths, &options, &authorizer, time).await.unwrap();
+        Self { broker, disk, data, paths, options, authorizer, time }
     }
 
     /// Ends the broker as a crash would and starts another one on the same disk.
     pub(crate) async fn crash(self) -> Self {
-        let Self { broker, disk, data, options, authorizer, time } = self;
+        let Self { broker, disk, data, paths, options, authorizer, time } = self;
         broker.kill().await;
-        let broker = start(&disk, &data, &options, &authorizer, time).await.unwrap();
-        Self { broker, disk, data, options, authorizer, time }
+        let broker = start(&disk, &paths, &options, &authorizer, time).await.unwrap();
+        Self { broker, disk, data, paths, options, authorizer, time }
     }
 
     /// A new connection.
@@ -110,7 +123,7 @@ impl Rig {
 
 async fn start(
     disk: &Arc<dyn Disk>,
-    data: &Path,
+    paths: &DataPaths,
     options: &[String],
     authorizer: &Arc<dyn Authorizer>,
     time: Option<UnixMillis>,
@@ -124,7 +137,7 @@ async fn start(
         env.clock = Clock::starting_at(env.steady.clone(), time);
     }
     let authorizer = Arc::clone(authorizer);
-    let options = BrokerOptions { settings, data: data.to_owned(), durable: true, authorizer };
+    let options = BrokerOptions { settings, data: paths.clone(), durable: true, authorizer };
     Broker::start(env, options).await
 }
 

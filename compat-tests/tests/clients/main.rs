@@ -12,6 +12,7 @@ mod files;
 mod group_history;
 mod group_member;
 mod groups;
+mod log_dirs;
 mod offsets;
 mod page;
 mod powercut;
@@ -141,6 +142,8 @@ type BrokerTest = fn(ServerKind) -> Result<()>;
 
 /// Tests of the broker rather than of a client; each starts its own.
 const BROKER_TESTS: &[(&str, BrokerTest)] = &[
+    ("log_dirs::a_partition_is_moved_by_the_tools", log_dirs::moved_by_the_tools),
+    ("log_dirs::two_directories_of_apache_kafka", log_dirs::taken_over),
     ("takeover::a_directory_of_apache_kafka", takeover::of_apache_kafka),
     ("takeover::a_directory_of_apache_kafka_after_a_kill", takeover::of_killed_apache_kafka),
     ("takeover::transactions_are_seen_as_before", takeover::transactions),

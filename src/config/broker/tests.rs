@@ -38,6 +38,8 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             controller_listeners: vec![],
             advertised_listeners: None,
             log_dirs: vec!["./ottla-data".into()],
+            metadata_dir: None,
+            move_bytes_per_second_max: i64::MAX as u64,
             auto_create_topics: true,
             delete_topics: true,
             partition_count: 1,

@@ -36,7 +36,8 @@ table! {
     Inert "internal.metadata.log.segment.bytes": Int, unlisted;
     Inert "internal.metadata.max.batch.size.in.bytes": Int = 8_388_608, unlisted;
     NotYet "leader.imbalance.check.interval.seconds": Long = 300, at_least(1);
-    NotYet "metadata.log.dir": String;
+    /// Where the metadata log is. Unset, it is in the first directory of `log.dirs`.
+    Active "metadata.log.dir": String;
     NotYet "metadata.log.max.record.bytes.between.snapshots": Long = 20_971_520, at_least(1);
     NotYet "metadata.log.max.snapshot.interval.ms": Long = 3_600_000, at_least(0);
     Inert "metadata.log.segment.bytes": Int = 1_073_741_824, at_least(8_388_608);
@@ -46,7 +47,7 @@ table! {
     NotYet "metadata.max.retention.ms": Long = 604_800_000;
     /// The id of this broker in its cluster.
     Active "node.id": Int, at_least(0), in_ottla(Integer(1));
-    NotYet "num.replica.alter.log.dirs.threads": Int;
+    Inert "num.replica.alter.log.dirs.threads": Int;
     NotYet "num.replica.fetchers": Int = 1, at_least(1), cluster_wide;
     NotYet "process.roles": List, some_items(&["broker", "controller"]), in_ottla(Text("broker,controller"));
     NotYet "replica.fetch.backoff.ms": Int = 1000, at_least(0);

@@ -4,8 +4,8 @@ table! {
     OPERATIONS: Broker, "Metrics, quotas and plug-ins";
 
     Inert "alter.config.policy.class.name": Class;
-    NotYet "alter.log.dirs.replication.quota.window.num": Int = 11, at_least(1);
-    NotYet "alter.log.dirs.replication.quota.window.size.seconds": Int = 1, at_least(1);
+    Inert "alter.log.dirs.replication.quota.window.num": Int = 11, at_least(1);
+    Inert "alter.log.dirs.replication.quota.window.size.seconds": Int = 1, at_least(1);
     Inert "client.quota.callback.class": Class;
     NotYet "config.providers": List = "", items(&[]), cluster_wide;
     NotYet "controller.quota.window.num": Int = 11, at_least(1);
@@ -21,7 +21,8 @@ table! {
     Inert "metrics.sample.window.ms": Long = 30_000, at_least(1);
     NotYet "quota.window.num": Int = 11, at_least(1);
     NotYet "quota.window.size.seconds": Int = 1, at_least(1);
-    NotYet "replica.alter.log.dirs.io.max.bytes.per.second": Long = i64::MAX, at_least(0), cluster_wide, unlisted;
+    /// How many bytes a second are copied at most, over all partitions that are moved to another log directory.
+    Active "replica.alter.log.dirs.io.max.bytes.per.second": Long = i64::MAX, at_least(0), cluster_wide, unlisted;
     NotYet "replication.quota.window.num": Int = 11, at_least(1);
     NotYet "replication.quota.window.size.seconds": Int = 1, at_least(1);
     NotYet "telemetry.max.bytes": Int = 1_048_576, at_least(1);

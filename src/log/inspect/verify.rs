@@ -105,7 +105,7 @@ pub fn verify(
     let mut is_log_directory = directory.report.identity.is_some();
     for DiskEntry { name, .. } in entries.iter().filter(|entry| entry.is_dir) {
         match DirKind::parse(name) {
-            DirKind::Partition(topic, partition) => {
+            DirKind::Partition(topic, partition) | DirKind::Future(topic, partition) => {
                 is_log_directory = true;
                 let known = directory.known(&(topic, partition));
                 each(&Partition::check(disk, path, name, known)?).map_err(InspectError::Tell)?;
@@ -133,7 +133,9 @@ fn verify_alone(
     let parent = parent.unwrap_or_else(|| Path::new("."));
     let directory = Directory::read(disk, parent)?;
     let known = match DirKind::parse(&name) {
-        DirKind::Partition(topic, partition) => directory.known(&(topic, partition)),
+        DirKind::Partition(topic, partition) | DirKind::Future(topic, partition) => {
+            directory.known(&(topic, partition))
+        }
         DirKind::Deleted | DirKind::Other => {
             Known { clean: false, recovery_point: Offset::ZERO, log_start: Offset::ZERO }
         }

@@ -38,7 +38,8 @@ fn partition() -> Partition {
         partition_epoch: 0,
     };
     let now = Instant::from_start(Duration::ZERO);
-    Partition::new(id, topic, broker, Ok(Arc::new(log)), config, state, now)
+    let place = Place { dir: None, log: Ok(Arc::new(log)) };
+    Partition::new(id, topic, broker, place, config, state, now)
 }
 
 fn append(partition: &Partition, transactional: bool) -> Appended {

@@ -1,0 +1,147 @@
+//! A disk for tests that remembers what would be found if the process or the power ended before each of its changes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, MemoryDisk, OpenMode, Residency, Rng};
+
+/// How many power cuts are tried at each point: chance decides what they take.
+const POWER_CUTS: u64 = 2;
+
+/// A memory disk that is watched. Clones share what was found.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchedDisk {
+    memory: MemoryDisk,
+    /// Whether a change of a file is of interest.
+    counts: fn(&Path) -> bool,
+    found: Arc<Mutex<Vec<MemoryDisk>>>,
+}
+
+impl WatchedDisk {
+    /// Watches a disk with a power model, but for changes of files that do not count.
+    pub(crate) fn new(memory: MemoryDisk, counts: fn(&Path) -> bool) -> Self {
+        Self { memory, counts, found: Arc::default() }
+    }
+
+    /// The disks that would have been found so far, and the one that is there now.
+    pub(crate) fn take_found(&self) -> Vec<MemoryDisk> {
+        let mut found = std::mem::take(&mut *self.found.lock());
+        found.push(self.memory.process_end());
+        found
+    }
+
+    fn change_of(&self, path: &Path) {
+        if (self.counts)(path) {
+            self.change();
+        }
+    }
+
+    fn change(&self) {
+        let mut found = self.found.lock();
+        let seed = found.len() as u64;
+        for cut in 0..POWER_CUTS {
+            found.push(self.memory.power_cut(&Rng::from_seed(seed + cut)));
+        }
+        found.push(self.memory.process_end());
+    }
+}
+
+impl Disk for WatchedDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        if !matches!(mode, OpenMode::Read | OpenMode::Write) {
+            self.change_of(path);
+        }
+        let inner = self.memory.open(path, mode)?;
+        Ok(Arc::new(WatchedFile { inner, path: path.to_owned(), disk: self.clone() }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.memory.create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        self.memory.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.memory.exists(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change();
+        self.memory.rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change();
+        self.memory.link(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change();
+        self.memory.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.change();
+        self.memory.remove_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.change();
+        self.memory.sync_dir(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.memory.space(path)
+    }
+
+    fn lock(&self, directory: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
+        self.memory.lock(directory)
+    }
+}
+
+#[derive(Debug)]
+struct WatchedFile {
+    inner: Arc<dyn DiskFile>,
+    path: PathBuf,
+    disk: WatchedDisk,
+}
+
+impl DiskFile for WatchedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn write_at(&self, position: u64, parts: &[&[u8]]) -> io::Result<()> {
+        self.disk.change_of(&self.path);
+        self.inner.write_at(position, parts)
+    }
+
+    fn read(&self, range: std::ops::Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
+        self.inner.read(range, residency)
+    }
+
+    fn read_into(
+        &self,
+        position: u64,
+        buffer: &mut [u8],
+        residency: Residency,
+    ) -> io::Result<bool> {
+        self.inner.read_into(position, buffer, residency)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.disk.change_of(&self.path);
+        self.inner.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.change_of(&self.path);
+        self.inner.sync_data()
+    }
+}

@@ -1,0 +1,72 @@
+//! Keeps background work within a rate of bytes: compaction, and moves between directories.
+//!
+//! Source: `Throttler` of Apache Kafka 4.3.1.
+
+use std::time::Duration;
+
+use crate::model::Instant;
+
+/// Keeps the bytes that are read and written within a rate.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When those so far are paid for.
+    paid: Instant,
+}
+
+impl Pace {
+    /// Nothing was moved yet.
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { paid: now }
+    }
+
+    /// So many bytes were moved; gives until when to wait, if it is worth it. Time in which nothing was moved is not saved
+    /// up.
+    pub(super) fn charge(
+        &mut self,
+        now: Instant,
+        bytes: u64,
+        bytes_per_second: f64,
+    ) -> Option<Instant> {
+        self.paid = self.paid.max(now).plus(duration_of(bytes, bytes_per_second));
+        (self.paid.since(now) >= PAUSE_MIN).then_some(self.paid)
+    }
+}
+
+/// How long it takes to move bytes at this rate.
+#[expect(clippy::cast_precision_loss, reason = "a pace need not be exact")]
+fn duration_of(bytes: u64, bytes_per_second: f64) -> Duration {
+    let seconds = bytes as f64 / bytes_per_second.max(RATE_MIN);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(PAUSE_MAX)
+}
+
+/// Pauses that are shorter are put off (Kafka looks at its rate every 300 ms).
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// A key that says 0 or less must not stop compaction for ever.
+const RATE_MIN: f64 = 1.0;
+/// A step moves a buffer or a batch. None takes longer than this.
+const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::env::Env;
+
+    #[test]
+    fn bytes_are_moved_at_the_rate_that_is_asked_for() {
+        let env = Env::with_disk(Arc::new(crate::env::MemoryDisk::new()));
+        let start = env.steady.now();
+        let at = |millis| start.plus(Duration::from_millis(millis));
+        let mut pace = Pace { paid: start };
+        assert_eq!(pace.charge(start, 1 << 40, f64::MAX), None, "there is no limit");
+        // 40 ms, which are put off until they are worth a pause.
+        assert_eq!(pace.charge(start, 40, 1_000.0), None);
+        assert_eq!(pace.charge(start, 40, 1_000.0), Some(at(80)));
+        // Nothing is saved up.
+        assert_eq!(pace.charge(at(1_000), 100, 1_000.0), Some(at(1_100)));
+        assert_eq!(pace.charge(at(1_000), 100, 1_000.0), Some(at(1_200)));
+        let forever = pace.charge(at(1_200), u64::MAX, 0.0);
+        assert_eq!(forever, Some(at(1_200).plus(PAUSE_MAX)));
+    }
+}
