@@ -16,6 +16,7 @@ mod waiting;
 use crate::log::{AppendError, ReadError};
 use crate::model::{LeaderEpoch, Offset};
 
+pub use crate::log::{Beginning, Guard};
 pub use manager::{LogDirInfo, ReplicaLogInfo, ReplicaManager, log_config};
 pub use partition::{
     FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition, ProducerStates,
