@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{
     Advertised, Api, Authorizer, ConnectionContext, FetchSessions, OFFSETS_TOPIC, ProducerIds,
-    Services, View,
+    Services, TRANSACTIONS_TOPIC, View,
 };
 use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event};
 use crate::config::{BrokerConfig, Effective};
@@ -27,9 +28,14 @@ use crate::model::{BrokerId, TopicName, UuidText};
 use crate::net::{AcceptLimits, Budget, ListenError, Server, SharedLimits};
 use crate::record::Compression;
 use crate::replica::ReplicaManager;
+use crate::txn::{self, MarkerWriter, TransactionShard};
 
 /// What a new cluster's finalized features are.
-const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("metadata.version", 30)];
+const FEATURES: [(&str, i16); 3] = [
+    ("group.version", 1),
+    ("metadata.version", 30),
+    (txn::FEATURE, txn::EPOCH_PER_TRANSACTION_SINCE),
+];
 /// Memory assumed of a machine that does not tell.
 const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 
@@ -204,11 +210,16 @@ async fn open(
     let (views, view) = watch::channel(first);
     let groups = coordinator_of_groups(&request_env, broker, &replicas, &settings, view.clone());
     let groups = Arc::new(groups);
+    let markers = Arc::new(marker_writer(&request_env, &replicas, &groups, view.clone()));
+    let both = (&replicas, &markers);
+    let transactions =
+        coordinator_of_transactions(&request_env, broker, both, &settings, view.clone());
     let follower = Follower {
         env: env.clone(),
         broker,
         replicas: Arc::clone(&replicas),
         groups: Arc::clone(&groups),
+        transactions: Arc::clone(&transactions),
         limits,
         views,
     };
@@ -244,6 +255,8 @@ async fn open(
         quorum: Arc::new(started.quorum),
         replicas,
         groups,
+        transactions,
+        markers,
         producer_ids: ProducerIds::default(),
         advertised: Advertised::new(advertised(config)),
         authorizer,
@@ -266,6 +279,7 @@ fn coordinator_of_groups(
         compression: Compression::from_id(topic.compression_codec)
             .expect("the config knows codecs"),
         load_bytes: topic.load_bytes,
+        run: Box::new(|_, _, ()| {}),
         make: Box::new(move |image| {
             let view = view.clone();
             let settings = Arc::new(move || Arc::clone(&view.borrow().settings.broker().groups));
@@ -275,6 +289,48 @@ fn coordinator_of_groups(
     Coordinator::new(env.clone(), broker, Arc::clone(replicas), options)
 }
 
+/// Writes markers to the partitions of this broker.
+fn marker_writer(
+    env: &Env,
+    replicas: &Arc<ReplicaManager>,
+    groups: &Arc<Coordinator<GroupShard>>,
+    view: watch::Receiver<View>,
+) -> MarkerWriter {
+    let (replicas, groups) = (Arc::clone(replicas), Arc::clone(groups));
+    let image = Arc::new(move || Arc::clone(&view.borrow().image));
+    MarkerWriter::new(env.clone(), replicas, groups, OFFSETS_TOPIC, image)
+}
+
+/// The transactions of this broker. They read their settings from the newest view.
+fn coordinator_of_transactions(
+    env: &Env,
+    broker: BrokerId,
+    (replicas, markers): (&Arc<ReplicaManager>, &Arc<MarkerWriter>),
+    settings: &Effective,
+    view: watch::Receiver<View>,
+) -> Arc<Coordinator<TransactionShard>> {
+    let load_bytes = settings.broker().transactions_topic.load_bytes;
+    let (replicas, markers) = (Arc::clone(replicas), Arc::clone(markers));
+    let incarnations = AtomicU64::new(0);
+    Arc::new_cyclic(|shards: &Weak<Coordinator<TransactionShard>>| {
+        let shards = Weak::clone(shards);
+        let options = coordinator::Options {
+            topic: TopicName::new(TRANSACTIONS_TOPIC).expect("the name is legal"),
+            compression: Compression::None,
+            load_bytes,
+            run: Box::new(move |at, epoch, errand| markers.bring(&shards, at, epoch, errand)),
+            make: Box::new(move |image| {
+                let view = view.clone();
+                let settings =
+                    Arc::new(move || Arc::clone(&view.borrow().settings.broker().transactions));
+                let incarnation = incarnations.fetch_add(1, Ordering::Relaxed);
+                TransactionShard::new(settings, Arc::clone(image), incarnation)
+            }),
+        };
+        Coordinator::new(env.clone(), broker, replicas, options)
+    })
+}
+
 /// Takes note of every change in the cluster's state, in the order of the log: first the partitions, then the
 /// coordinators, then everybody else.
 struct Follower {
@@ -282,6 +338,7 @@ struct Follower {
     broker: BrokerId,
     replicas: Arc<ReplicaManager>,
     groups: Arc<Coordinator<GroupShard>>,
+    transactions: Arc<Coordinator<TransactionShard>>,
     limits: SharedLimits,
     views: watch::Sender<View>,
 }
@@ -304,6 +361,7 @@ impl Follower {
             let apply = move || replicas.apply(&step.image, &settings, &step.events);
             self.env.tasks.spawn_blocking("apply-metadata", apply).await;
             self.groups.apply(&view.image);
+            self.transactions.apply(&view.image);
             self.views.send_replace(view);
         }
     }

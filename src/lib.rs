@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod replica;
 pub mod coordinator;
 pub mod group;
+pub mod txn;
 pub mod controller;
 pub mod api;
 pub mod net;

@@ -1,5 +1,6 @@
 // The client program for franz-go: requests as JSON lines in, answers as JSON lines out.
-// The vocabulary is described in src/client.rs. As `client member LIBRARY OPTIONS` it is a member of a consumer group.
+// The vocabulary is described in src/client.rs. As `client member LIBRARY OPTIONS` it is a member of a consumer group;
+// as `client transactions LIBRARY …` it runs the transactions of tests/clients/transactions.rs.
 package main
 
 import (
@@ -77,6 +78,10 @@ type answer struct {
 func main() {
 	if len(os.Args) == 4 && os.Args[1] == "member" {
 		runMember(os.Args[2], os.Args[3])
+		return
+	}
+	if len(os.Args) == 7 && os.Args[1] == "transactions" {
+		runTransactions(os.Args[2], transactions{os.Args[3], os.Args[4], os.Args[5], os.Args[6]})
 		return
 	}
 	client, err := newClient(os.Args[1])

@@ -1,105 +1,86 @@
-import java.time.Duration;
-import java.util.Comparator;
-import java.util.List;
 import java.util.Map;
-import java.util.stream.IntStream;
+import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InvalidProducerEpochException;
+import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/**
- * Transactions of a real producer, and what two kinds of consumers see of them.
- *
- *   Transactions BOOTSTRAP write TOPIC PARTITIONS   writes some that are committed, some that are aborted, and one that is
- *                                                   left open, each over all partitions; others write in between
- *   Transactions BOOTSTRAP read TOPIC PARTITIONS    prints every record and end offset that each isolation level shows
- */
+/** The transactions of tests/clients/transactions.rs, by Apache Kafka's own producer. */
 public final class Transactions {
-    private static final int ROUNDS = 40;
+    private final String bootstrap;
+    private final String topic;
+    private final String group;
+    private final String id;
 
-    private Transactions() { }
-
-    public static void main(String[] arguments) throws Exception {
-        String topic = arguments[2];
-        int partitions = Integer.parseInt(arguments[3]);
-        switch (arguments[1]) {
-            case "write" -> write(arguments[0], topic, partitions);
-            case "read" -> List.of("read_committed", "read_uncommitted")
-                .forEach(level -> read(arguments[0], level, topic, partitions));
-            default -> throw new IllegalArgumentException(arguments[1]);
-        }
+    private Transactions(String[] arguments) {
+        bootstrap = arguments[0];
+        topic = arguments[1];
+        group = arguments[2];
+        id = arguments[3];
     }
 
-    private static void write(String bootstrap, String topic, int partitions) throws Exception {
-        var steady = producer(bootstrap, "steady");
-        var wavering = producer(bootstrap, "wavering");
-        var open = producer(bootstrap, "open");
-        var plain = producer(bootstrap, null);
-        for (int round = 0; round < ROUNDS; round++) {
-            steady.beginTransaction();
-            wavering.beginTransaction();
-            send(steady, topic, partitions, "committed " + round);
-            send(wavering, topic, partitions, "wavering " + round);
-            send(plain, topic, partitions, "plain " + round);
-            steady.commitTransaction();
-            if (round % 3 == 0) {
-                wavering.commitTransaction();
-            } else {
-                wavering.abortTransaction();
+    public static void main(String[] arguments) {
+        new Transactions(arguments).run();
+    }
+
+    private void run() {
+        try (var first = producer(); var consumer = consumer()) {
+            var metadata = consumer.groupMetadata();
+            transact(first, "committed-0", metadata, 3, true);
+            transact(first, "aborted", metadata, 9, false);
+            transact(first, "committed-1", null, 0, true);
+            first.beginTransaction();
+            first.send(new ProducerRecord<>(topic, 0, null, "lost"));
+            first.flush();
+            try (var second = producer()) {
+                try {
+                    first.commitTransaction();
+                    throw new IllegalStateException("the first producer was not fenced");
+                } catch (ProducerFencedException | InvalidProducerEpochException fenced) {
+                    System.out.println("fenced");
+                } catch (KafkaException failure) {
+                    if (!(failure.getCause() instanceof ProducerFencedException)) {
+                        throw failure;
+                    }
+                    System.out.println("fenced");
+                }
+                transact(second, "committed-2", null, 0, true);
             }
         }
-        open.beginTransaction();
-        send(open, topic, partitions, "open");
-        send(plain, topic, partitions, "after the open one");
-        steady.beginTransaction();
-        send(steady, topic, partitions, "committed behind the open one");
-        steady.commitTransaction();
-        System.out.println("written");
-        System.out.flush();
-        // A close would end the open one.
-        Runtime.getRuntime().halt(0);
+        System.out.println("done");
     }
 
-    private static KafkaProducer<String, String> producer(String bootstrap, String transactionalId) {
-        var config = new java.util.HashMap<String, Object>(Map.of(
-            "bootstrap.servers", bootstrap, "acks", "all", "compression.type", "lz4", "transaction.timeout.ms", 900_000));
-        if (transactionalId != null) {
-            config.put("transactional.id", transactionalId);
-        }
+    private KafkaProducer<String, String> producer() {
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "transactional.id", id, "linger.ms", 0);
         var producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer());
-        if (transactionalId != null) {
-            producer.initTransactions();
-        }
+        producer.initTransactions();
         return producer;
     }
 
-    private static void send(KafkaProducer<String, String> producer, String topic, int partitions, String value) throws Exception {
-        for (int partition = 0; partition < partitions; partition++) {
-            for (int number = 0; number < 3; number++) {
-                producer.send(new ProducerRecord<>(topic, partition, "key " + number, value + " " + "x".repeat(2000)));
-            }
-        }
-        producer.flush();
+    private KafkaConsumer<String, String> consumer() {
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "group.id", group);
+        return new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
     }
 
-    private static void read(String bootstrap, String isolationLevel, String topic, int partitions) {
-        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "isolation.level", isolationLevel, "auto.offset.reset", "earliest");
-        try (var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer())) {
-            var all = IntStream.range(0, partitions).mapToObj(partition -> new TopicPartition(topic, partition)).toList();
-            var ends = consumer.endOffsets(all);
-            consumer.assign(all);
-            consumer.seekToBeginning(all);
-            var lines = new java.util.ArrayList<String>();
-            while (all.stream().anyMatch(partition -> consumer.position(partition) < ends.get(partition))) {
-                consumer.poll(Duration.ofMillis(200)).forEach(record -> lines.add(String.format("%s %d %08d %s = %s", isolationLevel,
-                    record.partition(), record.offset(), record.key(), record.value().substring(0, record.value().indexOf(" x")))));
-            }
-            lines.sort(Comparator.naturalOrder());
-            lines.forEach(System.out::println);
-            all.forEach(partition -> System.out.println(isolationLevel + " end of " + partition.partition() + ": " + ends.get(partition)));
+    private void transact(
+            KafkaProducer<String, String> producer, String value, ConsumerGroupMetadata group, long offset, boolean commit) {
+        producer.beginTransaction();
+        producer.send(new ProducerRecord<>(topic, 0, null, value));
+        if (group != null) {
+            producer.sendOffsetsToTransaction(
+                Map.of(new TopicPartition(topic, 0), new OffsetAndMetadata(offset)), group);
+        }
+        if (commit) {
+            producer.commitTransaction();
+        } else {
+            producer.flush();
+            producer.abortTransaction();
         }
     }
 }

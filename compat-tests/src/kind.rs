@@ -72,11 +72,13 @@ pub enum Skill {
     ClassicGroups,
     /// The same by the protocol of KIP-848.
     ConsumerGroups,
+    /// Produce and commit offsets in transactions.
+    Transactions,
 }
 
 impl Skill {
     /// All of them, with the words that the page for users has for them.
-    pub const ALL: [(Self, &str); 18] = [
+    pub const ALL: [(Self, &str); 19] = [
         (Self::Metadata, "list and describe topics"),
         (Self::Topics, "create, enlarge, delete topics"),
         (Self::Produce, "produce, with headers, tombstones, large records"),
@@ -95,6 +97,7 @@ impl Skill {
         (Self::Internals, "describe log directories and producers"),
         (Self::ClassicGroups, "consume as a group, classic protocol"),
         (Self::ConsumerGroups, "consume as a group, `group.protocol=consumer`"),
+        (Self::Transactions, "produce and commit offsets in transactions"),
     ];
 }
 
@@ -136,7 +139,7 @@ impl ClientKind {
         use Skill::{
             AllCodecs, AlterConfigs, AutoCreation, ClassicGroups, Cluster, Configs, Consume,
             ConsumerGroups, DeleteRecords, Internals, MaxTimestamp, Metadata, NullHeaders, Offsets,
-            Produce, Replies, Timestamps, Topics,
+            Produce, Replies, Timestamps, Topics, Transactions,
         };
         let skills: &[Skill] = match self {
             Self::Kcat => {
@@ -158,6 +161,7 @@ impl ClientKind {
                 Cluster,
                 ClassicGroups,
                 ConsumerGroups,
+                Transactions,
             ],
             Self::KafkaPython => &[
                 Metadata,
@@ -194,8 +198,10 @@ impl ClientKind {
                 Cluster,
                 ClassicGroups,
                 ConsumerGroups,
+                Transactions,
             ],
-            Self::Aiokafka | Self::KafkaGo | Self::Sarama => &[ClassicGroups],
+            Self::Aiokafka | Self::Sarama => &[ClassicGroups, Transactions],
+            Self::KafkaGo => &[ClassicGroups],
             Self::FranzGo => &[
                 Metadata,
                 Topics,
@@ -214,6 +220,7 @@ impl ClientKind {
                 Internals,
                 ClassicGroups,
                 ConsumerGroups,
+                Transactions,
             ],
             Self::Java => &[
                 Metadata,
@@ -234,6 +241,7 @@ impl ClientKind {
                 Internals,
                 ClassicGroups,
                 ConsumerGroups,
+                Transactions,
             ],
             Self::KafkaJs => &[
                 Metadata,

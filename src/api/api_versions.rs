@@ -12,6 +12,7 @@
 use super::context::RequestContext;
 use super::dispatch::{Answer, Reply, send};
 use crate::model::ErrorCode;
+use crate::txn;
 use crate::wire::messages::{
     ApiVersionsRequest, ApiVersionsResponse, api_versions_response as response,
 };
@@ -23,6 +24,8 @@ pub(crate) const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("group.version", 0, 1),
     // From 3.3-IV3 to 4.3-IV0.
     ("metadata.version", 7, 30),
+    // An epoch of its own for each transaction (KIP-890).
+    (txn::FEATURE, 0, txn::EPOCH_PER_TRANSACTION_SINCE),
 ];
 
 pub(super) fn start(

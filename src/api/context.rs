@@ -17,6 +17,7 @@ use crate::env::Env;
 use crate::group::GroupShard;
 use crate::model::{BrokerId, ErrorCode};
 use crate::replica::ReplicaManager;
+use crate::txn::{MarkerWriter, TransactionShard};
 use crate::wire::{RequestHeader, Text};
 
 /// One broker, as its handlers see it.
@@ -36,6 +37,10 @@ pub struct Services {
     pub replicas: Arc<ReplicaManager>,
     /// The groups that it coordinates.
     pub groups: Arc<Coordinator<GroupShard>>,
+    /// The transactions that it coordinates.
+    pub transactions: Arc<Coordinator<TransactionShard>>,
+    /// Writes the markers that end transactions.
+    pub markers: Arc<MarkerWriter>,
     /// Its incremental fetch sessions.
     pub sessions: FetchSessions,
     /// Producer ids that it may give out.

@@ -8,13 +8,15 @@ use bytes::Bytes;
 
 use super::context::{ConnectionContext, RequestContext, Services};
 use super::{
-    acls, alter_configs, alter_replica_log_dirs, api_versions, consumer_group_describe,
-    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
-    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
-    describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
+    acls, add_offsets_to_txn, add_partitions_to_txn, alter_configs, alter_replica_log_dirs,
+    api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
+    create_topics, delete_groups, delete_records, delete_topics, describe_cluster,
+    describe_configs, describe_groups, describe_log_dirs, describe_producers, describe_quorum,
+    describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch,
     find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
-    list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch,
-    offset_for_leader_epoch, partition_reassignments, produce, sync_group,
+    list_groups, list_offsets, list_transactions, metadata, offset_commit, offset_delete,
+    offset_fetch, offset_for_leader_epoch, partition_reassignments, produce, sync_group,
+    txn_offset_commit, write_txn_markers,
 };
 use crate::model::WithCauses;
 use crate::wire::{
@@ -133,6 +135,11 @@ fn handle(context: RequestContext, key: ApiKey, body: Bytes) -> Reply {
         ApiKey::DeleteRecords => run(context, body, delete_records::start),
         ApiKey::InitProducerId => run(context, body, init_producer_id::start),
         ApiKey::OffsetForLeaderEpoch => run(context, body, offset_for_leader_epoch::start),
+        ApiKey::AddPartitionsToTxn => run(context, body, add_partitions_to_txn::start),
+        ApiKey::AddOffsetsToTxn => run(context, body, add_offsets_to_txn::start),
+        ApiKey::EndTxn => run(context, body, end_txn::start),
+        ApiKey::WriteTxnMarkers => run(context, body, write_txn_markers::start),
+        ApiKey::TxnOffsetCommit => run(context, body, txn_offset_commit::start),
         ApiKey::DescribeAcls => run(context, body, acls::start_describe),
         ApiKey::CreateAcls => run(context, body, acls::start_create),
         ApiKey::DeleteAcls => run(context, body, acls::start_delete),
@@ -154,6 +161,8 @@ fn handle(context: RequestContext, key: ApiKey, body: Bytes) -> Reply {
         ApiKey::DescribeQuorum => run(context, body, describe_quorum::start),
         ApiKey::DescribeCluster => run(context, body, describe_cluster::start),
         ApiKey::DescribeProducers => run(context, body, describe_producers::start),
+        ApiKey::DescribeTransactions => run(context, body, describe_transactions::start),
+        ApiKey::ListTransactions => run(context, body, list_transactions::start),
         ApiKey::ConsumerGroupHeartbeat => run(context, body, consumer_group_heartbeat::start),
         ApiKey::ConsumerGroupDescribe => run(context, body, consumer_group_describe::start),
         ApiKey::ListConfigResources => run(context, body, list_config_resources::start),

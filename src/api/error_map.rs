@@ -4,6 +4,7 @@ use crate::coordinator::CoordinatorError;
 use crate::log::{AppendError, ReadError};
 use crate::model::ErrorCode;
 use crate::replica::PartitionError;
+use crate::txn::MarkerError;
 use crate::wire::Text;
 
 /// The words for a code that has none of its own in a response.
@@ -34,6 +35,24 @@ pub(super) const fn coordinator_code(error: CoordinatorError) -> ErrorCode {
         CoordinatorError::LoadInProgress => ErrorCode::CoordinatorLoadInProgress,
         CoordinatorError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
         CoordinatorError::TooLarge => ErrorCode::UnknownServerError,
+        CoordinatorError::FencedProducer => ErrorCode::InvalidProducerEpoch,
+        CoordinatorError::FencedCoordinator => ErrorCode::TransactionCoordinatorFenced,
+        CoordinatorError::NoTransaction => ErrorCode::InvalidTxnState,
+    }
+}
+
+/// The code for a marker that was not written.
+pub(super) fn marker_code(error: &MarkerError) -> ErrorCode {
+    match error {
+        MarkerError::NoPartition => ErrorCode::UnknownTopicOrPartition,
+        // Transaction coordinators do not expect that a partition has a coordinator of its own.
+        MarkerError::Groups(
+            CoordinatorError::NotCoordinator
+            | CoordinatorError::LoadInProgress
+            | CoordinatorError::NotAvailable,
+        ) => ErrorCode::NotLeaderOrFollower,
+        MarkerError::Groups(error) => coordinator_code(*error),
+        MarkerError::Partition(error) => code(error),
     }
 }
 
@@ -43,7 +62,9 @@ fn append_code(error: &AppendError) -> ErrorCode {
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::FencedProducer { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::FencedCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
-        AppendError::OpenTransaction { .. } => ErrorCode::InvalidTxnState,
+        AppendError::OpenTransaction { .. } | AppendError::NotVerified { .. } => {
+            ErrorCode::InvalidTxnState
+        }
         AppendError::InvalidControl { .. } => ErrorCode::InvalidRecord,
         AppendError::NotAtEnd { .. } => ErrorCode::InvalidRequest,
         AppendError::NoSpace { .. } | AppendError::Io { .. } | AppendError::Closed => {

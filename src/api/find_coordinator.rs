@@ -1,4 +1,4 @@
-//! FindCoordinator, versions 0 to 6: which broker owns a group.
+//! FindCoordinator, versions 0 to 6: which broker owns a group or a transactional id.
 //!
 //! | version | what it added |
 //! |---|---|
@@ -8,14 +8,14 @@
 //! | 5 | TRANSACTION_ABORTABLE (KIP-890) |
 //! | 6 | share groups (KIP-932) |
 //!
-//! The topic that holds the groups is made by the first request, which waits for it; Apache Kafka answers that request
-//! with COORDINATOR_NOT_AVAILABLE instead. Only groups have a coordinator here so far: for others the answer is
-//! UNSUPPORTED_VERSION, upon which clients give up. Source: `KafkaApis.getCoordinator` of Apache Kafka.
+//! The topic that holds the groups, or the transactions, is made by the first request, which waits for it; Apache Kafka
+//! answers that request with COORDINATOR_NOT_AVAILABLE instead. Share groups have no coordinator here so far: for them the
+//! answer is UNSUPPORTED_VERSION, upon which clients give up. Source: `KafkaApis.getCoordinator` of Apache Kafka.
 
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use super::groups::{OFFSETS_TOPIC, ensure_topic, partition_of_group};
+use super::internal_topics::InternalTopic;
 use crate::model::{BrokerId, ErrorCode};
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -45,13 +45,24 @@ pub(super) fn start(
     context: RequestContext,
     request: FindCoordinatorRequest,
 ) -> Answer<FindCoordinatorResponse> {
-    if context.image().topic(OFFSETS_TOPIC).is_some() || request.key_type != GROUP {
+    let missing =
+        topic_of(request.key_type).filter(|topic| context.image().topic(topic.name()).is_none());
+    let Some(missing) = missing else {
         return Answer::Now(response(&context, &request, Ok(())));
-    }
+    };
     Answer::later(async move {
-        let made = ensure_topic(&context).await;
+        let made = missing.ensure(&context).await;
         response(&context, &request, made)
     })
+}
+
+/// The topic that holds keys of this type, if there is one.
+const fn topic_of(key_type: i8) -> Option<InternalTopic> {
+    match key_type {
+        GROUP => Some(InternalTopic::Groups),
+        TRANSACTION => Some(InternalTopic::Transactions),
+        _ => None,
+    }
 }
 
 fn response(
@@ -106,14 +117,13 @@ fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Node, Error
         TRANSACTION if !context.authorize(Operation::Describe, Resource::TransactionalId(key)) => {
             return Err(ErrorCode::TransactionalIdAuthorizationFailed);
         }
-        GROUP => {}
-        TRANSACTION => return Err(ErrorCode::UnsupportedVersion),
         SHARE if context.version() >= SHARE_SINCE => return Err(ErrorCode::UnsupportedVersion),
-        _ => return Err(ErrorCode::InvalidRequest),
+        _ => {}
     }
+    let topic = topic_of(key_type).ok_or(ErrorCode::InvalidRequest)?;
     let image = context.image();
-    let partition = partition_of_group(context, &image, key);
-    let state = image.topic(OFFSETS_TOPIC).and_then(|topic| topic.partition(partition));
+    let partition = topic.partition_of(context, &image, key);
+    let state = image.topic(topic.name()).and_then(|topic| topic.partition(partition));
     let leader = state.and_then(|state| state.leader).filter(|id| image.broker(*id).is_some());
     let id = leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
     let (host, port) = context.services.advertised.endpoint_for(&context.connection);

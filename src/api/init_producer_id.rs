@@ -1,4 +1,4 @@
-//! InitProducerId, versions 0 to 5: an id for an idempotent producer.
+//! InitProducerId, versions 0 to 5: an id for an idempotent or a transactional producer.
 //!
 //! | version | what it added |
 //! |---|---|
@@ -6,40 +6,64 @@
 //! | 4 | PRODUCER_FENCED |
 //! | 5 | TRANSACTION_ABORTABLE (KIP-890) |
 //!
-//! There are no transactions yet: a request with a transactional id is answered with UNSUPPORTED_VERSION, which ends a
-//! producer with a clear error. Source: `TransactionCoordinator.handleInitProducerId` of Apache Kafka.
+//! Source: `KafkaApis.handleInitProducerIdRequest`, `TransactionCoordinator.handleInitProducerId` of Apache Kafka.
 
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use crate::model::{ErrorCode, ProducerId};
+use super::transactions::{ask_for_producer, known_code, producer};
+use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
+use crate::txn::{Command, Producer, TransactionalId};
 use crate::wire::messages::{InitProducerIdRequest, InitProducerIdResponse, WireProducerId};
+
+/// First version whose clients know PRODUCER_FENCED.
+const PRODUCER_FENCED_SINCE: i16 = 4;
 
 pub(super) fn start(
     context: RequestContext,
     request: InitProducerIdRequest,
 ) -> Answer<InitProducerIdResponse> {
-    if request.transactional_id.as_ref().is_some_and(|id| id.is_empty()) {
-        return Answer::Now(response(Err(ErrorCode::InvalidRequest)));
+    let allowed = match &request.transactional_id {
+        Some(id) if context.authorize(Operation::Write, Resource::TransactionalId(id)) => Ok(()),
+        Some(_) => Err(ErrorCode::TransactionalIdAuthorizationFailed),
+        None if context.authorize(Operation::IdempotentWrite, Resource::Cluster) => Ok(()),
+        None => Err(ErrorCode::ClusterAuthorizationFailed),
+    };
+    if let Err(code) = allowed {
+        return Answer::Now(response(Err(code)));
     }
-    if request.transactional_id.is_some() {
-        return Answer::Now(response(Err(ErrorCode::UnsupportedVersion)));
+    let expected = match (request.producer_id.0, request.producer_epoch) {
+        (-1, -1) => None,
+        (-1, _) | (_, -1) => return Answer::Now(response(Err(ErrorCode::InvalidRequest))),
+        (id, epoch) => Some(producer(id, epoch)),
+    };
+    let Some(id) = request.transactional_id else {
+        return Answer::later(async move {
+            let id = context.services.producer_ids.next(&context).await;
+            response(id.map(|id| Producer { id, epoch: ProducerEpoch(0) }))
+        });
+    };
+    let (id, timeout_ms) = (TransactionalId::from(id.as_str()), request.transaction_timeout_ms);
+    let longest_ms = context.settings().broker().transactions.timeout_ms_max;
+    if !id.as_str().is_empty() && !(1..=longest_ms).contains(&timeout_ms) {
+        return Answer::Now(response(Err(ErrorCode::InvalidTransactionTimeout)));
     }
-    if !context.authorize(Operation::IdempotentWrite, Resource::Cluster) {
-        return Answer::Now(response(Err(ErrorCode::ClusterAuthorizationFailed)));
-    }
-    if (request.producer_id.0 == -1) != (request.producer_epoch == -1) {
-        return Answer::Now(response(Err(ErrorCode::InvalidRequest)));
-    }
-    Answer::later(async move { response(context.services.producer_ids.next(&context).await) })
+    let asked =
+        ask_for_producer(&context, id.clone().as_str(), move |fresh: Option<ProducerId>| {
+            Command::InitProducerId { id: id.clone(), timeout_ms, expected, fresh }
+        });
+    Answer::later(async move {
+        let outcome = asked.await;
+        response(outcome.map_err(|code| known_code(&context, code, PRODUCER_FENCED_SINCE)))
+    })
 }
 
-fn response(id: Result<ProducerId, ErrorCode>) -> InitProducerIdResponse {
+fn response(outcome: Result<Producer, ErrorCode>) -> InitProducerIdResponse {
     let mut response = InitProducerIdResponse::default();
-    match id {
-        Ok(id) => {
-            response.producer_id = WireProducerId(id.0);
-            response.producer_epoch = 0;
+    match outcome {
+        Ok(producer) => {
+            response.producer_id = WireProducerId(producer.id.0);
+            response.producer_epoch = producer.epoch.0;
         }
         Err(code) => {
             response.error_code = code.code();

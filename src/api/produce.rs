@@ -6,6 +6,8 @@
 //! | 7 | zstd is allowed |
 //! | 8 | record errors and messages (KIP-467) |
 //! | 10 | the current leader with NOT_LEADER_OR_FOLLOWER (KIP-951) |
+//! | 11 | TRANSACTION_ABORTABLE (KIP-890) |
+//! | 12 | makes partitions part of the producer's transaction (KIP-890) |
 //! | 13 | topic ids |
 //!
 //! The handler works through the partitions in the order of the request. Batches whose records have to be decompressed to
@@ -20,10 +22,12 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::error_map;
+use super::verification::{Mode, Place, Verified, Writer, verify};
 use crate::cluster::ClusterImage;
 use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
 use crate::record::{self, BatchHeader, Compression, InvalidBatch};
-use crate::replica::{Mark, Partition, PartitionError};
+use crate::replica::{Beginning, Mark, Partition, PartitionError};
+use crate::txn::Producer;
 use crate::wire::produce::{
     ProducePartition, ProducePartitionResponse, ProduceTopic, ProduceTopicResponse, RecordError,
 };
@@ -31,6 +35,10 @@ use crate::wire::{ProduceRequest, ProduceResponse, Text};
 
 /// First version whose clients know zstd.
 const ZSTD_SINCE: i16 = 7;
+/// First version whose clients know TRANSACTION_ABORTABLE.
+const ABORTABLE_SINCE: i16 = 11;
+/// First version that makes partitions part of the transaction.
+const ADDS_SINCE: i16 = 12;
 /// First version with topic ids.
 const TOPIC_IDS_SINCE: i16 = 13;
 /// Compressed batches from this size on are checked on the pool: to decompress them takes longer than to hand them over.
@@ -42,21 +50,95 @@ pub(super) fn start(context: RequestContext, request: ProduceRequest) -> Answer<
     if request.topics.iter().any(is_transactional) && !may_be_transactional(&context, &request) {
         return refuse_all(&request, ErrorCode::TransactionalIdAuthorizationFailed);
     }
-    if request.topics.iter().any(|topic| needs_offload(&context, topic)) {
-        let tasks = context.services.env.tasks.clone();
-        return Answer::Ordered(Box::pin(async move {
-            tasks.spawn_blocking("produce", move || append_all(&context, request)).await
-        }));
+    let begins = match Begins::of(&context, &request) {
+        Ok(begins) => begins,
+        Err(code) => return refuse_all(&request, code),
+    };
+    let offload = request.topics.iter().any(|topic| needs_offload(&context, topic));
+    if begins.is_none() && !offload {
+        return append_all(&context, request, &Verified::default());
     }
-    append_all(&context, request)
+    Answer::Ordered(Box::pin(async move {
+        let verified = match begins {
+            Some(begins) => verify(&context, &begins.writer, begins.places).await,
+            None => Verified::default(),
+        };
+        if !offload {
+            return append_all(&context, request, &verified);
+        }
+        let tasks = context.services.env.tasks.clone();
+        tasks.spawn_blocking("produce", move || append_all(&context, request, &verified)).await
+    }))
+}
+
+/// The records of a topic that are written in transactions: their partitions, and the headers of their first batches.
+fn transactional(topic: &ProduceTopic) -> impl Iterator<Item = (PartitionId, BatchHeader)> {
+    let batches = topic.partitions.iter().filter_map(|partition| {
+        let header = BatchHeader::parse(partition.records.as_ref()?).ok()?;
+        Some((partition.index, header))
+    });
+    batches.filter(|(_, header)| header.is_transactional())
 }
 
 /// Whether there are records of a transaction among those of a topic.
 fn is_transactional(topic: &ProduceTopic) -> bool {
-    let batches = topic.partitions.iter().filter_map(|partition| partition.records.as_ref());
-    batches
-        .filter_map(|records| BatchHeader::parse(records).ok())
-        .any(|header| header.is_transactional())
+    transactional(topic).next().is_some()
+}
+
+/// The partitions in which a request is about to begin a transaction.
+struct Begins {
+    writer: Writer,
+    places: Vec<Place>,
+}
+
+impl Begins {
+    /// What a request is about to begin, if it is. Partitions that cannot be written are left out: they are refused later.
+    fn of(context: &RequestContext, request: &ProduceRequest) -> Result<Option<Self>, ErrorCode> {
+        let Some(id) = &request.transactional_id else { return Ok(None) };
+        let mode = match context.version() {
+            ADDS_SINCE.. => Mode::Add,
+            version => Mode::Verify { knows_abortable: version >= ABORTABLE_SINCE },
+        };
+        let image = context.image();
+        let (mut writer, mut places) = (None, Vec::new());
+        for topic in &request.topics {
+            let resolved = resolve(context, &image, topic).ok();
+            for (partition, header) in transactional(topic) {
+                let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
+                if *writer.get_or_insert(producer) != producer {
+                    return Err(ErrorCode::InvalidProducerIdMapping);
+                }
+                let per_transaction = mode == Mode::Add;
+                let place = resolved.and_then(|topic| {
+                    Self::place(context, &image, (topic, partition), &header, per_transaction)
+                });
+                places.extend(place);
+            }
+        }
+        let writer = writer.map(|producer| Writer { id: id.as_str().into(), producer, mode });
+        let writer = writer.filter(|_| !places.is_empty());
+        Ok(writer.map(|writer| Self { writer, places }))
+    }
+
+    fn place(
+        context: &RequestContext,
+        image: &ClusterImage,
+        (topic, partition): (TopicId, PartitionId),
+        header: &BatchHeader,
+        epoch_per_transaction: bool,
+    ) -> Option<Place> {
+        let beginning = Beginning {
+            producer: header.producer_id,
+            epoch: header.producer_epoch,
+            sequence: header.base_sequence,
+            epoch_per_transaction,
+        };
+        let found = context.services.replicas.partition(topic, partition)?;
+        let now = context.services.env.clock.now();
+        let guard = found.begin_verification(&beginning, now).ok()??;
+        let name = image.topic_by_id(topic)?.name.as_str().into();
+        Some(Place { topic, name, partition, guard })
+    }
 }
 
 fn may_be_transactional(context: &RequestContext, request: &ProduceRequest) -> bool {
@@ -116,7 +198,11 @@ struct PendingWait {
     until: Offset,
 }
 
-fn append_all(context: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
+fn append_all(
+    context: &RequestContext,
+    request: ProduceRequest,
+    verified: &Verified,
+) -> Answer<ProduceResponse> {
     let image = context.image();
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut all_pending = Vec::new();
@@ -126,7 +212,7 @@ fn append_all(context: &RequestContext, request: ProduceRequest) -> Answer<Produ
         for partition in &topic.partitions {
             let appended = match (&resolved, request.acks) {
                 (Err(code), _) => Err(Refused::plain(*code)),
-                (Ok(_), -1..=1) => append(context, resolved.as_ref().ok(), partition, request.acks),
+                (Ok(topic), -1..=1) => append(context, *topic, partition, request.acks, verified),
                 (Ok(_), _) => Err(Refused::plain(ErrorCode::InvalidRequiredAcks)),
             };
             partitions.push(match appended {
@@ -198,23 +284,27 @@ struct Accepted {
 
 fn append(
     context: &RequestContext,
-    topic: Option<&TopicId>,
+    topic: TopicId,
     request: &ProducePartition,
     acks: i16,
+    verified: &Verified,
 ) -> Result<Accepted, Refused> {
     let services = &context.services;
-    let partition = topic.and_then(|topic| services.replicas.partition(*topic, request.index));
+    let partition = services.replicas.partition(topic, request.index);
     let partition = partition.ok_or_else(|| Refused::plain(ErrorCode::UnknownTopicOrPartition))?;
     let now = services.env.clock.now();
     let rules = partition.record_rules(context.version() >= ZSTD_SINCE);
     let records = request.records.clone().unwrap_or_default();
     let batch = record::validate(&records, &rules, now)
         .map_err(|invalid| Refused::invalid(invalid, &partition))?;
-    if batch.header().is_transactional() {
-        return Err(Refused::plain(ErrorCode::InvalidTxnState));
-    }
     let all_in_sync = acks == -1;
-    let appended = partition.append(batch, all_in_sync, now).map_err(|error| {
+    let appended = if batch.header().is_transactional() {
+        let guard = verified.guard(topic, request.index).map_err(Refused::unverified)?;
+        partition.append_in_transaction(batch, guard, all_in_sync, now)
+    } else {
+        partition.append(batch, all_in_sync, now)
+    };
+    let appended = appended.map_err(|error| {
         services.replicas.report(&partition, &error);
         Refused::failed(&error, &partition)
     })?;
@@ -295,6 +385,13 @@ impl Refused {
         }
     }
 
+    /// The coordinator does not know of the partition, or does not answer.
+    fn unverified(code: ErrorCode) -> Self {
+        let is_unknown = code == ErrorCode::InvalidTxnState;
+        let text = Text::from_static_str("the partition is not part of the transaction");
+        Self { error_message: is_unknown.then_some(text), ..Self::plain(code) }
+    }
+
     fn invalid(invalid: InvalidBatch, partition: &Partition) -> Self {
         let record_error = |error: record::RecordError| RecordError {
             batch_index: error.index,
@@ -312,8 +409,12 @@ impl Refused {
 
     fn failed(error: &PartitionError, partition: &Partition) -> Self {
         let code = error_map::code(error);
-        let knows_start =
-            matches!(code, ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch);
+        let knows_start = matches!(
+            code,
+            ErrorCode::OutOfOrderSequenceNumber
+                | ErrorCode::InvalidProducerEpoch
+                | ErrorCode::InvalidTxnState
+        );
         let log_start_offset = if knows_start { log_start(partition) } else { Offset(-1) };
         Self { log_start_offset, ..Self::plain(code) }
     }

@@ -17,6 +17,7 @@ use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
 use super::offsets_topic::OffsetsTopicConfig;
 use super::registry::is_host;
+use super::transactions::{TransactionSettings, TransactionsTopicConfig};
 
 /// The values of a broker. Key names stand behind each field.
 #[derive(Clone, PartialEq, Debug)]
@@ -80,6 +81,10 @@ pub struct BrokerConfig {
     pub consumer_protocol: bool,
     /// Keys about the topic that holds groups.
     pub offsets_topic: OffsetsTopicConfig,
+    /// Keys about transactions.
+    pub transactions: Arc<TransactionSettings>,
+    /// Keys about the topic that holds transactions.
+    pub transactions_topic: TransactionsTopicConfig,
     /// Keys about compaction.
     pub cleaner: CleanerConfig,
     /// `log.initial.task.delay.ms`.
@@ -145,6 +150,8 @@ impl Layers<'_> {
                 .list("group.coordinator.rebalance.protocols")
                 .is_some_and(|protocols| protocols.iter().any(|name| name == "consumer")),
             offsets_topic: self.offsets_topic()?,
+            transactions: Arc::new(self.transactions()),
+            transactions_topic: self.transactions_topic(),
             cleaner: self.cleaner(),
             initial_task_delay: self.millis("log.initial.task.delay.ms"),
             retention_check_interval: self.millis("log.retention.check.interval.ms"),

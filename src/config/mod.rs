@@ -24,6 +24,7 @@ mod key;
 mod layers;
 mod listeners;
 mod offsets_topic;
+mod transactions;
 pub mod properties;
 pub mod registry;
 mod sources;
@@ -47,6 +48,7 @@ pub use listeners::{Listener, ListenerError, SecurityProtocol};
 pub use offsets_topic::OffsetsTopicConfig;
 pub use sources::{Notice, Origin, Setting, SourceFile, Sources, StaticConfig};
 pub use topic::{Durability, TopicCompression, TopicConfig};
+pub use transactions::{TransactionSettings, TransactionsTopicConfig};
 pub use value::{Kind, Secret, Value, ValueError};
 
 /// What [`load`] gives.

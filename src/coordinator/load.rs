@@ -11,7 +11,7 @@ use super::shard::{CoordinatorRecord, Shard};
 use crate::env::Residency;
 use crate::log::{Log, ReadError, ReadLimit};
 use crate::model::Offset;
-use crate::record::{self, Batch};
+use crate::record::{self, Batch, EndMarker};
 use crate::replica::{Partition, PartitionError};
 
 /// A state machine that is being read back.
@@ -82,14 +82,16 @@ impl<S: Shard> Loading<S> {
 
     fn replay_batch(&mut self, log: &Log, batch: &Batch<'_>) {
         let first = batch.header.base_offset;
-        if batch.header.is_control() {
-            return;
-        }
         if let Err(error) = batch.header.check_crc(batch.bytes) {
             tracing::error!(partition = %log.name(), offset = %first, %error, "a damaged batch is not loaded");
             self.tally.skipped += 1;
             return;
         }
+        if batch.header.is_control() {
+            self.replay_marker(log, batch);
+            return;
+        }
+        let producer = batch.header.is_transactional().then_some(batch.header.producer_id);
         let from = self.next;
         let visited = record::visit_records(batch.bytes, |record| {
             if record.offset < from {
@@ -101,7 +103,13 @@ impl<S: Shard> Loading<S> {
                 key: Bytes::copy_from_slice(record.key.unwrap_or_default()),
                 value: record.value.map(Bytes::copy_from_slice),
             };
-            if let Err(error) = self.shard.replay(record.offset, &loaded) {
+            let replayed = match producer {
+                None => self.shard.replay(record.offset, &loaded),
+                Some(producer) => {
+                    self.shard.replay_in_transaction(record.offset, producer, &loaded)
+                }
+            };
+            if let Err(error) = replayed {
                 tracing::error!(partition = %log.name(), offset = %record.offset, %error,
                     "a record is not loaded");
                 self.tally.skipped += 1;
@@ -112,6 +120,23 @@ impl<S: Shard> Loading<S> {
             tracing::error!(partition = %log.name(), offset = %first, %error,
                 "the rest of a damaged batch is not loaded");
             self.tally.skipped += 1;
+        }
+    }
+
+    /// A control batch: the end of a transaction, or something that is not for state machines.
+    fn replay_marker(&mut self, log: &Log, batch: &Batch<'_>) {
+        let header = &batch.header;
+        if !EndMarker::may_be_in(header) || header.base_offset < self.next {
+            return;
+        }
+        match EndMarker::read(batch.bytes) {
+            Ok(Some(marker)) => self.shard.transaction_ended(header.producer_id, marker.outcome),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(partition = %log.name(), offset = %header.base_offset, %error,
+                    "a damaged control batch is not loaded");
+                self.tally.skipped += 1;
+            }
         }
     }
 }

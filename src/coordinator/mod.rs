@@ -33,12 +33,15 @@ use self::serving::{Desk, Queued};
 
 use crate::cluster::ClusterImage;
 use crate::env::Env;
-use crate::model::{BrokerId, PartitionId, TopicId, TopicIdPartition, TopicName};
+use crate::log::TransactionEnd;
+use crate::model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
 use crate::record::Compression;
 use crate::replica::ReplicaManager;
 
+pub use crate::record::TransactionOutcome;
+pub use crate::replica::Guard;
 pub use placement::partition_of;
-pub use shard::{CoordinatorRecord, Effects, Now, ReplayError, Shard, Ticket};
+pub use shard::{CoordinatorRecord, Effects, Now, ReplayError, Shard, Ticket, TransactionWriter};
 
 /// Questions that wait for one partition. Whoever comes when there are as many waits for room.
 const INBOX_MAX: usize = 4096;
@@ -60,10 +63,19 @@ pub enum CoordinatorError {
     /// What was asked gives more records than a segment holds.
     #[error("the records are too large")]
     TooLarge,
+    /// A newer incarnation of the producer has written already.
+    #[error("the producer is fenced")]
+    FencedProducer,
+    /// A newer transaction coordinator has ended a transaction of the producer.
+    #[error("the transaction coordinator is fenced")]
+    FencedCoordinator,
+    /// The producer has no transaction that the log may be part of.
+    #[error("the producer has no transaction here")]
+    NoTransaction,
 }
 
 /// What a coordinator is made of.
-pub struct Options<S> {
+pub struct Options<S: Shard> {
     /// The internal topic.
     pub topic: TopicName,
     /// How its records are compressed.
@@ -72,10 +84,15 @@ pub struct Options<S> {
     pub load_bytes: u32,
     /// Makes an empty shard, to replay records into.
     pub make: MakeShard<S>,
+    /// Does what a shard wants done outside. Called when the shard's records are committed; must not wait.
+    pub run: RunErrand<S>,
 }
 
 /// Makes an empty shard.
 pub type MakeShard<S> = Box<dyn Fn(&Arc<ClusterImage>) -> S + Send + Sync>;
+
+/// Does an errand of the shard of a partition, which is led in this epoch.
+pub type RunErrand<S> = Box<dyn Fn(PartitionId, LeaderEpoch, <S as Shard>::Errand) + Send + Sync>;
 
 /// The state machines of one internal topic on this broker.
 pub struct Coordinator<S: Shard> {
@@ -85,7 +102,7 @@ pub struct Coordinator<S: Shard> {
 }
 
 /// What the tasks of all partitions share.
-struct Shared<S> {
+struct Shared<S: Shard> {
     env: Env,
     broker: BrokerId,
     replicas: Arc<ReplicaManager>,
@@ -102,15 +119,29 @@ struct Owner<S: Shard> {
 
 /// A question with the way back.
 struct Ask<S: Shard> {
-    command: Box<S::Command>,
-    answer: Answer<S>,
+    question: Question<S>,
     /// Its place in the inbox, if it is there.
     queued: Option<Queued<S>>,
 }
 
+enum Question<S: Shard> {
+    Command {
+        command: Box<S::Command>,
+        answer: Answer<S>,
+    },
+    /// A transaction has ended that wrote into the log.
+    EndTransaction {
+        end: TransactionEnd,
+        answer: Ended,
+    },
+}
+
+/// The way back to who has ended a transaction.
+type Ended = oneshot::Sender<Result<(), CoordinatorError>>;
+
 type Answer<S> = oneshot::Sender<Result<<S as Shard>::Reply, CoordinatorError>>;
 
-impl<S> fmt::Debug for Options<S> {
+impl<S: Shard> fmt::Debug for Options<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options").field("topic", &self.topic).finish_non_exhaustive()
     }
@@ -119,7 +150,12 @@ impl<S> fmt::Debug for Options<S> {
 impl<S: Shard> Ask<S> {
     fn refuse(self, error: CoordinatorError) {
         // Whoever asked may have gone.
-        drop(self.answer.send(Err(error)));
+        match self.question {
+            Question::Command { answer, .. } => drop(answer.send(Err(error))),
+            Question::EndTransaction { answer, .. } => {
+                answer.send(Err(error)).ok();
+            }
+        }
     }
 }
 
@@ -207,7 +243,32 @@ impl<S: Shard> Coordinator<S> {
         command: S::Command,
     ) -> impl Future<Output = Result<S::Reply, CoordinatorError>> + Send + use<S> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask { command: Box::new(command), answer, queued: None };
+        let question = Question::Command { command: Box::new(command), answer };
+        self.send(partition, question, answered)
+    }
+
+    /// Ends a transaction that wrote into a partition: puts its marker there and tells the state machine. Done when that is
+    /// committed. As [`ask`](Self::ask) otherwise.
+    ///
+    /// # Errors
+    /// As [`CoordinatorError`] says. Whether there is a marker is not known then, but for those that refuse it.
+    pub fn end_transaction(
+        &self,
+        partition: PartitionId,
+        end: TransactionEnd,
+    ) -> impl Future<Output = Result<(), CoordinatorError>> + Send + use<S> {
+        let (answer, answered) = oneshot::channel();
+        self.send(partition, Question::EndTransaction { end, answer }, answered)
+    }
+
+    /// Has a question handled or queued.
+    fn send<T: Send>(
+        &self,
+        partition: PartitionId,
+        question: Question<S>,
+        answered: oneshot::Receiver<Result<T, CoordinatorError>>,
+    ) -> impl Future<Output = Result<T, CoordinatorError>> + Send + use<S, T> {
+        let ask = Ask { question, queued: None };
         let waiting = match self.owners.read().get(&partition) {
             None => {
                 ask.refuse(CoordinatorError::NotCoordinator);

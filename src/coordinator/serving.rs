@@ -11,15 +11,19 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::load::Loading;
-use super::shard::{CoordinatorRecord, Effects, Now, Shard, Ticket};
-use super::{Answer, Ask, CoordinatorError, Shared};
-use crate::log::AppendError;
+use super::shard::{
+    CoordinatorRecord, Effects, Now, ReplayError, Shard, Ticket, TransactionWriter,
+};
+use super::{Answer, Ask, CoordinatorError, Ended, Question, Shared};
+use crate::log::{AppendError, Appended, TransactionEnd};
 use crate::model::{Instant, LeaderEpoch, Offset};
-use crate::record::{BatchBuilder, ValidBatch};
+use crate::record::{BatchBuilder, BatchHeader, ValidBatch};
 use crate::replica::{AppendWait, Mark, Partition, PartitionError};
 
 /// What a record takes in a batch beside key and value, at most.
 const RECORD_OVERHEAD_MAX: usize = 32;
+/// The sequence of batches that have none.
+const NO_SEQUENCE: i32 = -1;
 
 /// Where a partition's state machine is asked.
 pub(super) struct Desk<S: Shard> {
@@ -106,10 +110,10 @@ pub(super) struct Serving<S: Shard> {
     /// Who waits for an answer.
     waiting: HashMap<u64, Answer<S>>,
     last_ticket: u64,
-    /// Answers of the turn that is under way.
-    replies: Vec<(Ticket, S::Reply)>,
+    /// What is to be done when the turn that is under way is committed.
+    done: Done<S>,
     /// Answers of earlier turns that wait for their commit.
-    held: VecDeque<Held<S::Reply>>,
+    held: VecDeque<Held<S>>,
     /// The wait for the first of `held`.
     commit: Option<Arc<AppendWait>>,
     /// What the task waits for: `commit` and deadline, as it last saw them.
@@ -121,10 +125,26 @@ pub(super) struct Serving<S: Shard> {
 /// What a task waits for beside questions.
 pub(super) type WaitFor = (Option<Instant>, Option<Arc<AppendWait>>);
 
-/// Answers that may go once the high watermark has come to `until`.
-struct Held<R> {
+/// What may be done once the high watermark has come to `until`.
+struct Held<S: Shard> {
     until: Offset,
-    replies: Vec<(Ticket, R)>,
+    done: Done<S>,
+}
+
+/// What is to be done when a turn is committed.
+struct Done<S: Shard> {
+    replies: Vec<(Ticket, S::Reply)>,
+    /// Who waits for a marker.
+    ended: Vec<Ended>,
+    errands: Vec<S::Errand>,
+}
+
+impl<S: Shard> Done<S> {
+    const NOTHING: Self = Self { replies: Vec::new(), ended: Vec::new(), errands: Vec::new() };
+
+    const fn is_nothing(&self) -> bool {
+        self.replies.is_empty() && self.ended.is_empty() && self.errands.is_empty()
+    }
 }
 
 impl<S: Shard> Serving<S> {
@@ -139,7 +159,7 @@ impl<S: Shard> Serving<S> {
             has_appended: false,
             waiting: HashMap::new(),
             last_ticket: 0,
-            replies: Vec::new(),
+            done: Done::NOTHING,
             held: VecDeque::new(),
             commit: None,
             seen: (None, None),
@@ -187,18 +207,92 @@ impl<S: Shard> Serving<S> {
     }
 
     pub(super) fn ask(&mut self, ask: Ask<S>) -> Result<(), Ending> {
+        // It has its place in the inbox until it was handled.
+        let Ask { question, queued: _queued } = ask;
+        let (command, answer) = match question {
+            Question::Command { command, answer } => (command, answer),
+            Question::EndTransaction { end, answer } => return self.end_transaction(&end, answer),
+        };
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        self.waiting.insert(ticket.0, ask.answer);
+        self.waiting.insert(ticket.0, answer);
         let (now, mut effects) = (self.now(), Effects::default());
-        self.shard.handle(now, *ask.command, ticket, &mut effects);
-        self.take(now, effects)
+        self.shard.handle(now, *command, ticket, &mut effects);
+        match effects.writer {
+            Some(writer) if !effects.records.is_empty() => {
+                self.take_in_transaction(now, writer, effects)
+            }
+            _ => self.take(now, effects),
+        }
+    }
+
+    /// Puts the marker at the end of a transaction into the log.
+    fn end_transaction(&mut self, end: &TransactionEnd, answer: Ended) -> Result<(), Ending> {
+        self.append()?;
+        let appended = self.led.partition.append_transaction_end(end, self.shared.env.clock.now());
+        if let Err(error) = &appended
+            && let Some(refusal) = refusal_of(error)
+        {
+            // Whoever asked may have gone.
+            answer.send(Err(refusal)).ok();
+            return Ok(());
+        }
+        let expected = self.next.plus(1);
+        self.next = expected;
+        self.done.ended.push(answer);
+        self.appended(appended, expected)?;
+        self.shard.transaction_ended(end.producer_id, end.marker.outcome);
+        Ok(())
+    }
+
+    /// Replays and appends the records of one step, which are part of a producer's transaction: a batch of their own.
+    fn take_in_transaction(
+        &mut self,
+        now: Now,
+        writer: TransactionWriter,
+        effects: Effects<S::Reply, S::Errand>,
+    ) -> Result<(), Ending> {
+        self.append()?;
+        let mut batch = BatchBuilder::new();
+        batch.producer(writer.id, writer.epoch, NO_SEQUENCE).transactional();
+        for record in &effects.records {
+            batch.push(now.unix, Some(&record.key), record.value.as_deref());
+        }
+        let header = BatchHeader::parse(&batch.build()).expect("a batch made here is whole");
+        let checked = self.led.partition.check_in_transaction(&header, writer.guard);
+        if let Err(error) = &checked
+            && let Some(refusal) = refusal_of(error)
+        {
+            for (ticket, _) in effects.replies {
+                let answer = self.waiting.remove(&ticket.0).expect("a ticket is answered once");
+                // Whoever asked may have gone.
+                answer.send(Err(refusal)).ok();
+            }
+            return Ok(());
+        }
+        for (record, offset) in effects.records.iter().zip(self.next.0..) {
+            let replayed = self.shard.replay_in_transaction(Offset(offset), writer.id, record);
+            self.replayed(replayed)?;
+            self.next = Offset(offset + 1);
+        }
+        self.batch = batch;
+        self.done.replies.extend(effects.replies);
+        self.done.errands.extend(effects.errands);
+        self.append()
+    }
+
+    fn replayed(&self, replayed: Result<(), ReplayError>) -> Result<(), Ending> {
+        replayed.map_err(|error| {
+            tracing::error!(partition = %self.led.partition.topic(), %error,
+                "a coordinator cannot read its own record");
+            Ending::Failed(CoordinatorError::NotAvailable)
+        })
     }
 
     /// A turn without questions.
     pub(super) fn turn(
         &mut self,
-        work: impl FnOnce(&mut S, Now, &mut Effects<S::Reply>),
+        work: impl FnOnce(&mut S, Now, &mut Effects<S::Reply, S::Errand>),
     ) -> Result<(), Ending> {
         let (now, mut effects) = (self.now(), Effects::default());
         work(&mut self.shard, now, &mut effects);
@@ -207,7 +301,7 @@ impl<S: Shard> Serving<S> {
     }
 
     /// Replays the records of one step and puts them into the batch.
-    fn take(&mut self, now: Now, effects: Effects<S::Reply>) -> Result<(), Ending> {
+    fn take(&mut self, now: Now, effects: Effects<S::Reply, S::Errand>) -> Result<(), Ending> {
         let bytes: usize = effects.records.iter().map(size).sum();
         let most =
             usize::try_from(self.led.partition.config().message_bytes_max).unwrap_or(usize::MAX);
@@ -215,25 +309,23 @@ impl<S: Shard> Serving<S> {
             self.append()?;
         }
         for (record, offset) in effects.records.iter().zip(self.next.0..) {
-            if let Err(error) = self.shard.replay(Offset(offset), record) {
-                tracing::error!(partition = %self.led.partition.topic(), %error,
-                    "a coordinator cannot read its own record");
-                return Err(Ending::Failed(CoordinatorError::NotAvailable));
-            }
+            let replayed = self.shard.replay(Offset(offset), record);
+            self.replayed(replayed)?;
             self.batch.push(now.unix, Some(&record.key), record.value.as_deref());
             self.next = Offset(offset + 1);
         }
         self.batch_bytes += bytes;
-        self.replies.extend(effects.replies);
+        self.done.replies.extend(effects.replies);
+        self.done.errands.extend(effects.errands);
         Ok(())
     }
 
     /// Appends what is left, and holds the answers.
     pub(super) fn end_turn(&mut self) -> Result<(), Ending> {
         self.append()?;
-        if !self.replies.is_empty() {
-            let replies = std::mem::take(&mut self.replies);
-            self.held.push_back(Held { until: self.next, replies });
+        if !self.done.is_nothing() {
+            let done = std::mem::replace(&mut self.done, Done::NOTHING);
+            self.held.push_back(Held { until: self.next, done });
         }
         Ok(())
     }
@@ -246,15 +338,26 @@ impl<S: Shard> Serving<S> {
         self.batch_bytes = 0;
         let bytes = batch.compression(self.shared.options.compression).build();
         let batch = ValidBatch::trusted(&bytes).expect("a batch made here is whole");
+        let now = self.shared.env.clock.now();
+        let appended = self.led.partition.append_own(batch, self.led.epoch, now);
+        self.appended(appended, self.next)
+    }
+
+    /// What came of an append, after which the log is expected to end at `expected`.
+    fn appended(
+        &mut self,
+        appended: Result<Appended, PartitionError>,
+        expected: Offset,
+    ) -> Result<(), Ending> {
         let partition = &self.led.partition;
-        match partition.append_own(batch, self.led.epoch, self.shared.env.clock.now()) {
-            Ok(appended) if appended.last_offset.plus(1) == self.next => {
+        match appended {
+            Ok(appended) if appended.last_offset.plus(1) == expected => {
                 self.has_appended = true;
                 self.shared.replicas.flush_after(partition, &appended);
                 Ok(())
             }
             Ok(appended) => {
-                let (expected, found) = (self.next, appended.last_offset.plus(1));
+                let found = appended.last_offset.plus(1);
                 tracing::warn!(topic = %partition.topic(), partition = %partition.id().partition, %expected, %found,
                     "somebody else has written to a coordinator's log: it is loaded again");
                 Err(Ending::Failed(CoordinatorError::NotCoordinator))
@@ -280,14 +383,26 @@ impl<S: Shard> Serving<S> {
             if self.commit.is_some() {
                 break;
             }
-            let replies = self.held.pop_front().map(|held| held.replies);
-            for (ticket, reply) in replies.into_iter().flatten() {
-                let answer = self.waiting.remove(&ticket.0).expect("a ticket is answered once");
-                // Whoever asked may have gone.
-                drop(answer.send(Ok(reply)));
+            if let Some(held) = self.held.pop_front() {
+                self.carry_out(held.done);
             }
         }
         Ok(())
+    }
+
+    fn carry_out(&mut self, done: Done<S>) {
+        for (ticket, reply) in done.replies {
+            let answer = self.waiting.remove(&ticket.0).expect("a ticket is answered once");
+            // Whoever asked may have gone.
+            drop(answer.send(Ok(reply)));
+        }
+        for answer in done.ended {
+            // The same.
+            answer.send(Ok(())).ok();
+        }
+        for errand in done.errands {
+            (self.shared.options.run)(self.led.partition.id().partition, self.led.epoch, errand);
+        }
     }
 
     pub(super) fn refuse_all(self, error: CoordinatorError) {
@@ -295,6 +410,30 @@ impl<S: Shard> Serving<S> {
             // Whoever asked may have gone.
             drop(answer.send(Err(error)));
         }
+        let held = self.held.into_iter().map(|held| held.done);
+        for answer in held.chain([self.done]).flat_map(|done| done.ended) {
+            // The same.
+            answer.send(Err(error)).ok();
+        }
+    }
+}
+
+/// The refusal of a batch or marker whose producer or coordinator may not write it: the log and the state machine are as
+/// before.
+const fn refusal_of(error: &PartitionError) -> Option<CoordinatorError> {
+    let PartitionError::Append(error) = error else { return None };
+    match error {
+        AppendError::FencedProducer { .. } => Some(CoordinatorError::FencedProducer),
+        AppendError::FencedCoordinator { .. } => Some(CoordinatorError::FencedCoordinator),
+        AppendError::NotVerified { .. }
+        | AppendError::OpenTransaction { .. }
+        | AppendError::OutOfOrderSequence { .. } => Some(CoordinatorError::NoTransaction),
+        AppendError::LargerThanSegment { .. }
+        | AppendError::InvalidControl { .. }
+        | AppendError::NotAtEnd { .. }
+        | AppendError::NoSpace { .. }
+        | AppendError::Io { .. }
+        | AppendError::Closed => None,
     }
 }
 

@@ -59,6 +59,7 @@ fn record(key: &str, value: Option<&str>) -> CoordinatorRecord {
 impl Shard for Registers {
     type Command = Command;
     type Reply = Reply;
+    type Errand = ();
 
     fn handle(&mut self, now: Now, command: Command, ticket: Ticket, effects: &mut Effects<Reply>) {
         assert!(self.is_loaded, "asked before the log was read");
@@ -240,6 +241,7 @@ fn coordinator(
         compression: Compression::None,
         // Smaller than most batches: they are read one by one.
         load_bytes: 100,
+        run: Box::new(|_, _, ()| {}),
         make: Box::new(move |image: &Arc<ClusterImage>| {
             made.fetch_add(1, Ordering::Relaxed);
             Registers { topics: image.topic_count(), ..Registers::default() }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::coordinator::TransactionWriter;
 use crate::model::{ErrorCode, Offset, PartitionId, TopicId};
 use crate::wire::Text;
 use crate::wire::messages::consumer_group_describe_response::DescribedGroup as DescribedConsumerGroup;
@@ -69,6 +70,8 @@ pub enum Command {
     LeaveGroup { caller: Caller, request: LeaveGroupRequest },
     /// A member, or nobody in particular, commits offsets.
     OffsetCommit { caller: Caller, request: OffsetCommit },
+    /// A producer commits offsets in its transaction, for a member or for nobody in particular.
+    TxnOffsetCommit { writer: TransactionWriter, request: OffsetCommit },
     /// Someone asks for committed offsets.
     OffsetFetch { request: OffsetFetch },
     /// An administrator deletes committed offsets.
@@ -95,6 +98,8 @@ pub enum Reply {
     LeaveGroup(LeaveGroupResponse),
     /// The topics in the order of the request; or why nothing at all was committed, which is then the code of each partition.
     OffsetCommit(Result<Vec<OffsetCommitResult>, ErrorCode>),
+    /// As `OffsetCommit`.
+    TxnOffsetCommit(Result<Vec<OffsetCommitResult>, ErrorCode>),
     /// The topics asked for, in their order; or why the group does not tell.
     OffsetFetch(Result<Vec<FetchedTopic>, ErrorCode>),
     /// The topics in the order of the request; or why nothing was deleted: the code of the whole response.

@@ -4,7 +4,8 @@
 //! expired, or of deleted topics. Whether somebody may commit or delete is the group's business. Behaviour: Apache Kafka's
 //! `OffsetMetadataManager`.
 //!
-//! **Invariant:** only `replay` changes what is committed; the last record of a partition counts.
+//! **Invariant:** only the log changes what is committed; the last record of a partition counts, those of aborted
+//! transactions aside.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +17,11 @@ use super::command::{
     FetchedOffset, FetchedTopic, OffsetCommit, OffsetCommitPartition, OffsetCommitResult,
     OffsetDelete, OffsetDeleteResult, OffsetFetch, OffsetFetchTopic,
 };
+use super::pending_offsets::PendingOffsets;
 use super::records::{CommittedOffset, OffsetKey};
 use super::turn::Turn;
-use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
+use crate::coordinator::TransactionOutcome;
+use crate::model::{ErrorCode, Offset, PartitionId, ProducerId, TopicId, UnixMillis};
 use crate::wire::Text;
 
 /// The offsets of a group, by topic. Most groups read few topics: sorted lists take a tenth of what trees take.
@@ -35,16 +38,48 @@ struct TopicOffsets {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Offsets {
     groups: HashMap<GroupId, GroupOffsets>,
+    pending: PendingOffsets,
 }
 
 impl Offsets {
     /// Takes what the log says. No value means that there is no offset any more.
-    pub fn replay(&mut self, key: OffsetKey, value: Option<CommittedOffset>) {
+    pub fn replay(&mut self, at: Offset, key: OffsetKey, value: Option<CommittedOffset>) {
+        match &value {
+            Some(_) => self.pending.supersede(&key.group, &key.topic, key.partition, at),
+            None => self.pending.remove(&key.group, &key.topic, key.partition),
+        }
+        self.put(key, value);
+    }
+
+    /// Takes what the log says an open transaction has committed.
+    pub fn replay_pending(
+        &mut self,
+        at: Offset,
+        producer: ProducerId,
+        key: OffsetKey,
+        value: CommittedOffset,
+    ) {
+        self.pending.put(producer, at, key, value);
+    }
+
+    /// The transaction of a producer has ended: what it committed counts from now on, or never.
+    pub fn transaction_ended(&mut self, producer: ProducerId, outcome: TransactionOutcome) {
+        let committed = self.pending.take(producer);
+        if outcome == TransactionOutcome::Abort {
+            return;
+        }
+        for (key, at, value) in committed {
+            self.pending.supersede(&key.group, &key.topic, key.partition, at);
+            self.put(key, Some(value));
+        }
+    }
+
+    fn put(&mut self, key: OffsetKey, value: Option<CommittedOffset>) {
         let OffsetKey { group, topic, partition } = key;
         match value {
             Some(value) => {
                 let topics = self.groups.entry(group).or_insert_with(|| Vec::with_capacity(1));
-                put(topics, topic, partition, value);
+                put_offset(topics, topic, partition, value);
             }
             None => {
                 if let Some(topics) = self.groups.get_mut(&group) {
@@ -106,8 +141,14 @@ impl Offsets {
     #[must_use]
     pub fn fetch(&self, fetch: &OffsetFetch) -> Vec<FetchedTopic> {
         let offsets = self.groups.get(fetch.group.as_str());
+        let is_unstable = |topic: &str, partition: PartitionId| {
+            fetch.require_stable && self.pending.has(&fetch.group, topic, partition)
+        };
         let Some(topics) = &fetch.topics else {
-            return offsets.into_iter().flatten().map(whole_topic).collect();
+            let told = offsets.into_iter().flatten();
+            let told = told
+                .map(|topic| whole_topic(topic, |partition| is_unstable(&topic.name, partition)));
+            return told.collect();
         };
         let of_topic = |topic: &OffsetFetchTopic| FetchedTopic {
             name: topic.name.clone(),
@@ -115,6 +156,9 @@ impl Offsets {
             partitions: {
                 let known = offsets.and_then(|offsets| find(offsets, &topic.name));
                 let of_partition = |partition: &PartitionId| {
+                    if is_unstable(&topic.name, *partition) {
+                        return unstable(*partition);
+                    }
                     let known = known.and_then(|known| known.get(*partition));
                     let known = known.filter(|known| is_same_topic(known.topic_id, topic.id));
                     fetched(*partition, known)
@@ -142,7 +186,9 @@ impl Offsets {
             };
             let mut partitions = Vec::with_capacity(asked.len());
             for partition in asked {
-                if outcome.is_none() && self.get(&delete.group, name, *partition).is_some() {
+                let is_there = self.get(&delete.group, name, *partition).is_some()
+                    || self.pending.has(&delete.group, name, *partition);
+                if outcome.is_none() && is_there {
                     turn.write(key(&group, &Arc::from(name.as_str()), *partition).tombstone());
                 }
                 partitions.push((*partition, outcome));
@@ -159,6 +205,11 @@ impl Offsets {
                 turn.write(key(group, &topic.name, *partition).tombstone());
             }
         }
+        for (topic, partition) in self.pending.partitions(group) {
+            if self.get(group.as_str(), &topic, partition).is_none() {
+                turn.write(key(group, &topic, partition).tombstone());
+            }
+        }
     }
 
     /// Deletes the offsets of a group that are over, but for topics that it reads. Returns whether none is left.
@@ -170,17 +221,18 @@ impl Offsets {
         is_subscribed: impl Fn(&str) -> bool,
     ) -> bool {
         let Some(topics) = self.groups.get(group) else {
-            return true;
+            return !self.pending.has_group(group);
         };
         let Some(expiry) = expiry else {
             return false;
         };
         let (now, retention) = (turn.now.unix, turn.settings.offsets_retention);
-        let mut none_left = true;
+        let mut none_left = !self.pending.has_group(group);
         for topic in topics {
             let is_kept = is_subscribed(&topic.name);
             for (partition, offset) in &topic.partitions {
-                if is_kept || !is_over(offset, expiry, now, retention) {
+                let is_pending = self.pending.has(group.as_str(), &topic.name, *partition);
+                if is_kept || is_pending || !is_over(offset, expiry, now, retention) {
                     none_left = false;
                 } else {
                     turn.write(key(group, &topic.name, *partition).tombstone());
@@ -206,6 +258,13 @@ impl Offsets {
                 }
             }
         }
+        for group in self.pending.groups() {
+            for (topic, partition) in self.pending.partitions(group) {
+                if *topic == *name && self.get(group.as_str(), &topic, partition).is_none() {
+                    turn.write(key(group, &topic, partition).tombstone());
+                }
+            }
+        }
     }
 }
 
@@ -224,7 +283,12 @@ fn find<'a>(topics: &'a [TopicOffsets], name: &str) -> Option<&'a TopicOffsets> 
     topics.get(position(topics, name).ok()?)
 }
 
-fn put(topics: &mut GroupOffsets, name: Arc<str>, partition: PartitionId, offset: CommittedOffset) {
+fn put_offset(
+    topics: &mut GroupOffsets,
+    name: Arc<str>,
+    partition: PartitionId,
+    offset: CommittedOffset,
+) {
     let at = position(topics, &name).unwrap_or_else(|at| {
         topics.insert(at, TopicOffsets { name, partitions: Vec::with_capacity(1) });
         at
@@ -300,9 +364,11 @@ fn is_over(offset: &CommittedOffset, expiry: Expiry, now: UnixMillis, retention:
     i128::from(now.millis_since(since)) >= retention.as_millis().cast_signed()
 }
 
-fn whole_topic(topic: &TopicOffsets) -> FetchedTopic {
-    let partitions =
-        topic.partitions.iter().map(|(partition, known)| fetched(*partition, Some(known)));
+fn whole_topic(topic: &TopicOffsets, is_unstable: impl Fn(PartitionId) -> bool) -> FetchedTopic {
+    let partitions = topic.partitions.iter().map(|(partition, known)| match partition {
+        partition if is_unstable(*partition) => unstable(*partition),
+        partition => fetched(*partition, Some(known)),
+    });
     FetchedTopic {
         name: Text::from_string(topic.name.as_ref().to_owned()),
         id: TopicId::ZERO,
@@ -320,6 +386,11 @@ fn fetched(partition: PartitionId, known: Option<&CommittedOffset>) -> FetchedOf
             .unwrap_or_default(),
         error: ErrorCode::None,
     }
+}
+
+/// Whether there will be another offset is not decided yet.
+fn unstable(partition: PartitionId) -> FetchedOffset {
+    FetchedOffset { error: ErrorCode::UnstableOffsetCommit, ..fetched(partition, None) }
 }
 
 #[cfg(test)]

@@ -9,14 +9,18 @@ use parking_lot::Mutex;
 
 use super::command::{
     Caller, Command, FetchedOffset, OffsetCommit, OffsetCommitPartition, OffsetCommitTopic,
-    OffsetFetch, Reply, TopicFilter,
+    OffsetFetch, OffsetFetchTopic, Reply, TopicFilter,
 };
 use super::{GroupShard, Settings};
 use crate::cluster::ClusterImage;
 use crate::config::{Bounded, ConsumerGroupSettings, MigrationPolicy};
-use crate::coordinator::{CoordinatorRecord, Effects, Now, Shard as _, Ticket};
+use crate::coordinator::{
+    CoordinatorRecord, Effects, Now, Shard as _, Ticket, TransactionOutcome, TransactionWriter,
+};
 use crate::env::Rng;
-use crate::model::{ErrorCode, Instant, Offset, PartitionId, UnixMillis};
+use crate::model::{
+    ErrorCode, Instant, Offset, PartitionId, ProducerEpoch, ProducerId, UnixMillis,
+};
 use crate::wire::Text;
 use crate::wire::messages::describe_groups_response::DescribedGroup;
 use crate::wire::messages::join_group_request::JoinGroupRequestProtocol;
@@ -30,10 +34,28 @@ use crate::wire::messages::{
 /// The group of most tests.
 pub(super) const GROUP: &str = "group";
 
+/// What stands in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Logged {
+    Record(CoordinatorRecord),
+    InTransaction(ProducerId, CoordinatorRecord),
+    End(ProducerId, TransactionOutcome),
+}
+
+impl Logged {
+    /// The record, if it is one.
+    pub(super) const fn record(&self) -> Option<&CoordinatorRecord> {
+        match self {
+            Self::Record(record) | Self::InTransaction(_, record) => Some(record),
+            Self::End(..) => None,
+        }
+    }
+}
+
 /// A shard, its log, and the answers it gave.
 pub(super) struct Rig {
     pub(super) shard: GroupShard,
-    pub(super) log: Vec<CoordinatorRecord>,
+    pub(super) log: Vec<Logged>,
     settings: Arc<Mutex<Settings>>,
     rng: Rng,
     image: Arc<ClusterImage>,
@@ -126,7 +148,7 @@ impl Rig {
 
     fn loaded(
         settings: Arc<Mutex<Settings>>,
-        log: Vec<CoordinatorRecord>,
+        log: Vec<Logged>,
         rng: Rng,
         image: Arc<ClusterImage>,
         now: Now,
@@ -145,8 +167,8 @@ impl Rig {
             replies: BTreeMap::new(),
             answered: BTreeSet::new(),
         };
-        for record in log {
-            rig.append(record);
+        for logged in log {
+            rig.append(logged);
         }
         rig.turn(|shard, now, effects| shard.loaded(now, effects));
         rig
@@ -169,17 +191,63 @@ impl Rig {
         change(&mut self.settings.lock());
     }
 
-    fn append(&mut self, record: CoordinatorRecord) {
+    fn append(&mut self, logged: Logged) {
         let offset = Offset(i64::try_from(self.log.len()).unwrap());
-        self.shard.replay(offset, &record).unwrap();
-        self.log.push(record);
+        match &logged {
+            Logged::Record(record) => self.shard.replay(offset, record).unwrap(),
+            Logged::InTransaction(producer, record) => {
+                self.shard.replay_in_transaction(offset, *producer, record).unwrap();
+            }
+            Logged::End(producer, outcome) => self.shard.transaction_ended(*producer, *outcome),
+        }
+        self.log.push(logged);
+    }
+
+    /// The marker at the end of a producer's transaction comes.
+    pub(super) fn end_transaction(&mut self, producer: ProducerId, outcome: TransactionOutcome) {
+        self.append(Logged::End(producer, outcome));
+    }
+
+    /// Commits one offset of `topic`, partition 0, in a producer's transaction.
+    pub(super) fn commit_in_transaction(
+        &mut self,
+        producer: ProducerId,
+        request: OffsetCommit,
+    ) -> ErrorCode {
+        let writer = TransactionWriter { id: producer, epoch: ProducerEpoch(0), guard: None };
+        let ticket = self.ask(Command::TxnOffsetCommit { writer, request });
+        match self.answer(ticket) {
+            Some(Reply::TxnOffsetCommit(Ok(results))) => results[0].partitions[0].1,
+            Some(Reply::TxnOffsetCommit(Err(error))) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The committed offset of `topic`, partition 0, for somebody who wants no offset of an open transaction.
+    pub(super) fn committed_for_sure(&mut self) -> Result<i64, ErrorCode> {
+        let partitions = vec![PartitionId(0)];
+        let topic = OffsetFetchTopic { name: text("topic"), partitions, ..Default::default() };
+        let (require_stable, topics) = (true, Some(vec![topic]));
+        let group = text(GROUP);
+        let request = OffsetFetch { group, require_stable, topics, member_epoch: -1, member: None };
+        let ticket = self.ask(Command::OffsetFetch { request });
+        match self.answer(ticket) {
+            Some(Reply::OffsetFetch(Ok(topics))) => {
+                let fetched = &topics[0].partitions[0];
+                if fetched.error.is_none() { Ok(fetched.offset.0) } else { Err(fetched.error) }
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(super) fn turn(&mut self, work: impl FnOnce(&mut GroupShard, Now, &mut Effects<Reply>)) {
         let mut effects = Effects::default();
         work(&mut self.shard, self.now, &mut effects);
         for record in effects.records {
-            self.append(record);
+            self.append(match effects.writer {
+                Some(writer) => Logged::InTransaction(writer.id, record),
+                None => Logged::Record(record),
+            });
         }
         for (ticket, reply) in effects.replies {
             assert!(self.answered.insert(ticket.0), "{ticket:?} answered twice: {reply:?}");

@@ -20,9 +20,12 @@ use super::records::{self, GroupRecord, group_metadata};
 use super::turn::Turn;
 use super::{GroupId, Settings};
 use crate::cluster::ClusterImage;
-use crate::coordinator::{CoordinatorRecord, Effects, Now, ReplayError, Shard, Ticket};
+use crate::coordinator::{
+    CoordinatorRecord, Effects, Now, ReplayError, Shard, Ticket, TransactionOutcome,
+    TransactionWriter,
+};
 use crate::env::Rng;
-use crate::model::{ErrorCode, Instant, Offset};
+use crate::model::{ErrorCode, Instant, Offset, ProducerId, TopicId};
 use crate::wire::Text;
 use crate::wire::messages::describe_groups_response::DescribedGroup;
 use crate::wire::messages::list_groups_response::ListedGroup;
@@ -181,6 +184,10 @@ impl GroupShard {
                 self.arm(&request.group);
                 turn.reply(ticket, Reply::OffsetCommit(outcome));
             }
+            Command::TxnOffsetCommit { writer, request } => {
+                let outcome = self.commit_in_transaction(turn, writer, request);
+                turn.reply(ticket, Reply::TxnOffsetCommit(outcome));
+            }
             Command::OffsetFetch { request } => {
                 turn.reply(ticket, Reply::OffsetFetch(self.fetch(&request)));
             }
@@ -275,6 +282,28 @@ impl GroupShard {
             None => return Err(ErrorCode::IllegalGeneration),
         }
         Ok(Offsets::commit(turn, commit))
+    }
+
+    /// A producer commits offsets in its transaction (`OffsetMetadataManager.commitTransactionalOffset`).
+    fn commit_in_transaction(
+        &mut self,
+        turn: &mut Turn<'_>,
+        writer: TransactionWriter,
+        mut commit: OffsetCommit,
+    ) -> Result<Vec<super::command::OffsetCommitResult>, ErrorCode> {
+        match self.groups.get_mut(commit.group.as_str()).map(|entry| &mut entry.group) {
+            Some(Group::Classic(group)) => group.check_commit_in_transaction(&commit)?,
+            Some(Group::Consumer(group)) => group.check_commit_in_transaction(&commit)?,
+            None if commit.generation_or_epoch < 0 => {}
+            None => return Err(ErrorCode::IllegalGeneration),
+        }
+        // As Kafka keeps them.
+        commit.topics.iter_mut().for_each(|topic| topic.id = TopicId::ZERO);
+        let results = Offsets::commit(turn, &commit);
+        if !turn.effects.records.is_empty() {
+            turn.effects.writer = Some(writer);
+        }
+        Ok(results)
     }
 
     fn fetch(&self, fetch: &OffsetFetch) -> Result<Vec<super::command::FetchedTopic>, ErrorCode> {
@@ -412,19 +441,20 @@ impl GroupShard {
 impl Shard for GroupShard {
     type Command = Command;
     type Reply = Reply;
+    type Errand = ();
 
     fn handle(&mut self, now: Now, command: Command, ticket: Ticket, effects: &mut Effects<Reply>) {
         self.turn(now, effects, |shard, turn| shard.dispatch(turn, command, ticket));
     }
 
-    fn replay(&mut self, _offset: Offset, record: &CoordinatorRecord) -> Result<(), ReplayError> {
+    fn replay(&mut self, offset: Offset, record: &CoordinatorRecord) -> Result<(), ReplayError> {
         let decoded = records::decode(record).map_err(|error| ReplayError(error.to_string()))?;
         match decoded {
             GroupRecord::OffsetCommit { key, value } => {
                 if value.is_some() {
                     self.create(&key.group);
                 }
-                self.offsets.replay(key, value);
+                self.offsets.replay(offset, key, value);
             }
             GroupRecord::GroupMetadata { key, value: Some(metadata) } => {
                 self.create(&key);
@@ -441,6 +471,25 @@ impl Shard for GroupShard {
             GroupRecord::Consumer(group, record) => return self.replay_consumer(group, record),
         }
         Ok(())
+    }
+
+    fn replay_in_transaction(
+        &mut self,
+        offset: Offset,
+        producer: ProducerId,
+        record: &CoordinatorRecord,
+    ) -> Result<(), ReplayError> {
+        let decoded = records::decode(record).map_err(|error| ReplayError(error.to_string()))?;
+        let GroupRecord::OffsetCommit { key, value: Some(value) } = decoded else {
+            return Err(ReplayError("a transaction commits offsets and nothing else".to_owned()));
+        };
+        self.create(&key.group);
+        self.offsets.replay_pending(offset, producer, key, value);
+        Ok(())
+    }
+
+    fn transaction_ended(&mut self, producer: ProducerId, outcome: TransactionOutcome) {
+        self.offsets.transaction_ended(producer, outcome);
     }
 
     fn loaded(&mut self, now: Now, effects: &mut Effects<Reply>) {

@@ -9,6 +9,7 @@ use super::partition_log::{Log, LogPosition, State, Writer};
 use super::producers::{Check, EpochRule};
 use super::scan::{Headers, ScanError};
 use super::segment::{Growth, RollRule, Segment};
+use super::verification::{Beginning, Guard};
 use super::{AppendError, LogConfig, snapshot};
 use crate::env::{OpenMode, Residency, Rng, is_no_space};
 use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, UnixMillis};
@@ -36,6 +37,9 @@ pub struct Append {
 pub enum Origin {
     /// A client: gets its offsets here, and its producer is checked.
     Client,
+    /// A client that writes in a transaction: as a client's, and if the batch begins the transaction, it has to be
+    /// [verified](Log::begin_verification).
+    Transaction(Option<Guard>),
     /// A coordinator of this broker: gets its offsets here, and its epochs are checked. Alone may write control batches.
     Coordinator,
     /// The leader of the partition: is appended as it is.
@@ -112,6 +116,29 @@ impl Log {
         self.append_by(&Append { batch, leader_epoch, origin: Origin::Coordinator, now }, rule)
     }
 
+    /// Begins to verify that a producer may begin a transaction here; `None` if it has begun it.
+    #[must_use]
+    pub fn begin_verification(&self, batch: &Beginning, now: UnixMillis) -> Option<Guard> {
+        let mut writer = self.writer.lock();
+        let is_open = writer.producers.has_open(batch.producer, batch.epoch);
+        (!is_open).then(|| writer.verifications.begin(batch, now))
+    }
+
+    /// Whether a batch without sequence of a coordinator's own may be appended to a producer's transaction. The answer
+    /// holds as long as nobody else appends.
+    ///
+    /// # Errors
+    /// [`AppendError::FencedProducer`], [`AppendError::NotVerified`].
+    pub fn check_in_transaction(
+        &self,
+        batch: &BatchHeader,
+        guard: Option<Guard>,
+    ) -> Result<(), AppendError> {
+        let writer = self.writer.lock();
+        writer.producers.check_own(batch, None, EpochRule::NotOlder)?;
+        writer.check_verified(batch, guard)
+    }
+
     fn append_by(&self, append: &Append, rule: EpochRule) -> Result<Appended, AppendError> {
         let config = self.config();
         let header = append.batch.header();
@@ -132,7 +159,7 @@ impl Log {
             });
         }
         match append.origin {
-            Origin::Client if header.has_producer() => {
+            Origin::Client | Origin::Transaction(_) if header.has_producer() => {
                 self.learn_tail(&mut writer, end)?;
                 if let Check::Duplicate(known) = writer.producers.check(header)? {
                     return Ok(Appended {
@@ -146,18 +173,22 @@ impl Log {
                         unsettled: self.settled_end().offset <= known.last_offset,
                     });
                 }
+                if let Origin::Transaction(guard) = append.origin {
+                    writer.check_verified(header, guard)?;
+                }
             }
             Origin::Coordinator if header.has_producer() => {
                 writer.producers.check_own(header, marker, rule)?;
             }
-            Origin::Client | Origin::Coordinator | Origin::Replication => {}
+            Origin::Client | Origin::Transaction(_) | Origin::Coordinator | Origin::Replication => {
+            }
         }
         let stamped = match append.origin {
             Origin::Replication if header.base_offset < end.offset => {
                 return Err(AppendError::NotAtEnd { found: header.base_offset, end: end.offset });
             }
             Origin::Replication => *header,
-            Origin::Client | Origin::Coordinator => {
+            Origin::Client | Origin::Transaction(_) | Origin::Coordinator => {
                 let append_time =
                     (config.timestamp_type == TimestampType::LogAppendTime).then_some(append.now);
                 append.batch.stamped(end.offset, append.leader_epoch, append_time)
@@ -224,6 +255,11 @@ impl Log {
         let place = LogPosition { offset: header.base_offset, segment: segment.base(), position };
         writer.growth.wrote(header, position, config.index_interval_bytes);
         writer.producers.note(header, place, marker);
+        if marker.is_some() {
+            writer.verifications.ended(header.producer_id, header.producer_epoch);
+        } else if header.is_transactional() {
+            writer.verifications.begun(header.producer_id);
+        }
         let next = LogPosition {
             offset: header.next_offset(),
             segment: segment.base(),
@@ -338,9 +374,21 @@ impl Log {
     }
 }
 
+impl Writer {
+    /// A batch that begins a transaction has to be verified.
+    fn check_verified(&self, batch: &BatchHeader, guard: Option<Guard>) -> Result<(), AppendError> {
+        let (producer, epoch) = (batch.producer_id, batch.producer_epoch);
+        if !batch.is_transactional() || self.producers.has_open(producer, epoch) {
+            return Ok(());
+        }
+        self.verifications.check(batch, guard, !self.producers.knows(producer))
+    }
+}
+
 /// What the batch says if it is a control batch. Clients may write none.
 fn marker_of(append: &Append) -> Result<Option<EndMarker>, AppendError> {
-    if append.origin == Origin::Client && append.batch.header().is_control() {
+    let is_clients = matches!(append.origin, Origin::Client | Origin::Transaction(_));
+    if is_clients && append.batch.header().is_control() {
         let problem = "clients may not write control batches".to_owned();
         return Err(AppendError::InvalidControl { problem });
     }

@@ -36,6 +36,7 @@ mod segment;
 mod snapshot;
 mod transaction_index;
 mod transactions;
+mod verification;
 
 use std::io;
 use std::path::PathBuf;
@@ -63,6 +64,7 @@ pub use producers::ProducerView;
 pub use read::{LogRead, ReadLimit, TimestampOffset};
 pub use recovery::{LogStart, Opened, RecoveryProgress};
 pub use transaction_index::AbortedTransaction;
+pub use verification::{Beginning, Guard};
 
 /// How a log behaves; may change while it is open.
 #[derive(Clone, Debug, PartialEq)]
@@ -228,6 +230,13 @@ pub enum AppendError {
         producer: ProducerId,
         /// First offset of the transaction.
         start: Offset,
+    },
+    /// The batch would begin a transaction, and the producer's coordinator has not said that the partition is part of one, or
+    /// the transaction has ended meanwhile.
+    #[error("producer {producer} writes in no transaction that its coordinator knows of")]
+    NotVerified {
+        /// The producer.
+        producer: ProducerId,
     },
     /// The control batch is a client's, or its record cannot be read.
     #[error("the control batch is refused: {problem}")]

@@ -14,6 +14,7 @@ use super::producers::{ProducerView, Producers};
 use super::read::ReadLimit;
 use super::segment::{Growth, Segment};
 use super::transactions::Unstable;
+use super::verification::Verifications;
 use crate::env::{Disk, Rng};
 use crate::model::{LeaderEpoch, Offset, TopicPartition, UnixMillis};
 
@@ -35,6 +36,7 @@ pub(super) struct Writer {
     pub(super) growth: Growth,
     pub(super) epochs: Epochs,
     pub(super) producers: Producers,
+    pub(super) verifications: Verifications,
     /// Whether `producers` knows the last five batches of each, or only what a snapshot holds.
     pub(super) tail_known: bool,
     /// Offset of the newest producer snapshot.
@@ -272,7 +274,9 @@ impl Log {
     pub fn expire_producers(&self, now: UnixMillis) {
         let expiration = self.config().producer_expiration;
         let expiration_ms = i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX);
-        self.writer.lock().producers.expire(now, expiration_ms);
+        let mut writer = self.writer.lock();
+        writer.producers.expire(now, expiration_ms);
+        writer.verifications.expire(now, expiration_ms);
     }
 }
 

@@ -147,6 +147,17 @@ impl Producers {
         entry.check_transaction(batch).map(|()| Check::Next)
     }
 
+    /// Whether a transaction of the producer is open in this epoch.
+    pub(super) fn has_open(&self, producer: ProducerId, epoch: ProducerEpoch) -> bool {
+        let entry = self.entries.get(&producer);
+        entry.is_some_and(|entry| entry.transaction_start.is_some() && entry.epoch == epoch)
+    }
+
+    /// Whether there is anything of the producer.
+    pub(super) fn knows(&self, producer: ProducerId) -> bool {
+        self.entries.contains_key(&producer)
+    }
+
     /// Judges a batch that a coordinator of this broker made. It has no sequence.
     pub(super) fn check_own(
         &self,

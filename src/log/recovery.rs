@@ -19,6 +19,7 @@ use super::producers::Producers;
 use super::scan::{Found, Headers, ScanError, Step, check_sum, read_marker};
 use super::segment::{Growth, Segment};
 use super::transaction_index::AbortedTransaction;
+use super::verification::Verifications;
 use super::{LogConfig, OpenError, snapshot};
 use crate::env::{Disk, OpenMode, Rng};
 use crate::model::{
@@ -459,6 +460,7 @@ impl<'a> Opening<'a> {
             growth,
             epochs: self.epochs,
             producers,
+            verifications: Verifications::default(),
             tail_known,
             snapshot_offset,
             names_changed: 1,

@@ -21,6 +21,7 @@ mod waiting;
 use crate::log::{AppendError, ReadError};
 use crate::model::{LeaderEpoch, Offset};
 
+pub use crate::log::{Beginning, Guard};
 pub use log_dirs::{LogDirContent, LogDirInfo, ReplicaLogInfo};
 pub use manager::{ReplicaManager, log_config};
 pub use mover::MoveError;

@@ -149,6 +149,7 @@ impl From<CopyError> for Trouble {
                 | AppendError::FencedProducer { .. }
                 | AppendError::FencedCoordinator { .. }
                 | AppendError::OpenTransaction { .. }
+                | AppendError::NotVerified { .. }
                 | AppendError::InvalidControl { .. }
                 | AppendError::NoSpace { .. },
             ) => Self::Dropped(words),

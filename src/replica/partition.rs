@@ -13,14 +13,14 @@ use crate::cluster::PartitionImage;
 use crate::config::{TopicCompression, TopicConfig};
 use crate::env::Residency;
 use crate::log::{
-    AbortedTransaction, Append, AppendError, Appended, AppendedAt, DirIndex, EpochEnd, FlushExtent,
-    Log, LogConfig, LogEnds, LogPosition, Origin, PartitionName, ProducerView, ReadError,
-    ReadLimit, Removed, TimestampOffset, TransactionEnd,
+    AbortedTransaction, Append, AppendError, Appended, AppendedAt, Beginning, DirIndex, EpochEnd,
+    FlushExtent, Guard, Log, LogConfig, LogEnds, LogPosition, Origin, PartitionName, ProducerView,
+    ReadError, ReadLimit, Removed, TimestampOffset, TransactionEnd,
 };
 use crate::model::{
     BrokerId, Instant, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis,
 };
-use crate::record::{Compression, Recompression, Rules, TimestampType, ValidBatch};
+use crate::record::{BatchHeader, Compression, Recompression, Rules, TimestampType, ValidBatch};
 
 /// A partition that this broker holds a replica of.
 #[derive(Debug)]
@@ -408,6 +408,54 @@ impl Partition {
             self.check_in_sync()?;
         }
         self.append_to(&log, Append { batch, leader_epoch, origin: Origin::Client, now })
+    }
+
+    /// Appends a batch of a client that writes in a transaction. A batch that begins the transaction here has to be
+    /// [verified](Self::begin_verification); `guard` tells that it was.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says; nothing is appended then.
+    pub fn append_in_transaction(
+        &self,
+        batch: ValidBatch,
+        guard: Option<Guard>,
+        all_in_sync: bool,
+        now: UnixMillis,
+    ) -> Result<Appended, PartitionError> {
+        let (log, leader_epoch) = self.led_log(None)?;
+        if all_in_sync {
+            self.check_in_sync()?;
+        }
+        self.append_to(
+            &log,
+            Append { batch, leader_epoch, origin: Origin::Transaction(guard), now },
+        )
+    }
+
+    /// Begins to verify that a producer may begin a transaction here; `None` if it has begun it.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says.
+    pub fn begin_verification(
+        &self,
+        batch: &Beginning,
+        now: UnixMillis,
+    ) -> Result<Option<Guard>, PartitionError> {
+        let (log, _) = self.led_log(None)?;
+        Ok(log.begin_verification(batch, now))
+    }
+
+    /// Whether a coordinator of this broker, which alone appends here, may append this batch to a producer's transaction.
+    ///
+    /// # Errors
+    /// As [`PartitionError`] says.
+    pub fn check_in_transaction(
+        &self,
+        batch: &BatchHeader,
+        guard: Option<Guard>,
+    ) -> Result<(), PartitionError> {
+        let (log, _) = self.led_log(None)?;
+        Ok(log.check_in_transaction(batch, guard)?)
     }
 
     /// Appends a batch that a coordinator of this broker made while it led the partition in `leader_epoch`. Refused if

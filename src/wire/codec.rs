@@ -1,7 +1,8 @@
 //! From frames to messages and back, the same way for every API.
 //!
 //! Owns the two traits that all messages of `wire` implement and the four functions around them. Which bytes make up a
-//! message is the business of `produce.rs`, `fetch/`, `list_offsets.rs`, `offset_commit.rs`, `offset_fetch.rs`, `describe_log_dirs.rs` and `messages.rs`.
+//! message is the business of `produce.rs`, `fetch/`, `list_offsets.rs`, `offset_commit.rs`, `offset_fetch.rs`, `describe_log_dirs.rs`,
+//! `write_txn_markers.rs` and `messages.rs`.
 
 use bytes::Bytes;
 

@@ -80,6 +80,11 @@ impl<'a> FieldReader<'a> {
         SchemaError::Malformed { record: self.record, field, position, problem }
     }
 
+    /// The error that the field which was just read is not as it should be.
+    pub(crate) fn refuse(&self, field: &'static str, problem: &'static str) -> SchemaError {
+        self.malformed(field, self.position, problem)
+    }
+
     fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], SchemaError> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let taken = rest
@@ -317,6 +322,32 @@ impl FieldWriter {
     }
 
     /// Text, or null. In the fixed spelling it must be shorter than 32 KiB, as names from the wire are.
+    /// A list, or null.
+    pub(crate) fn nullable_list<T>(
+        &mut self,
+        list: Option<impl ExactSizeIterator<Item = T>>,
+        element: impl FnMut(&mut Self, T),
+    ) {
+        match list {
+            Some(list) => self.list(list, element),
+            None if self.flexible => self.varint(0),
+            None => self.i32(-1),
+        }
+    }
+
+    /// Tagged fields with their bytes, by ascending tag. Nothing in a version that has none.
+    pub(crate) fn tagged_fields(&mut self, fields: &[(u32, Vec<u8>)]) {
+        if !self.flexible {
+            return;
+        }
+        self.varint(length_u32(fields.len()));
+        for (tag, bytes) in fields {
+            self.varint(*tag);
+            self.varint(length_u32(bytes.len()));
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
     pub(crate) fn nullable_string(&mut self, value: Option<&str>) {
         match (self.flexible, value) {
             (true, None) => self.varint(0),

@@ -21,6 +21,8 @@
 //! | DescribeCluster | `brokers.is_fenced` | 2 | false |
 //! | ElectLeaders | `error_code` | 1 and 2 | 0 |
 //! | AlterPartitionReassignments | `allow_replication_factor_change` | 1 | true |
+//! | AddPartitionsToTxn | `results_by_topic_v3_and_below` | 0 to 3 | empty |
+//! | AddPartitionsToTxn | `results_by_transaction` | 4 and 5 | empty |
 //! | DescribeQuorum | `nodes`, `replica_directory_id` | 2 | empty, zero |
 
 use bytes::Bytes;
@@ -63,6 +65,16 @@ pub use kafka_protocol::messages::{
     find_coordinator_response, join_group_request, join_group_response, leave_group_request,
     leave_group_response, list_groups_response, offset_delete_request, offset_delete_response,
     sync_group_request,
+};
+
+// Messages of transactions.
+pub use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
+    AddPartitionsToTxnResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    EndTxnRequest, EndTxnResponse, ListTransactionsRequest, ListTransactionsResponse,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, add_partitions_to_txn_request,
+    add_partitions_to_txn_response, describe_transactions_response, list_transactions_response,
+    txn_offset_commit_request, txn_offset_commit_response,
 };
 
 // Messages about access control.
@@ -150,6 +162,10 @@ crate_messages! {
     DeleteRecords DeleteRecordsRequest DeleteRecordsResponse DELETE_RECORDS,
     InitProducerId InitProducerIdRequest InitProducerIdResponse INIT_PRODUCER_ID,
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse OFFSET_FOR_LEADER_EPOCH,
+    AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse ADD_PARTITIONS_TO_TXN,
+    AddOffsetsToTxn AddOffsetsToTxnRequest AddOffsetsToTxnResponse ADD_OFFSETS_TO_TXN,
+    EndTxn EndTxnRequest EndTxnResponse END_TXN,
+    TxnOffsetCommit TxnOffsetCommitRequest TxnOffsetCommitResponse TXN_OFFSET_COMMIT,
     DescribeAcls DescribeAclsRequest DescribeAclsResponse DESCRIBE_ACLS,
     CreateAcls CreateAclsRequest CreateAclsResponse CREATE_ACLS,
     DeleteAcls DeleteAclsRequest DeleteAclsResponse DELETE_ACLS,
@@ -166,6 +182,8 @@ crate_messages! {
     DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse DESCRIBE_QUORUM,
     DescribeCluster DescribeClusterRequest DescribeClusterResponse DESCRIBE_CLUSTER,
     DescribeProducers DescribeProducersRequest DescribeProducersResponse DESCRIBE_PRODUCERS,
+    DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse DESCRIBE_TRANSACTIONS,
+    ListTransactions ListTransactionsRequest ListTransactionsResponse LIST_TRANSACTIONS,
     ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse CONSUMER_GROUP_HEARTBEAT,
     ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse CONSUMER_GROUP_DESCRIBE,
     ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse LIST_CONFIG_RESOURCES,

@@ -2,7 +2,7 @@
 //!
 //! Owns the registry of APIs (`registry.rs`), request and response headers (`header.rs`), the bounds gate (`shape.rs`
 //! with the tables in `shapes/`), our own codecs for Produce and Fetch (record bytes are never copied), ListOffsets,
-//! OffsetCommit, OffsetFetch and DescribeLogDirs, and the adaption of the message crate for all others (`messages.rs`). It does not read sockets, knows
+//! OffsetCommit, OffsetFetch, WriteTxnMarkers and DescribeLogDirs, and the adaption of the message crate for all others (`messages.rs`). It does not read sockets, knows
 //! no record batch from inside, and decides nothing: what a request means is the business of `api/`.
 //!
 //! The way in: a frame without its length goes to [`RequestHeader::decode`], what follows the header to
@@ -38,6 +38,7 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 mod writer;
+pub mod write_txn_markers;
 
 pub use codec::{
     Request, Response, decode_request, decode_response, encode_request, encode_response,
@@ -55,4 +56,5 @@ pub use offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 pub use produce::{ProduceRequest, ProduceResponse};
 pub use registry::{ApiEntry, ApiKey, VersionRange};
 pub use shape::{check_request, check_response};
+pub use write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 pub use writer::{Frame, Writer};

@@ -14,14 +14,17 @@ use ottla::wire::messages::{
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     ElectLeadersRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, ListConfigResourcesRequest, ListGroupsRequest,
-    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, alter_configs_request,
-    alter_replica_log_dirs_request, create_acls_request, create_partitions_request,
-    delete_acls_request, delete_records_request, delete_topics_request, describe_configs_request,
-    describe_producers_request, describe_topic_partitions_request, elect_leaders_request,
-    incremental_alter_configs_request, offset_for_leader_epoch_request,
+    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, WireTransactionalId,
+    alter_configs_request, alter_replica_log_dirs_request, create_acls_request,
+    create_partitions_request, delete_acls_request, delete_records_request, delete_topics_request,
+    describe_configs_request, describe_producers_request, describe_topic_partitions_request,
+    elect_leaders_request, incremental_alter_configs_request, offset_for_leader_epoch_request,
 };
-use ottla::wire::{ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, Text};
+use ottla::wire::{
+    ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, Text, WriteTxnMarkersRequest,
+};
 
+use crate::exactly_once;
 use crate::groups::{
     commit, consumer, find, group, heartbeat, joined, leave, offset_deletion, offsets, sync,
 };
@@ -61,6 +64,7 @@ fn kind(resource: Resource<'_>) -> &'static str {
 const TOPIC: i16 = 29;
 const CLUSTER: i16 = 31;
 const GROUP: i16 = 30;
+const TRANSACTIONAL_ID: i16 = 53;
 
 /// What a request of each API asks: the operation, the kind of resource, and the code that its answer has if that is denied
 /// (none if something is left out of it).
@@ -88,7 +92,13 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
             ApiKey::CreateTopics,
             vec![(O::Create, "cluster", None), (O::DescribeConfigs, "topic", None)],
         ),
-        (ApiKey::FindCoordinator, one(O::Describe, "group", GROUP)),
+        (
+            ApiKey::FindCoordinator,
+            vec![
+                (O::Describe, "group", Some(GROUP)),
+                (O::Describe, "transactional id", Some(TRANSACTIONAL_ID)),
+            ],
+        ),
         (ApiKey::JoinGroup, one(O::Read, "group", GROUP)),
         (ApiKey::SyncGroup, one(O::Read, "group", GROUP)),
         (ApiKey::Heartbeat, one(O::Read, "group", GROUP)),
@@ -120,7 +130,41 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
         ),
         (ApiKey::DeleteTopics, one(O::Delete, "topic", TOPIC)),
         (ApiKey::DeleteRecords, one(O::Delete, "topic", TOPIC)),
-        (ApiKey::InitProducerId, one(O::IdempotentWrite, "cluster", CLUSTER)),
+        (
+            ApiKey::InitProducerId,
+            vec![
+                (O::IdempotentWrite, "cluster", Some(CLUSTER)),
+                (O::Write, "transactional id", Some(TRANSACTIONAL_ID)),
+            ],
+        ),
+        (
+            ApiKey::AddPartitionsToTxn,
+            vec![
+                (O::Write, "transactional id", Some(TRANSACTIONAL_ID)),
+                (O::Write, "topic", Some(TOPIC)),
+            ],
+        ),
+        (
+            ApiKey::AddOffsetsToTxn,
+            vec![
+                (O::Write, "transactional id", Some(TRANSACTIONAL_ID)),
+                (O::Read, "group", Some(GROUP)),
+            ],
+        ),
+        (ApiKey::EndTxn, one(O::Write, "transactional id", TRANSACTIONAL_ID)),
+        // Either right on the cluster is enough.
+        (ApiKey::WriteTxnMarkers, vec![(O::Alter, "cluster", None)]),
+        (
+            ApiKey::TxnOffsetCommit,
+            vec![
+                (O::Write, "transactional id", Some(TRANSACTIONAL_ID)),
+                (O::Read, "group", Some(GROUP)),
+                (O::Read, "topic", Some(TOPIC)),
+            ],
+        ),
+        (ApiKey::DescribeTransactions, one(O::Describe, "transactional id", TRANSACTIONAL_ID)),
+        // It lists those that the client may know of.
+        (ApiKey::ListTransactions, vec![(O::Describe, "transactional id", None)]),
         (ApiKey::OffsetForLeaderEpoch, one(O::Describe, "topic", TOPIC)),
         (
             ApiKey::DescribeConfigs,
@@ -174,7 +218,7 @@ const fn unless_disabled(code: i16) -> i16 {
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "APIs that are not served")]
 /// Sends a request of an API about topic `t` and gives all error codes of its answer.
-async fn codes(client: &mut Client, key: ApiKey) -> Vec<i16> {
+async fn codes(client: &mut Client, key: ApiKey, producer: (i64, i16)) -> Vec<i16> {
     let name = wire_name("t");
     match key {
         ApiKey::ApiVersions => {
@@ -217,7 +261,20 @@ async fn codes(client: &mut Client, key: ApiKey) -> Vec<i16> {
         ApiKey::FindCoordinator => {
             let mut request = FindCoordinatorRequest::default();
             request.coordinator_keys = vec![Text::from_static_str("g")];
-            vec![client.call(4, &request).await.coordinators[0].error_code]
+            let group = client.call(4, &request).await.coordinators[0].error_code;
+            request.key_type = 1;
+            vec![group, client.call(4, &request).await.coordinators[0].error_code]
+        }
+        ApiKey::AddPartitionsToTxn
+        | ApiKey::AddOffsetsToTxn
+        | ApiKey::EndTxn
+        | ApiKey::TxnOffsetCommit
+        | ApiKey::DescribeTransactions
+        | ApiKey::ListTransactions => exactly_once::codes(client, key, producer).await,
+        ApiKey::WriteTxnMarkers => {
+            let request = WriteTxnMarkersRequest { markers: Vec::new() };
+            assert_eq!(client.call(2, &request).await.markers, []);
+            vec![0]
         }
         ApiKey::JoinGroup => vec![joined(client, "g", 3).await.error_code],
         ApiKey::SyncGroup | ApiKey::Heartbeat | ApiKey::LeaveGroup => {
@@ -288,7 +345,10 @@ async fn codes(client: &mut Client, key: ApiKey) -> Vec<i16> {
             let mut request = InitProducerIdRequest::default();
             request.transactional_id = None;
             (request.producer_id.0, request.producer_epoch) = (-1, -1);
-            vec![client.call(5, &request).await.error_code]
+            let idempotent = client.call(5, &request).await.error_code;
+            request.transactional_id = Some(WireTransactionalId(Text::from_static_str("tx")));
+            request.transaction_timeout_ms = 60_000;
+            vec![idempotent, client.call(5, &request).await.error_code]
         }
         ApiKey::OffsetForLeaderEpoch => {
             let mut topic = offset_for_leader_epoch_request::OffsetForLeaderTopic::default();
@@ -411,11 +471,13 @@ async fn codes(client: &mut Client, key: ApiKey) -> Vec<i16> {
 /// A topic, this broker and a group, as resources of configs.
 const RESOURCES: [(i8, &str); 3] = [(2, "t"), (4, "1"), (32, "g")];
 
-/// Makes the topic and the group that requests speak of, if an earlier one has deleted them.
-async fn prepare(client: &mut Client) {
+/// Makes the topic, the group and the transactional id that requests speak of, if an earlier one has deleted them. Gives the
+/// producer of the latter.
+async fn prepare(client: &mut Client) -> (i64, i16) {
     client.call(7, &creation("t", 1, &[])).await;
     client.call(9, &commit("idle", "t", TopicId::ZERO)).await;
     client.call(1, &consumer("assigned", "m", 0)).await;
+    exactly_once::prepare(client).await
 }
 
 #[tokio::test]
@@ -430,9 +492,9 @@ async fn every_api_asks_what_the_table_says() {
     let mut client = rig.client().await;
     find(&mut client, "g").await;
     for (key, expected) in table() {
-        prepare(&mut client).await;
+        let producer = prepare(&mut client).await;
         guard.asked.lock().unwrap().clear();
-        let allowed = codes(&mut client, key).await;
+        let allowed = codes(&mut client, key, producer).await;
         assert!(allowed.iter().all(|code| *code == 0), "{key}: {allowed:?}");
         let asked = guard.asked.lock().unwrap().clone();
         let table: BTreeSet<Asked> =
@@ -440,8 +502,9 @@ async fn every_api_asks_what_the_table_says() {
         assert_eq!(asked, table, "{key}");
         prepare(&mut client).await;
         for (operation, kind, code) in expected {
+            let producer = exactly_once::prepare(&mut client).await;
             *guard.denied.lock().unwrap() = Some((operation, kind));
-            let denied = codes(&mut client, key).await;
+            let denied = codes(&mut client, key, producer).await;
             *guard.denied.lock().unwrap() = None;
             match code {
                 Some(code) => assert!(

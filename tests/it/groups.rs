@@ -222,11 +222,10 @@ async fn the_first_request_makes_the_topic_of_groups() {
 }
 
 #[tokio::test]
-async fn transactions_and_share_groups_have_no_coordinator() {
+async fn share_groups_have_no_coordinator() {
     let rig = Rig::new().await;
     let mut client = rig.client().await;
     for (version, kind, code) in [
-        (4, 1, ErrorCode::UnsupportedVersion),
         (6, 2, ErrorCode::UnsupportedVersion),
         (5, 2, ErrorCode::InvalidRequest),
         (6, 9, ErrorCode::InvalidRequest),

@@ -24,6 +24,7 @@ mod compaction;
 mod configs;
 mod connections;
 mod durability;
+mod exactly_once;
 mod fetch;
 mod golden;
 mod group_crash;

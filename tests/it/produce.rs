@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ottla::model::{ErrorCode, Offset, ProducerEpoch, ProducerId, UnixMillis};
 use ottla::record::{BatchBuilder, Compression};
 use ottla::wire::messages::{
-    DescribeProducersRequest, InitProducerIdRequest, InitProducerIdResponse, WireTransactionalId,
+    DescribeProducersRequest, InitProducerIdRequest, InitProducerIdResponse,
     describe_producers_request,
 };
 use ottla::wire::{ProduceRequest, Text};
@@ -187,10 +187,6 @@ async fn producer_ids_are_never_given_twice() {
         drop(client);
         rig = if crash { rig.crash().await } else { rig.restart().await };
     }
-    let mut request = InitProducerIdRequest::default();
-    request.transactional_id = Some(WireTransactionalId(Text::from_static_str("tx")));
-    let response: InitProducerIdResponse = rig.client().await.call(4, &request).await;
-    assert_eq!(response.error_code, ErrorCode::UnsupportedVersion.code());
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn read(client: &mut Client, offset: i64, isolation_level: i8) -> FetchPar
 }
 
 /// The values that a consumer of committed records is given, from the beginning on.
-async fn committed_values(client: &mut Client) -> Vec<String> {
+pub(crate) async fn committed_values(client: &mut Client) -> Vec<String> {
     let (mut values, mut offset) = (Vec::new(), 0);
     loop {
         let read = read(client, offset, 1).await;

@@ -8,6 +8,7 @@ mod cluster;
 mod configs;
 mod consumer_groups;
 mod crash;
+mod exactly_once;
 mod files;
 mod group_history;
 mod group_member;
@@ -22,6 +23,7 @@ mod suites;
 mod takeover;
 mod tools;
 mod topics;
+mod transactions;
 mod verifiable;
 
 use std::process::ExitCode;
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
     );
     trials.extend(groups::trials());
     trials.push(powercut::trial());
+    trials.extend(transactions::trials());
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     if let Some(Ok(mut server)) = Arc::into_inner(shared).and_then(|shared| shared.0.into_inner())
         && let Err(error) = server.stop()
@@ -159,6 +162,8 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("long_poll::a_record_ends_the_wait", records::long_poll),
     ("crash::librdkafka_loses_nothing", crash::librdkafka),
     ("crash::java_loses_nothing", crash::java),
+    ("exactly_once::under_kills", exactly_once::under_kills),
+    ("exactly_once::tools_know_transactions", exactly_once::administered),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),

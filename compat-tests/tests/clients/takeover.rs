@@ -184,6 +184,6 @@ fn check_transactions(server: &Server, before: &str) -> Result<()> {
 }
 
 fn run_transactions(server: &Server, act: &str) -> Result<String> {
-    let mut command = java_class("Transactions")?;
+    let mut command = java_class("TransactionHistory")?;
     output(command.args([server.bootstrap(), act, TOPIC, &PARTITIONS.to_string()]))
 }

@@ -16,22 +16,23 @@ use std::fmt::Debug;
 use bytes::{BufMut, Bytes, BytesMut};
 use dump::{Direction, Dump, DumpedMessage};
 use ottla::wire::messages::{
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
-    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
-    CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
-    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
-    ElectLeadersRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterConfigsRequest,
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiVersionsRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateAclsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, DescribeTransactionsRequest, ElectLeadersRequest,
+    EndTxnRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
-    ListGroupsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetDeleteRequest,
-    OffsetForLeaderEpochRequest, SyncGroupRequest,
+    ListGroupsRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest,
+    OffsetDeleteRequest, OffsetForLeaderEpochRequest, SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use ottla::wire::{
     ApiEntry, ApiKey, DescribeLogDirsRequest, FetchRequest, ListOffsetsRequest,
     OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, Request, RequestHeader, Response,
-    check_request, check_response, decode_request, decode_response, encode_request,
-    encode_response,
+    WriteTxnMarkersRequest, check_request, check_response, decode_request, decode_response,
+    encode_request, encode_response,
 };
 
 /// One served API with its types behind function pointers.
@@ -69,6 +70,11 @@ const APIS: &[Api] = &[
     api::<DeleteRecordsRequest>(),
     api::<InitProducerIdRequest>(),
     api::<OffsetForLeaderEpochRequest>(),
+    api::<AddPartitionsToTxnRequest>(),
+    api::<AddOffsetsToTxnRequest>(),
+    api::<EndTxnRequest>(),
+    api::<WriteTxnMarkersRequest>(),
+    api::<TxnOffsetCommitRequest>(),
     api::<DescribeAclsRequest>(),
     api::<CreateAclsRequest>(),
     api::<DeleteAclsRequest>(),
@@ -86,6 +92,8 @@ const APIS: &[Api] = &[
     api::<DescribeQuorumRequest>(),
     api::<DescribeClusterRequest>(),
     api::<DescribeProducersRequest>(),
+    api::<DescribeTransactionsRequest>(),
+    api::<ListTransactionsRequest>(),
     api::<ConsumerGroupHeartbeatRequest>(),
     api::<ConsumerGroupDescribeRequest>(),
     api::<ListConfigResourcesRequest>(),

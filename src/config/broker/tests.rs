@@ -5,7 +5,7 @@ use super::super::{
     SecurityProtocol, Sources, load,
 };
 use super::*;
-use crate::config::OffsetsTopicConfig;
+use crate::config::{OffsetsTopicConfig, TransactionSettings, TransactionsTopicConfig};
 
 fn broker(options: &[&str]) -> Result<BrokerConfig, String> {
     let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
@@ -81,6 +81,22 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
                 replication_factor: 1,
                 segment_bytes: 100 << 20,
                 compression_codec: 0,
+                load_bytes: 5 << 20,
+            },
+            transactions: Arc::new(TransactionSettings {
+                timeout_ms_max: 900_000,
+                id_expiration: Duration::from_secs(7 * 24 * 3600),
+                timeout_check_interval: Duration::from_secs(10),
+                expiration_check_interval: Duration::from_secs(3600),
+                verifies_partitions: true,
+                retry_pause: Duration::from_millis(20),
+                retry_max: Duration::from_millis(100),
+            }),
+            transactions_topic: TransactionsTopicConfig {
+                partition_count: 50,
+                replication_factor: 1,
+                segment_bytes: 100 << 20,
+                min_insync_replicas: 1,
                 load_bytes: 5 << 20,
             },
             cleaner: CleanerConfig {

@@ -5,8 +5,10 @@ use crate::config::key::Literal::Integer;
 table! {
     COORDINATORS: Broker, "Groups and transactions";
 
-    NotYet "add.partitions.to.txn.retry.backoff.max.ms": Int = 100, at_least(0);
-    NotYet "add.partitions.to.txn.retry.backoff.ms": Int = 20, at_least(1);
+    /// How long a produce request waits at most for the end of its producer's previous transaction.
+    Active "add.partitions.to.txn.retry.backoff.max.ms": Int = 100, at_least(0);
+    /// How long it waits between two looks at that transaction.
+    Active "add.partitions.to.txn.retry.backoff.ms": Int = 20, at_least(1);
     /// How much time has to pass between two divisions of a consumer group's partitions, where the group sets nothing.
     Active "group.consumer.assignment.interval.ms": Int = 1000, at_least(0), cluster_wide;
     /// The assignors that members of consumer groups may name, uniform and range; the first is the default.
@@ -117,15 +119,25 @@ table! {
     Inert "share.coordinator.threads": Int = 1, at_least(1);
     NotYet "share.coordinator.write.timeout.ms": Int = 5000, at_least(1);
     Inert "share.fetch.purgatory.purge.interval.requests": Int = 1000;
-    NotYet "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = 10_000, at_least(1);
-    NotYet "transaction.max.timeout.ms": Int = 900_000, at_least(1);
-    NotYet "transaction.partition.verification.enable": Boolean = true, cluster_wide;
-    NotYet "transaction.remove.expired.transaction.cleanup.interval.ms": Int = 3_600_000, at_least(1);
-    NotYet "transaction.state.log.load.buffer.size": Int = 5_242_880, at_least(1);
-    NotYet "transaction.state.log.min.isr": Int = 2, at_least(1), alone(Integer(1));
-    NotYet "transaction.state.log.num.partitions": Int = 50, at_least(1);
-    NotYet "transaction.state.log.replication.factor": Short = 3, at_least(1), alone(Integer(1));
-    NotYet "transaction.state.log.segment.bytes": Int = 104_857_600, at_least(1);
+    /// How often transactions are looked through for those that have taken too long.
+    Active "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = 10_000, at_least(1);
+    /// The longest timeout that a transactional producer may ask for.
+    Active "transaction.max.timeout.ms": Int = 900_000, at_least(1);
+    /// Whether the first batch of a transaction in a partition is only taken if the transaction's coordinator knows of it.
+    Active "transaction.partition.verification.enable": Boolean = true, cluster_wide;
+    /// How often transactional ids are looked through for those that have expired.
+    Active "transaction.remove.expired.transaction.cleanup.interval.ms": Int = 3_600_000, at_least(1);
+    /// About how much of the topic of transactions is read at a time when it is loaded.
+    Active "transaction.state.log.load.buffer.size": Int = 5_242_880, at_least(1);
+    /// How many replicas of the topic of transactions have to be in sync.
+    Active "transaction.state.log.min.isr": Int = 2, at_least(1), alone(Integer(1));
+    /// How many partitions the topic of transactions is made with.
+    Active "transaction.state.log.num.partitions": Int = 50, at_least(1);
+    /// How many replicas the topic of transactions is made with.
+    Active "transaction.state.log.replication.factor": Short = 3, at_least(1), alone(Integer(1));
+    /// The size of segments that the topic of transactions is made with.
+    Active "transaction.state.log.segment.bytes": Int = 104_857_600, at_least(1);
     NotYet "transaction.two.phase.commit.enable": Boolean = false;
-    NotYet "transactional.id.expiration.ms": Int = 604_800_000, at_least(1);
+    /// How long a transactional id is kept after its last transaction.
+    Active "transactional.id.expiration.ms": Int = 604_800_000, at_least(1);
 }

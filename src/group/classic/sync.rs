@@ -146,4 +146,18 @@ impl ClassicGroup {
         self.members.begin_session(id, turn.instant());
         Ok(())
     }
+
+    /// Whether these offsets may be committed in a transaction. Producers did not always say for whom they commit.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER_ID`, `FENCED_INSTANCE_ID` or `ILLEGAL_GENERATION`.
+    pub fn check_commit_in_transaction(&self, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        let (id, instance) = (commit.member.as_str(), commit.instance.as_deref());
+        let generation = commit.generation_or_epoch;
+        let is_nobody = id.is_empty() && instance.is_none();
+        if generation < 0 && (is_nobody || self.state == State::Empty) {
+            return Ok(());
+        }
+        self.check_generation(id, instance, generation)
+    }
 }

@@ -100,6 +100,21 @@ impl ConsumerGroup {
         Err(stale(member))
     }
 
+    /// Whether these offsets may be committed in a transaction. Producers did not always say for whom they commit.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER_ID` or `ILLEGAL_GENERATION`.
+    pub fn check_commit_in_transaction(&self, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        let is_nobody = commit.member.is_empty() && commit.instance.is_none();
+        if commit.generation_or_epoch < 0 && is_nobody {
+            return Ok(());
+        }
+        self.check_commit(commit, COMMIT_WITH_EPOCH_FROM).map_err(|error| {
+            let is_stale = error == ErrorCode::StaleMemberEpoch;
+            if is_stale { ErrorCode::IllegalGeneration } else { error }
+        })
+    }
+
     /// Whether offsets are told to who asks (`ConsumerGroup.validateOffsetFetch`).
     ///
     /// # Errors

@@ -38,6 +38,7 @@ mod timers;
 
 pub use assignor::Assignor;
 pub use heartbeat::{check_heartbeat, refused};
+pub use regex::WholePattern;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -12,16 +12,16 @@ const PATTERN_BYTES_MAX: usize = i16::MAX as usize;
 /// How often a part may be repeated, in RE2.
 const NEST_MAX: u32 = 250;
 
-/// A pattern that whole names of topics are matched against.
+/// A pattern that whole names are matched against.
 #[derive(Clone, Debug)]
-pub(super) struct TopicPattern(Regex);
+pub struct WholePattern(Regex);
 
-impl TopicPattern {
+impl WholePattern {
     /// Compiles a pattern.
     ///
     /// # Errors
     /// Why it is none, for the client to read.
-    pub(super) fn new(pattern: &str) -> Result<Self, String> {
+    pub fn new(pattern: &str) -> Result<Self, String> {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(format!("is longer than {PATTERN_BYTES_MAX} bytes"));
         }
@@ -31,7 +31,9 @@ impl TopicPattern {
         build(&format!(r"\A(?:{translated})\z")).map(Self).map_err(|error| error.to_string())
     }
 
-    pub(super) fn matches(&self, topic: &str) -> bool {
+    /// Whether the whole of a name matches.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
         self.0.is_match(topic)
     }
 }
@@ -141,7 +143,7 @@ mod tests {
             ("", "", true),
         ] {
             let compiled =
-                TopicPattern::new(pattern).unwrap_or_else(|it| panic!("{pattern}: {it}"));
+                WholePattern::new(pattern).unwrap_or_else(|it| panic!("{pattern}: {it}"));
             assert_eq!(compiled.matches(name), matches, "{pattern} on {name}");
         }
     }
@@ -162,7 +164,7 @@ mod tests {
             &deep,
             &long,
         ] {
-            assert!(TopicPattern::new(pattern).is_err(), "{pattern:.20}");
+            assert!(WholePattern::new(pattern).is_err(), "{pattern:.20}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::regex::TopicPattern;
+use super::regex::WholePattern;
 use super::{ConsumerGroup, Refusal, Scope, hash};
 use crate::group::records::consumer::{ConsumerRecord, MemberMetadata, ResolvedRegex};
 use crate::group::turn::Turn;
@@ -135,7 +135,7 @@ impl ConsumerGroup {
 /// # Errors
 /// `INVALID_REGULAR_EXPRESSION`.
 fn check(regex: &str) -> Result<(), Refusal> {
-    TopicPattern::new(regex).map(|_| ()).map_err(|problem| {
+    WholePattern::new(regex).map(|_| ()).map_err(|problem| {
         let message = format!("regular expression `{regex:.200}`: {problem}");
         Refusal::new(ErrorCode::InvalidRegularExpression, message)
     })
@@ -143,7 +143,7 @@ fn check(regex: &str) -> Result<(), Refusal> {
 
 /// The topics that match. A pattern that another broker took and this one cannot read stands for none.
 fn matching(regex: &str, scope: &Scope<'_>, sees: &TopicFilter) -> BTreeSet<Arc<str>> {
-    let pattern = match TopicPattern::new(regex) {
+    let pattern = match WholePattern::new(regex) {
         Ok(pattern) => pattern,
         Err(problem) => {
             tracing::warn!(regex, problem, "a regular expression of a group cannot be read");

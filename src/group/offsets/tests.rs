@@ -284,7 +284,7 @@ proptest! {
     ) {
         let mut offsets = Offsets::default();
         let mut last = BTreeMap::new();
-        for (group, topic, partition, offset) in said {
+        for (at, (group, topic, partition, offset)) in (0..).zip(said) {
             let [group, topic] = [group, topic].map(|number| format!("name-{number}"));
             let key = OffsetKey {
                 group: group.as_str().into(),
@@ -303,7 +303,7 @@ proptest! {
                 Some(value) => last.insert((group, topic, partition), value.clone()),
                 None => last.remove(&(group, topic, partition)),
             };
-            offsets.replay(key, value);
+            offsets.replay(Offset(at), key, value);
         }
         prop_assert_eq!(offsets.count(), last.len());
         for ((group, topic, partition), value) in &last {

@@ -28,6 +28,11 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DeleteRecords, &DELETE_RECORDS),
     (ApiKey::InitProducerId, &INIT_PRODUCER_ID),
     (ApiKey::OffsetForLeaderEpoch, &OFFSET_FOR_LEADER_EPOCH),
+    (ApiKey::AddPartitionsToTxn, &ADD_PARTITIONS_TO_TXN),
+    (ApiKey::AddOffsetsToTxn, &ADD_OFFSETS_TO_TXN),
+    (ApiKey::EndTxn, &END_TXN),
+    (ApiKey::WriteTxnMarkers, &WRITE_TXN_MARKERS),
+    (ApiKey::TxnOffsetCommit, &TXN_OFFSET_COMMIT),
     (ApiKey::DescribeAcls, &DESCRIBE_ACLS),
     (ApiKey::CreateAcls, &CREATE_ACLS),
     (ApiKey::DeleteAcls, &DELETE_ACLS),
@@ -45,6 +50,8 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DescribeQuorum, &DESCRIBE_QUORUM),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
+    (ApiKey::DescribeTransactions, &DESCRIBE_TRANSACTIONS),
+    (ApiKey::ListTransactions, &LIST_TRANSACTIONS),
     (ApiKey::ConsumerGroupHeartbeat, &CONSUMER_GROUP_HEARTBEAT),
     (ApiKey::ConsumerGroupDescribe, &CONSUMER_GROUP_DESCRIBE),
     (ApiKey::ListConfigResources, &LIST_CONFIG_RESOURCES),
@@ -283,6 +290,73 @@ pub(in crate::wire) static OFFSET_FOR_LEADER_EPOCH: Shape = shape("OffsetForLead
     ])),
 ]);
 
+pub(in crate::wire) static ADD_PARTITIONS_TO_TXN: Shape = shape("AddPartitionsToTxnRequest", 0..=5, 3, &[
+    field("transactions", Structs(&[
+        field("transactional_id", String),
+        field("producer_id", Int64),
+        field("producer_epoch", Int16),
+        field("verify_only", Bool),
+        field("topics", Structs(&[
+            field("name", String),
+            field("partitions", Array(&Int32)),
+        ])),
+    ])).since(4),
+    field("v3_and_below_transactional_id", String).until(3),
+    field("v3_and_below_producer_id", Int64).until(3),
+    field("v3_and_below_producer_epoch", Int16).until(3),
+    field("v3_and_below_topics", Structs(&[
+        field("name", String),
+        field("partitions", Array(&Int32)),
+    ])).until(3),
+]);
+
+pub(in crate::wire) static ADD_OFFSETS_TO_TXN: Shape = shape("AddOffsetsToTxnRequest", 0..=4, 3, &[
+    field("transactional_id", String),
+    field("producer_id", Int64),
+    field("producer_epoch", Int16),
+    field("group_id", String),
+]);
+
+pub(in crate::wire) static END_TXN: Shape = shape("EndTxnRequest", 0..=5, 3, &[
+    field("transactional_id", String),
+    field("producer_id", Int64),
+    field("producer_epoch", Int16),
+    field("committed", Bool),
+]);
+
+pub(in crate::wire) static WRITE_TXN_MARKERS: Shape = shape("WriteTxnMarkersRequest", 1..=2, 1, &[
+    field("markers", Structs(&[
+        field("producer_id", Int64),
+        field("producer_epoch", Int16),
+        field("transaction_result", Bool),
+        field("topics", Structs(&[
+            field("name", String),
+            field("partition_indexes", Array(&Int32)),
+        ])),
+        field("coordinator_epoch", Int32),
+        field("transaction_version", Int8).since(2),
+    ])),
+]);
+
+pub(in crate::wire) static TXN_OFFSET_COMMIT: Shape = shape("TxnOffsetCommitRequest", 0..=5, 3, &[
+    field("transactional_id", String),
+    field("group_id", String),
+    field("producer_id", Int64),
+    field("producer_epoch", Int16),
+    field("generation_id", Int32).since(3),
+    field("member_id", String).since(3),
+    field("group_instance_id", String).since(3).nullable(),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("committed_offset", Int64),
+            field("committed_leader_epoch", Int32).since(2),
+            field("committed_metadata", String).nullable(),
+        ])),
+    ])),
+]);
+
 pub(in crate::wire) static DESCRIBE_ACLS: Shape = shape("DescribeAclsRequest", 1..=3, 2, &[
     field("resource_type_filter", Int8),
     field("resource_name_filter", String).nullable(),
@@ -444,6 +518,17 @@ pub(in crate::wire) static DESCRIBE_PRODUCERS: Shape = shape("DescribeProducersR
         field("name", String),
         field("partition_indexes", Array(&Int32)),
     ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_TRANSACTIONS: Shape = shape("DescribeTransactionsRequest", 0..=0, 0, &[
+    field("transactional_ids", Array(&String)),
+]);
+
+pub(in crate::wire) static LIST_TRANSACTIONS: Shape = shape("ListTransactionsRequest", 0..=2, 0, &[
+    field("state_filters", Array(&String)),
+    field("producer_id_filters", Array(&Int64)),
+    field("duration_filter", Int64).since(1),
+    field("transactional_id_pattern", String).since(2).nullable(),
 ]);
 
 pub(in crate::wire) static CONSUMER_GROUP_HEARTBEAT: Shape = shape("ConsumerGroupHeartbeatRequest", 0..=1, 0, &[

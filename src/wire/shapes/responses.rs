@@ -28,6 +28,11 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DeleteRecords, &DELETE_RECORDS),
     (ApiKey::InitProducerId, &INIT_PRODUCER_ID),
     (ApiKey::OffsetForLeaderEpoch, &OFFSET_FOR_LEADER_EPOCH),
+    (ApiKey::AddPartitionsToTxn, &ADD_PARTITIONS_TO_TXN),
+    (ApiKey::AddOffsetsToTxn, &ADD_OFFSETS_TO_TXN),
+    (ApiKey::EndTxn, &END_TXN),
+    (ApiKey::WriteTxnMarkers, &WRITE_TXN_MARKERS),
+    (ApiKey::TxnOffsetCommit, &TXN_OFFSET_COMMIT),
     (ApiKey::DescribeAcls, &DESCRIBE_ACLS),
     (ApiKey::CreateAcls, &CREATE_ACLS),
     (ApiKey::DeleteAcls, &DELETE_ACLS),
@@ -45,6 +50,8 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DescribeQuorum, &DESCRIBE_QUORUM),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
+    (ApiKey::DescribeTransactions, &DESCRIBE_TRANSACTIONS),
+    (ApiKey::ListTransactions, &LIST_TRANSACTIONS),
     (ApiKey::ConsumerGroupHeartbeat, &CONSUMER_GROUP_HEARTBEAT),
     (ApiKey::ConsumerGroupDescribe, &CONSUMER_GROUP_DESCRIBE),
     (ApiKey::ListConfigResources, &LIST_CONFIG_RESOURCES),
@@ -380,6 +387,64 @@ pub(in crate::wire) static OFFSET_FOR_LEADER_EPOCH: Shape = shape("OffsetForLead
     ])),
 ]);
 
+pub(in crate::wire) static ADD_PARTITIONS_TO_TXN: Shape = shape("AddPartitionsToTxnResponse", 0..=5, 3, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16).since(4),
+    field("results_by_transaction", Structs(&[
+        field("transactional_id", String),
+        field("topic_results", Structs(&[
+            field("name", String),
+            field("results_by_partition", Structs(&[
+                field("partition_index", Int32),
+                field("partition_error_code", Int16),
+            ])),
+        ])),
+    ])).since(4),
+    field("results_by_topic_v3_and_below", Structs(&[
+        field("name", String),
+        field("results_by_partition", Structs(&[
+            field("partition_index", Int32),
+            field("partition_error_code", Int16),
+        ])),
+    ])).until(3),
+]);
+
+pub(in crate::wire) static ADD_OFFSETS_TO_TXN: Shape = shape("AddOffsetsToTxnResponse", 0..=4, 3, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+]);
+
+pub(in crate::wire) static END_TXN: Shape = shape("EndTxnResponse", 0..=5, 3, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("producer_id", Int64).since(5),
+    field("producer_epoch", Int16).since(5),
+]);
+
+pub(in crate::wire) static WRITE_TXN_MARKERS: Shape = shape("WriteTxnMarkersResponse", 1..=2, 1, &[
+    field("markers", Structs(&[
+        field("producer_id", Int64),
+        field("topics", Structs(&[
+            field("name", String),
+            field("partitions", Structs(&[
+                field("partition_index", Int32),
+                field("error_code", Int16),
+            ])),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static TXN_OFFSET_COMMIT: Shape = shape("TxnOffsetCommitResponse", 0..=5, 3, &[
+    field("throttle_time_ms", Int32),
+    field("topics", Structs(&[
+        field("name", String),
+        field("partitions", Structs(&[
+            field("partition_index", Int32),
+            field("error_code", Int16),
+        ])),
+    ])),
+]);
+
 pub(in crate::wire) static DESCRIBE_ACLS: Shape = shape("DescribeAclsResponse", 1..=3, 2, &[
     field("throttle_time_ms", Int32),
     field("error_code", Int16),
@@ -640,6 +705,34 @@ pub(in crate::wire) static DESCRIBE_PRODUCERS: Shape = shape("DescribeProducersR
                 field("current_txn_start_offset", Int64),
             ])),
         ])),
+    ])),
+]);
+
+pub(in crate::wire) static DESCRIBE_TRANSACTIONS: Shape = shape("DescribeTransactionsResponse", 0..=0, 0, &[
+    field("throttle_time_ms", Int32),
+    field("transaction_states", Structs(&[
+        field("error_code", Int16),
+        field("transactional_id", String),
+        field("transaction_state", String),
+        field("transaction_timeout_ms", Int32),
+        field("transaction_start_time_ms", Int64),
+        field("producer_id", Int64),
+        field("producer_epoch", Int16),
+        field("topics", Structs(&[
+            field("topic", String),
+            field("partitions", Array(&Int32)),
+        ])),
+    ])),
+]);
+
+pub(in crate::wire) static LIST_TRANSACTIONS: Shape = shape("ListTransactionsResponse", 0..=2, 0, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("unknown_state_filters", Array(&String)),
+    field("transaction_states", Structs(&[
+        field("transactional_id", String),
+        field("producer_id", Int64),
+        field("transaction_state", String),
     ])),
 ]);
 

@@ -39,6 +39,10 @@ fn a_count_beyond_the_frame_is_refused_in_every_array_of_every_message() {
             "ApiVersionsRequest",
             "InitProducerIdRequest",
             "InitProducerIdResponse",
+            "AddOffsetsToTxnRequest",
+            "AddOffsetsToTxnResponse",
+            "EndTxnRequest",
+            "EndTxnResponse",
             "DescribeAclsRequest",
             "DescribeClusterRequest",
         ];

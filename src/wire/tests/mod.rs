@@ -22,6 +22,7 @@ use super::shapes::{requests, responses};
 use super::writer::Writer;
 use super::{
     describe_log_dirs, fetch, list_offsets, messages, offset_commit, offset_fetch, produce,
+    write_txn_markers,
 };
 
 /// One direction of one served API, with its type behind function pointers.
@@ -122,6 +123,11 @@ fn all_messages() -> Vec<Message> {
         DeleteRecordsRequest, DeleteRecordsResponse;
         InitProducerIdRequest, InitProducerIdResponse;
         OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        AddPartitionsToTxnRequest, AddPartitionsToTxnResponse;
+        AddOffsetsToTxnRequest, AddOffsetsToTxnResponse;
+        EndTxnRequest, EndTxnResponse;
+        write_txn_markers::WriteTxnMarkersRequest, write_txn_markers::WriteTxnMarkersResponse;
+        TxnOffsetCommitRequest, TxnOffsetCommitResponse;
         DescribeAclsRequest, DescribeAclsResponse;
         CreateAclsRequest, CreateAclsResponse;
         DeleteAclsRequest, DeleteAclsResponse;
@@ -139,6 +145,8 @@ fn all_messages() -> Vec<Message> {
         DescribeQuorumRequest, DescribeQuorumResponse;
         DescribeClusterRequest, DescribeClusterResponse;
         DescribeProducersRequest, DescribeProducersResponse;
+        DescribeTransactionsRequest, DescribeTransactionsResponse;
+        ListTransactionsRequest, ListTransactionsResponse;
         ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
         ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
         ListConfigResourcesRequest, ListConfigResourcesResponse;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::cluster::{ClusterImage, Command as ClusterCommand, ConfigResource, NewTopic};
 use crate::group::command::{Command, OffsetCommit, Reply};
-use crate::group::rig::{GROUP, Rig, caller, text};
+use crate::group::rig::{GROUP, Logged, Rig, caller, text};
 use crate::model::{BrokerId, ErrorCode, TopicId, TopicName, UuidText};
 use crate::wire::messages::consumer_group_describe_response::DescribedGroup;
 use crate::wire::messages::consumer_group_heartbeat_request::TopicPartitions;
@@ -229,7 +229,8 @@ impl World {
 
     /// How many keys have a value at the end of the log.
     pub(super) fn compacted(&self) -> usize {
-        let last: BTreeMap<_, _> = self.rig.log.iter().map(|it| (&it.key, &it.value)).collect();
+        let last: BTreeMap<_, _> =
+            self.rig.log.iter().filter_map(Logged::record).map(|it| (&it.key, &it.value)).collect();
         last.values().filter(|value| value.is_some()).count()
     }
 }

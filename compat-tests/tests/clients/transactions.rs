@@ -1,0 +1,154 @@
+//! Transactional producers of every library: what they commit is seen, what they abort is not, offsets go with it, and a
+//! producer that was replaced is fenced.
+//!
+//! A library commits `committed-0` and offset 3, aborts `aborted` and offset 9, and commits `committed-1`; while it writes
+//! `lost`, another producer of its id begins, which fences it and commits `committed-2`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::Trial;
+use ottla_compat_tests::java::{java_class, output};
+use ottla_compat_tests::wait::bounded;
+use ottla_compat_tests::workspace::{built, sources};
+use ottla_compat_tests::{ClientKind, Server, ServerKind, Skill, wait_until};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::{create, trial};
+
+const TOPIC: &str = "t";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
+
+/// A trial for each library that has transactions.
+pub(crate) fn trials() -> Vec<Trial> {
+    let kinds = ClientKind::ALL.into_iter().filter(|kind| kind.can(Skill::Transactions));
+    kinds
+        .map(|kind| trial(format!("{}::has_transactions", kind.name()), move || transactions(kind)))
+        .collect()
+}
+
+fn transactions(library: ClientKind) -> Result<()> {
+    let server = Server::start(ServerKind::from_environment()?, &[])?;
+    create(&mut ClientKind::Java.connect(server.bootstrap())?, TOPIC, 1, &[])?;
+    let printed = if library == ClientKind::Librdkafka {
+        librdkafka(server.bootstrap())?
+    } else {
+        output(program(library)?.args([server.bootstrap(), TOPIC, "g", "id"]))
+            .with_context(|| server.log())?
+    };
+    let said: Vec<_> = printed.lines().filter(|line| ["fenced", "done"].contains(line)).collect();
+    ensure!(said == ["fenced", "done"], "{printed}");
+    let values = committed_values(server.bootstrap(), 3)?;
+    assert_eq!(values, ["committed-0", "committed-1", "committed-2"]);
+    assert_eq!(committed_offset(server.bootstrap(), TOPIC)?, Some(3));
+    Ok(())
+}
+
+fn program(library: ClientKind) -> Result<Command> {
+    let name = library.name();
+    if library == ClientKind::Java {
+        return java_class("Transactions");
+    }
+    if [ClientKind::FranzGo, ClientKind::Sarama].contains(&library) {
+        let mut command = bounded(built()?.join("go/client"));
+        command.args(["transactions", name]);
+        return Ok(command);
+    }
+    let mut command = bounded(built()?.join("python/bin/python"));
+    command.arg(sources().join("python/transactions.py")).arg(name);
+    Ok(command)
+}
+
+/// What a reader of committed records is given.
+pub(crate) fn committed_values(bootstrap: &str, count: usize) -> Result<Vec<String>> {
+    let consumer = consumer(bootstrap)?;
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(TOPIC, 0, Offset::Beginning)?;
+    consumer.assign(&from)?;
+    let mut values = Vec::new();
+    wait_until("committed records come", || {
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            let value = message?.payload().unwrap_or_default().to_vec();
+            values.push(String::from_utf8(value)?);
+        }
+        Ok((values.len() >= count).then_some(()))
+    })?;
+    Ok(values)
+}
+
+/// What the group has committed.
+pub(crate) fn committed_offset(bootstrap: &str, topic: &str) -> Result<Option<i64>> {
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition(topic, 0);
+    let committed = consumer(bootstrap)?.committed_offsets(partitions, PATIENCE)?;
+    let found = committed.find_partition(topic, 0).context("no partition")?;
+    Ok(found.offset().to_raw().filter(|offset| *offset >= 0))
+}
+
+/// A consumer of committed records, of group `g`.
+pub(crate) fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("group.id", "g");
+    config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
+    Ok(config.create()?)
+}
+
+/// librdkafka, in this process.
+fn librdkafka(bootstrap: &str) -> Result<String> {
+    let group = consumer(bootstrap)?;
+    let first = producer(bootstrap)?;
+    transact(&first, "committed-0", Some((&group, 3)), true)?;
+    transact(&first, "aborted", Some((&group, 9)), false)?;
+    transact(&first, "committed-1", None, true)?;
+    begin(&first, "lost")?;
+    let second = producer(bootstrap)?;
+    match first.commit_transaction(PATIENCE) {
+        Err(KafkaError::Transaction(error)) if error.code() == RDKafkaErrorCode::Fenced => {}
+        other => bail!("the first producer was not fenced: {other:?}"),
+    }
+    transact(&second, "committed-2", None, true)?;
+    Ok("fenced\ndone".to_owned())
+}
+
+/// A producer of transactional id `id`, ready to begin.
+pub(crate) fn producer(bootstrap: &str) -> Result<BaseProducer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("transactional.id", "id");
+    let producer: BaseProducer = config.create()?;
+    producer.init_transactions(PATIENCE)?;
+    Ok(producer)
+}
+
+fn begin(producer: &BaseProducer, value: &str) -> Result<()> {
+    producer.begin_transaction()?;
+    let record = BaseRecord::<(), str>::to(TOPIC).partition(0).payload(value);
+    producer.send(record).map_err(|(error, _)| error)?;
+    Ok(producer.flush(PATIENCE)?)
+}
+
+fn transact(
+    producer: &BaseProducer,
+    value: &str,
+    group: Option<(&BaseConsumer, i64)>,
+    commit: bool,
+) -> Result<()> {
+    begin(producer, value)?;
+    if let Some((group, offset)) = group {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(TOPIC, 0, Offset::Offset(offset))?;
+        let metadata = group.group_metadata().context("no group metadata")?;
+        producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)?;
+    }
+    if commit {
+        producer.commit_transaction(PATIENCE)?;
+    } else {
+        producer.abort_transaction(PATIENCE)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! Transactions over partitions and groups: the coordinator's state machine, and the markers that end them.
+//!
+//! Owns what is kept in `__transaction_state` (`record.rs`), the states of one transactional id and the ways between them
+//! (`transaction.rs`), one partition of the topic as a state machine (`shard.rs`, asked with what `command.rs` lists), and
+//! bringing markers to the partitions of a transaction (`task.rs`). What a transaction means inside a partition is the
+//! business of `log/`; offsets that are committed in one are that of `group/`.
+//!
+//! **Invariants:** once a transaction is prepared it is committed or aborted as it says, whatever happens; markers are
+//! written only after that was committed to the log; a transaction is complete only when all its partitions have their
+//! marker, or are gone. All but `task.rs` is pure.
+
+pub mod command;
+mod record;
+pub mod shard;
+mod task;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+pub use crate::config::TransactionSettings as Settings;
+pub use command::{
+    Command, Description, ListFilter, Listed, Producer, Reply, TransactionPartition,
+};
+pub use record::TransactionalId;
+pub use shard::TransactionShard;
+pub use task::{Errand, ImageSource, MarkerError, MarkerWriter, Markers};
+pub use transaction::State;
+
+/// The name of the feature whose level says how transactions work: 1 for flexible records in the log, 2 for an epoch of
+/// its own for each transaction (KIP-890).
+pub const FEATURE: &str = "transaction.version";
+/// The level from which on each transaction has an epoch of its own.
+pub const EPOCH_PER_TRANSACTION_SINCE: i16 = 2;

@@ -1,0 +1,328 @@
+//! Bringing markers to the partitions of a transaction.
+//!
+//! Owns writing one marker (`WriteTxnMarkers` does that too), and doing so for all partitions of a prepared transaction
+//! until each has its marker or is gone; then the shard is told. Source: `TransactionMarkerChannelManager` and
+//! `TransactionMarkerRequestCompletionHandler` of Apache Kafka 4.3.1.
+//!
+//! **Invariant:** at one time one task works for a transactional id. A marker that came late would end the next transaction
+//! of a producer that keeps its epoch.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::command::{Command, Producer, TransactionPartition};
+use super::record::TransactionalId;
+use super::shard::TransactionShard;
+use super::transaction::{State, Transaction};
+use crate::cluster::ClusterImage;
+use crate::coordinator::{Coordinator, CoordinatorError, TransactionOutcome};
+use crate::env::Env;
+use crate::group::GroupShard;
+use crate::log::{AppendError, TransactionEnd};
+use crate::model::{LeaderEpoch, Offset, PartitionId};
+use crate::record::EndMarker;
+use crate::replica::{Mark, Partition, PartitionError, ReplicaManager};
+
+/// How long to wait before partitions that could not take their marker are tried again; doubles each time.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// The longest such wait.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The markers of a prepared transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Markers {
+    pub(super) id: TransactionalId,
+    pub(super) producer: Producer,
+    pub(super) outcome: TransactionOutcome,
+    pub(super) transaction_version: i16,
+    pub(super) partitions: Vec<TransactionPartition>,
+    /// Which errand of the shard this is: the answer of an earlier one is not taken for that of this one.
+    pub(super) errand: Errand,
+}
+
+/// The number of an errand: of which shard, and which of its errands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Errand {
+    pub(super) incarnation: u64,
+    pub(super) count: u64,
+}
+
+impl Markers {
+    pub(super) fn of(id: &TransactionalId, prepared: &Transaction, errand: Errand) -> Self {
+        let is_commit = prepared.state == State::PrepareCommit;
+        Self {
+            id: id.clone(),
+            producer: prepared.producer,
+            outcome: if is_commit { TransactionOutcome::Commit } else { TransactionOutcome::Abort },
+            transaction_version: prepared.client_version,
+            partitions: prepared.partitions.iter().cloned().collect(),
+            errand,
+        }
+    }
+
+    fn end(&self, coordinator_epoch: LeaderEpoch) -> TransactionEnd {
+        TransactionEnd {
+            producer_id: self.producer.id,
+            producer_epoch: self.producer.epoch,
+            marker: EndMarker { outcome: self.outcome, coordinator_epoch: coordinator_epoch.0 },
+            transaction_version: self.transaction_version,
+        }
+    }
+}
+
+/// Why a partition has no marker.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkerError {
+    /// There is no such partition.
+    #[error("there is no such partition")]
+    NoPartition,
+    /// The partition holds groups, and their coordinator did not write it.
+    #[error(transparent)]
+    Groups(#[from] CoordinatorError),
+    /// The partition did not take it.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+}
+
+/// What became of a marker, as far as its transaction is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is there, or is not needed.
+    Settled,
+    /// It may be written later.
+    Later,
+    /// A newer coordinator has taken over.
+    Fenced,
+}
+
+/// Gives the state of the cluster as far as this broker has taken note of it.
+pub type ImageSource = Arc<dyn Fn() -> Arc<ClusterImage> + Send + Sync>;
+
+/// Writes markers to the partitions of this broker.
+pub struct MarkerWriter {
+    env: Env,
+    replicas: Arc<ReplicaManager>,
+    groups: Arc<Coordinator<GroupShard>>,
+    /// The topic that holds groups.
+    groups_topic: &'static str,
+    image: ImageSource,
+    /// The transactional ids that a task works for, with what it is to do next.
+    under_way: Mutex<BTreeMap<TransactionalId, Option<Job>>>,
+}
+
+/// Markers to bring.
+#[derive(Debug)]
+struct Job {
+    /// The partition of the shard, and the epoch it is led in.
+    at: PartitionId,
+    epoch: LeaderEpoch,
+    markers: Markers,
+}
+
+impl MarkerWriter {
+    /// A writer for the partitions of `replicas`; those of `groups_topic` get their markers through `groups`.
+    #[must_use]
+    pub fn new(
+        env: Env,
+        replicas: Arc<ReplicaManager>,
+        groups: Arc<Coordinator<GroupShard>>,
+        groups_topic: &'static str,
+        image: ImageSource,
+    ) -> Self {
+        Self { env, replicas, groups, groups_topic, image, under_way: Mutex::default() }
+    }
+
+    /// Writes a marker. The order of markers in a partition is that of the calls; the future is done when the marker is
+    /// committed.
+    ///
+    /// # Errors
+    /// As [`MarkerError`] says.
+    pub fn write(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        end: &TransactionEnd,
+    ) -> impl Future<Output = Result<(), MarkerError>> + Send + use<> {
+        let of_groups =
+            (topic == self.groups_topic).then(|| self.groups.end_transaction(partition, *end));
+        let appended = match &of_groups {
+            Some(_) => None,
+            None => Some(self.append(topic, partition, end)),
+        };
+        async move {
+            if let Some(of_groups) = of_groups {
+                return Ok(of_groups.await?);
+            }
+            if let Some(appended) = appended {
+                let (partition, until) = appended?;
+                while let Some(wait) = partition.wait_for(Mark::Committed, until)? {
+                    wait.woken().await;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn append(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        end: &TransactionEnd,
+    ) -> Result<(Arc<Partition>, Offset), MarkerError> {
+        let image = (self.image)();
+        let topic = image.topic(topic).ok_or(MarkerError::NoPartition)?;
+        let found = self.replicas.partition(topic.id, partition).ok_or(MarkerError::NoPartition)?;
+        let appended = found.append_transaction_end(end, self.env.clock.now());
+        let appended = appended.inspect_err(|error| self.replicas.report(&found, error))?;
+        self.replicas.flush_after(&found, &appended);
+        Ok((found, appended.last_offset.plus(1)))
+    }
+
+    /// Brings markers to their partitions, in a task of its own, and tells the shard at `at` when all have theirs.
+    pub fn bring(
+        self: &Arc<Self>,
+        shards: &Weak<Coordinator<TransactionShard>>,
+        at: PartitionId,
+        epoch: LeaderEpoch,
+        markers: Markers,
+    ) {
+        let (id, job) = (markers.id.clone(), Job { at, epoch, markers });
+        let mut under_way = self.under_way.lock();
+        if let Some(next) = under_way.get_mut(&id) {
+            *next = Some(job);
+            return;
+        }
+        under_way.insert(id, None);
+        let (writer, shards) = (Arc::clone(self), Weak::clone(shards));
+        self.env.tasks.spawn("transaction-markers", async move {
+            let tasks = writer.env.tasks.clone();
+            tokio::select! {
+                () = writer.work(&shards, job) => {}
+                () = tasks.cancelled() => {}
+            }
+        });
+    }
+
+    async fn work(&self, shards: &Weak<Coordinator<TransactionShard>>, mut job: Job) {
+        loop {
+            if self.bring_all(&job).await {
+                self.report(shards, &job).await;
+            }
+            let mut under_way = self.under_way.lock();
+            match under_way.get_mut(&job.markers.id).and_then(Option::take) {
+                Some(next) => job = next,
+                None => {
+                    under_way.remove(&job.markers.id);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether all partitions have their marker. If not, somebody else sees to it.
+    async fn bring_all(&self, job: &Job) -> bool {
+        let end = job.markers.end(job.epoch);
+        let mut left = job.markers.partitions.clone();
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            let started: Vec<_> = left
+                .into_iter()
+                .map(|place| {
+                    let written = self.write(&place.0, place.1, &end);
+                    (place, written)
+                })
+                .collect();
+            left = Vec::new();
+            for (place, written) in started {
+                match self.fate(job, &place, written.await) {
+                    Fate::Settled => {}
+                    Fate::Later => left.push(place),
+                    Fate::Fenced => return false,
+                }
+            }
+            if left.is_empty() {
+                return true;
+            }
+            self.env.steady.sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            if self.is_superseded(&job.markers.id) {
+                return false;
+            }
+        }
+    }
+
+    /// Whether a newer shard wants the markers written.
+    fn is_superseded(&self, id: &TransactionalId) -> bool {
+        self.under_way.lock().get(id).is_some_and(Option::is_some)
+    }
+
+    fn fate(
+        &self,
+        job: &Job,
+        (topic, partition): &TransactionPartition,
+        written: Result<(), MarkerError>,
+    ) -> Fate {
+        let Err(error) = written else { return Fate::Settled };
+        let id = &job.markers.id;
+        let fate = fate_of(&error);
+        let image = (self.image)();
+        let is_gone = image.topic(topic).and_then(|topic| topic.partition(*partition)).is_none();
+        if is_gone {
+            tracing::info!(%id, %topic, %partition, "a partition of a transaction was deleted");
+            return Fate::Settled;
+        }
+        match fate {
+            Fate::Settled => {
+                tracing::warn!(%id, %topic, %partition, %error,
+                    "a transaction was ended by somebody else in this partition");
+            }
+            Fate::Later => {
+                tracing::debug!(%id, %topic, %partition, %error, "a marker has to wait");
+            }
+            Fate::Fenced => {
+                tracing::warn!(%id, %topic, %partition, %error,
+                    "another coordinator sees to this transaction");
+            }
+        }
+        fate
+    }
+
+    async fn report(&self, shards: &Weak<Coordinator<TransactionShard>>, job: &Job) {
+        // The broker stops.
+        let Some(shards) = shards.upgrade() else { return };
+        let (id, errand) = (job.markers.id.clone(), job.markers.errand);
+        let told = shards.ask(job.at, Command::Complete { id, errand }).await;
+        if let Err(error) = told {
+            // The next shard finds the transaction prepared, and has its markers written again.
+            tracing::debug!(id = %job.markers.id, %error, "a transaction is not complete yet");
+        }
+    }
+}
+
+/// What an error means for a marker to a partition that exists.
+const fn fate_of(error: &MarkerError) -> Fate {
+    match error {
+        MarkerError::Groups(CoordinatorError::FencedProducer)
+        | MarkerError::Partition(PartitionError::Append(AppendError::FencedProducer { .. })) => {
+            Fate::Settled
+        }
+        MarkerError::Groups(CoordinatorError::FencedCoordinator)
+        | MarkerError::Partition(PartitionError::Append(AppendError::FencedCoordinator {
+            ..
+        })) => Fate::Fenced,
+        MarkerError::NoPartition | MarkerError::Groups(_) | MarkerError::Partition(_) => {
+            Fate::Later
+        }
+    }
+}
+
+impl fmt::Debug for MarkerWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MarkerWriter").field("under_way", &self.under_way).finish_non_exhaustive()
+    }
+}
