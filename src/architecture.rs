@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("env", &[]),
+    ("telemetry", &[]),
     ("config", &[]),
     ("record", &[]),
     ("log", &["env", "config", "record"]),
     ("wire", &[]),
     ("cluster", &["config", "wire"]),
-    ("replica", &["env", "config", "record", "log", "wire", "cluster"]),
+    ("replica", &["env", "telemetry", "config", "record", "log", "wire", "cluster"]),
     ("coordinator", &["env", "config", "record", "log", "cluster", "replica"]),
     ("group", &["env", "config", "wire", "cluster", "coordinator"]),
     ("controller", &["env", "config", "record", "log", "wire", "cluster"]),
@@ -25,6 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "api",
         &[
             "env",
+            "telemetry",
             "config",
             "record",
             "log",
@@ -37,10 +39,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("net", &["env", "config", "wire", "api"]),
+    ("admin", &["env", "telemetry", "config", "wire", "cluster", "replica", "controller", "api"]),
     (
         "broker",
         &[
             "env",
+            "telemetry",
             "config",
             "record",
             "log",
@@ -52,6 +56,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "controller",
             "api",
             "net",
+            "admin",
         ],
     ),
     (
@@ -69,6 +74,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "controller",
             "api",
             "net",
+            "admin",
             "broker",
         ],
     ),
@@ -76,7 +82,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// Modules that may spawn, wait and use the runtime. All others are pure, but for files named `task.rs`.
 const MAY_WAIT: &[&str] =
-    &["env", "replica", "coordinator", "controller", "api", "net", "broker", "cli"];
+    &["env", "replica", "coordinator", "controller", "api", "net", "admin", "broker", "cli"];
 
 /// The one module that may name a dependency.
 const HOMES: &[(&str, &str)] = &[
@@ -84,6 +90,9 @@ const HOMES: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("crc_fast", "record"),
     ("flate2", "record"),
+    ("http_body_util", "admin"),
+    ("hyper", "admin"),
+    ("hyper_util", "admin"),
     ("kafka_protocol", "wire"),
     ("libc", "env"),
     ("lz4_flex", "record"),

@@ -10,12 +10,14 @@
 //! applied image; who may do what is asked of the [`Authorizer`] inside the handler.
 
 mod authorizer;
+mod connections;
 mod context;
 mod dispatch;
 mod endpoints;
 mod error_map;
 mod fetch_session;
 mod groups;
+pub mod overview;
 mod producer_ids;
 
 mod acls;
@@ -57,6 +59,7 @@ mod produce;
 mod sync_group;
 
 pub use authorizer::{AllowAll, Authorizer, Operation, Resource};
+pub use connections::Connections;
 pub use context::{ConnectionContext, Services, View};
 pub use dispatch::{Api, Reply};
 pub use endpoints::Advertised;

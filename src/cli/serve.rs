@@ -41,9 +41,9 @@ pub(super) struct ServeArguments {
     /// One setting, as it would stand in the file; wins over the file and the environment
     #[arg(short = 'o', value_name = "KEY=VALUE")]
     options: Vec<String>,
-    /// Address for HTTP, or off. There is no HTTP yet
-    #[arg(long, value_name = "HOST:PORT|off", default_value = "off")]
-    http: String,
+    /// Address for HTTP (metrics, health): HOST:PORT, or :PORT for every address, or off [default: port 8092]
+    #[arg(long, value_name = "HOST:PORT|off")]
+    http: Option<String>,
     /// How log lines are written to stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -63,9 +63,6 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             Notice::UnknownKey { .. } | Notice::NotYet { .. } => tracing::warn!("{notice}"),
             Notice::Inert { .. } => tracing::info!("{notice}"),
         }
-    }
-    if arguments.http != "off" {
-        tracing::warn!("--http {} is ignored: there is no HTTP yet", arguments.http);
     }
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -96,6 +93,9 @@ fn load(arguments: &ServeArguments) -> anyhow::Result<Loaded> {
     let mut options = arguments.options.clone();
     if let Some(listen) = &arguments.listen {
         options.push(format!("listeners=PLAINTEXT://{listen}"));
+    }
+    if let Some(http) = &arguments.http {
+        options.push(format!("ottla.http.listener={http}"));
     }
     let file = match &arguments.config {
         Some(path) => Some((path.display().to_string(), read(path)?)),
@@ -198,9 +198,10 @@ impl Signals {
 /// Prints the line that says that clients can be served, and for a person some more.
 fn announce(arguments: &ServeArguments, broker: &Broker, data: &Path) {
     let kafka = broker.addresses().first().copied().map_or_else(String::new, reachable);
+    let http = broker.http_address().map_or_else(|| "off".to_owned(), reachable);
     let mut out = std::io::stdout().lock();
     // Whoever started the broker may have closed its output: that is no reason to stop.
-    drop(writeln!(out, "ottla ready kafka={kafka} http=off"));
+    drop(writeln!(out, "ottla ready kafka={kafka} http={http}"));
     drop(out.flush());
     tracing::info!(cluster = %broker.cluster_id(), "ready");
     if !std::io::stderr().is_terminal() {
@@ -212,10 +213,11 @@ fn announce(arguments: &ServeArguments, broker: &Broker, data: &Path) {
         data.display().to_string()
     };
     eprintln!(
-        "\n  Ottla {version}\n  Kafka   {kafka}\n  data    {kept}\n\n  \
+        "\n  Ottla {version}\n  Kafka   {kafka}\n  HTTP    {web}\n  data    {kept}\n\n  \
          Try it:\n    echo hello | kcat -b {kafka} -P -t greetings\n    kcat -b {kafka} -C -t greetings -e\n\n  \
          Ctrl-C stops it.\n",
         version = env!("CARGO_PKG_VERSION"),
+        web = if http == "off" { http } else { format!("http://{http}/") },
     );
 }
 

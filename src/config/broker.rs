@@ -13,6 +13,7 @@ use crate::model::BrokerId;
 use super::ConfigError;
 use super::cleaner::CleanerConfig;
 use super::groups::GroupSettings;
+use super::http::HttpListener;
 use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
 use super::offsets_topic::OffsetsTopicConfig;
@@ -34,6 +35,8 @@ pub struct BrokerConfig {
     /// `advertised.listeners` without those of the controller; none if nothing is advertised. Each has the name of
     /// one in `listeners`.
     pub advertised_listeners: Option<Vec<Listener>>,
+    /// `ottla.http.listener`.
+    pub http: HttpListener,
     /// `log.dirs` or `log.dir`; at least one.
     pub log_dirs: Vec<PathBuf>,
     /// `auto.create.topics.enable`.
@@ -114,6 +117,7 @@ impl Layers<'_> {
             listeners,
             controller_listeners,
             advertised_listeners,
+            http: self.http(),
             log_dirs: self.log_dirs(),
             auto_create_topics: self.boolean("auto.create.topics.enable"),
             delete_topics: self.boolean("delete.topic.enable"),

@@ -167,6 +167,12 @@ pub(super) fn parse_advertised(
 
 fn parse_item(item: &str) -> Option<(String, Option<String>, u16)> {
     let (name, address) = item.split_once("://")?;
+    let (host, port) = parse_address(address)?;
+    (!name.is_empty()).then(|| (name.to_uppercase(), host, port))
+}
+
+/// Reads `host:port`; the host may be empty.
+pub(super) fn parse_address(address: &str) -> Option<(Option<String>, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(host) => host.strip_suffix(']')?,
@@ -180,7 +186,7 @@ fn parse_item(item: &str) -> Option<(String, Option<String>, u16)> {
     // `u16::from_str` takes a sign, an address does not.
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     let port = digits.then(|| port.parse().ok()).flatten()?;
-    (!name.is_empty()).then(|| (name.to_uppercase(), host, port))
+    Some((host, port))
 }
 
 /// Whether one has an IPv4 and the other an IPv6 address.

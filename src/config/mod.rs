@@ -20,6 +20,7 @@ pub mod docs;
 mod effective;
 mod environment;
 mod groups;
+mod http;
 mod key;
 mod layers;
 mod listeners;
@@ -41,6 +42,7 @@ pub use consumer_groups::{Bounded, ConsumerGroupConfig, ConsumerGroupSettings, M
 pub use describe::{ConfigSource, Described, Synonym};
 pub use effective::Effective;
 pub use groups::GroupSettings;
+pub use http::HttpListener;
 pub use key::{Inherited, Key, Literal, OwnDefault, Status, Update};
 pub use layers::{DynamicConfig, Layers, Overrides, Target, Unapplied};
 pub use listeners::{Listener, ListenerError, SecurityProtocol};

@@ -20,6 +20,7 @@ mod disk_memory;
 mod disk_real;
 mod machine;
 mod net;
+mod process;
 mod rng;
 mod tasks;
 
@@ -32,6 +33,7 @@ pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
 pub use machine::{memory_bytes, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Stream};
+pub use process::ProcessUsage;
 pub use rng::Rng;
 pub use tasks::{Cancelled, Tasks};
 

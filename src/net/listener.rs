@@ -45,7 +45,7 @@ pub struct ListenError {
     /// The configured port.
     pub port: u16,
     /// What to do about it.
-    pub hint: &'static str,
+    pub hint: String,
     /// The system's words.
     pub source: io::Error,
 }
@@ -123,16 +123,23 @@ impl Server {
         Self { env, limits, budget, counts: Arc::default() }
     }
 
-    /// Binds an address, without accepting yet. At least [`BACKLOG_MIN`] connections may wait to be accepted.
+    /// Binds an address, without accepting yet. At least [`BACKLOG_MIN`] connections may wait to be accepted. `option` is the
+    /// one that sets the address, for the error.
     ///
     /// # Errors
     /// [`ListenError`] with the system's refusal.
-    pub async fn bind(&self, host: &str, port: u16, backlog: i32) -> Result<Listener, ListenError> {
+    pub async fn bind(
+        &self,
+        host: &str,
+        port: u16,
+        backlog: i32,
+        option: &'static str,
+    ) -> Result<Listener, ListenError> {
         self.env.net.listen(host, port, backlog.max(BACKLOG_MIN)).await.map_err(|source| {
             let hint = if source.kind() == io::ErrorKind::AddrInUse {
-                "; stop what listens there, or choose another port with --listen"
+                format!("; stop what listens there, or choose another port with {option}")
             } else {
-                ""
+                String::new()
             };
             ListenError { host: host.to_owned(), port, hint, source }
         })

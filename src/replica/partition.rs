@@ -21,6 +21,7 @@ use crate::model::{
     BrokerId, Instant, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis,
 };
 use crate::record::{Compression, Recompression, Rules, TimestampType, ValidBatch};
+use crate::telemetry::Traffic;
 
 /// A partition that this broker holds a replica of.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Partition {
     flushed_at: Mutex<Instant>,
     /// Set when the topic was deleted.
     gone: AtomicBool,
+    /// What clients wrote and read. Their handlers count it.
+    traffic: Traffic,
 }
 
 /// Which records a consumer wants to see.
@@ -159,6 +162,7 @@ impl Partition {
             waiters: Waiters::default(),
             flushing: AtomicBool::new(false),
             flushed_at: Mutex::new(now),
+            traffic: Traffic::default(),
             gone: AtomicBool::new(false),
         }
     }
@@ -173,6 +177,12 @@ impl Partition {
     #[must_use]
     pub const fn topic(&self) -> &TopicName {
         &self.topic
+    }
+
+    /// What clients wrote and read, to be counted by whoever serves them.
+    #[must_use]
+    pub const fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// The topic's configs, as they are now.

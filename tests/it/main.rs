@@ -28,6 +28,7 @@ mod golden;
 mod group_crash;
 mod groups;
 mod hostile;
+mod http;
 mod list_offsets;
 mod lost_files;
 mod process;

@@ -9,6 +9,8 @@ struct Program {
     child: Child,
     /// The address of the ready line.
     kafka: String,
+    /// That of HTTP, or `off`.
+    http: String,
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -28,14 +30,15 @@ impl Program {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let words: Vec<_> = line.trim_end().split(' ').collect();
-        let ["ottla", "ready", kafka, "http=off"] = words[..] else {
+        let ["ottla", "ready", kafka, http] = words[..] else {
             child.kill().unwrap();
             let mut error = String::new();
             child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("not a ready line: '{line}'\n{error}");
         };
         let kafka = kafka.strip_prefix("kafka=").unwrap().to_owned();
-        Self { child, kafka }
+        let http = http.strip_prefix("http=").unwrap().to_owned();
+        Self { child, kafka, http }
     }
 
     fn signal(&self, signal: &str) {
@@ -77,6 +80,18 @@ fn a_ready_broker_says_where_and_stops_with_0() {
         program.signal(signal);
         assert_eq!(program.end().0, Some(0), "{signal}");
     }
+}
+
+/// HTTP without a word about it is beside the first listener, and no reason not to start.
+#[test]
+fn http_is_where_the_ready_line_says() {
+    let first = Program::start(&["--listen", "127.0.0.1:0", "--memory"]);
+    drop(std::net::TcpStream::connect(&first.http).unwrap());
+    let off = Program::start(&["--listen", "127.0.0.1:0", "--memory", "--http", "off"]);
+    assert_eq!(off.http, "off");
+    let chosen = ["--listen", "127.0.0.1:0", "--memory", "--http", &first.http];
+    let output = refused(&chosen);
+    assert!(last_line(&output).contains("or choose another port with --http"), "{output:?}");
 }
 
 #[test]

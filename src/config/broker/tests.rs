@@ -5,6 +5,7 @@ use super::super::{
     SecurityProtocol, Sources, load,
 };
 use super::*;
+
 use crate::config::OffsetsTopicConfig;
 
 fn broker(options: &[&str]) -> Result<BrokerConfig, String> {
@@ -37,6 +38,7 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             listeners: vec![listener("PLAINTEXT", None, 9092)],
             controller_listeners: vec![],
             advertised_listeners: None,
+            http: HttpListener::Unset,
             log_dirs: vec!["./ottla-data".into()],
             auto_create_topics: true,
             delete_topics: true,

@@ -1,5 +1,6 @@
 //! What the special bounds of the tables accept.
 
+use crate::config::http::HttpListener;
 use crate::config::value::Value;
 
 /// Kafka's `CompressionType.GZIP`: a level of zlib, or -1 for its default.
@@ -44,6 +45,11 @@ pub(super) fn is_offset_reset(value: &Value) -> bool {
         Some(duration) => is_duration(duration),
         None => text == "earliest" || text == "latest",
     })
+}
+
+/// An address for HTTP, or `off`.
+pub(super) fn is_http_listener(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if HttpListener::parse(text).is_some())
 }
 
 fn all(value: &Value, accepts: impl Fn(&str) -> bool) -> bool {

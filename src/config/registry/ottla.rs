@@ -1,5 +1,7 @@
 //! Broker keys of Ottla's own. Their names begin with `ottla.`.
 
+use super::checks::is_http_listener;
+
 table! {
     OTTLA: Broker, "Ottla";
 
@@ -8,6 +10,10 @@ table! {
     /// When an append is acknowledged and its records are shown to consumers: once they are in the page cache, as in Apache
     /// Kafka, or once they are on disk, which outlives a power cut too.
     Active "ottla.durability": String = "page-cache", one_of(&["page-cache", "fsync"]), cluster_wide;
+    /// Where HTTP is served (metrics, health, the JSON API): `host:port`, `:port` for every address, or `off`. Unset, it is
+    /// port 8092 of the host of the first listener, or any free port if the listener has that too; and if that port is taken,
+    /// the broker starts without HTTP and says so.
+    Active "ottla.http.listener": String, special("host:port, :port or off", is_http_listener);
     /// The most bytes of requests that are being received at the same time, over all connections. -1 means a fraction
     /// of the machine's memory.
     Active "ottla.request.memory.bytes": Long = -1, at_least(-1);
