@@ -16,16 +16,16 @@ use crate::api::{
     Advertised, Api, Authorizer, Connections, FetchSessions, OFFSETS_TOPIC, ProducerIds, Services,
     View,
 };
-use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event};
+use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event, NewTopic};
 use crate::config::{BrokerConfig, Effective, HttpListener};
 use crate::controller::{
-    AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage,
+    AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage, place,
 };
 use crate::coordinator::{self, Coordinator};
-use crate::env::{Env, Listener, Tasks, memory_bytes};
+use crate::env::{Env, Listener, Tasks, default_gateways, memory_bytes};
 use crate::group::GroupShard;
 use crate::log::{DataDir, DataDirError};
-use crate::model::{BrokerId, TopicName, UuidText, WithCauses};
+use crate::model::{BrokerId, TopicId, TopicName, UuidText, WithCauses};
 use crate::net::{AcceptLimits, Budget, ListenError, Server, SharedLimits};
 use crate::record::Compression;
 use crate::replica::ReplicaManager;
@@ -36,7 +36,7 @@ const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("metadata.version", 3
 /// Keys of APIs are below this.
 const API_KEYS: usize = 128;
 /// Where HTTP is served if nobody says.
-const HTTP_PORT: u16 = 8092;
+pub const HTTP_PORT: u16 = 8092;
 /// HTTP connections that may wait to be accepted.
 const HTTP_BACKLOG: i32 = 50;
 /// Memory assumed of a machine that does not tell.
@@ -111,6 +111,7 @@ impl Broker {
         }
         let services = Arc::new(open(&env, request_env, options, limits).await?);
         services.replicas.start_housekeeping();
+        create_start_topics(&services, &config).await?;
         let addresses: Vec<(Arc<str>, SocketAddr)> = listeners
             .iter()
             .map(|(name, listener)| (Arc::clone(name), listener.local_address()))
@@ -301,11 +302,61 @@ async fn open(
         replicas,
         groups,
         producer_ids: ProducerIds::default(),
-        advertised: Advertised::new(advertised(config)),
+        advertised: Advertised::new(
+            advertised(config),
+            config.external.clone(),
+            default_gateways(),
+        ),
         connections: Connections::default(),
         metrics: Metrics::new(API_KEYS),
         authorizer,
     })
+}
+
+/// Makes the topics of `ottla.create.topics` that are not there.
+async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Result<(), StartError> {
+    let image = Arc::clone(&services.view.borrow().image);
+    let brokers: Vec<BrokerId> = image.brokers().map(|broker| broker.id).collect();
+    let missing =
+        config.start_topics.iter().filter(|topic| image.topic(topic.name.as_str()).is_none());
+    let (mut names, mut commands) = (Vec::new(), Vec::new());
+    let not_made = |name: &TopicName, reason: &str| {
+        tracing::warn!(topic = %name, %reason, "a topic of ottla.create.topics is not made");
+    };
+    for topic in missing {
+        let partitions = topic.partitions.map_or(config.partition_count, i32::from);
+        let partitions = usize::try_from(partitions).unwrap_or(1);
+        let replicas = i16::try_from(config.replication_factor).unwrap_or(i16::MAX);
+        let replicas = topic.replicas.unwrap_or(replicas);
+        let first = services.env.rng.below(u32::MAX) as usize;
+        let assignments = match place(&brokers, partitions, replicas, first) {
+            Ok(assignments) => assignments,
+            Err(refusal) => {
+                not_made(&topic.name, &refusal.message);
+                continue;
+            }
+        };
+        let policy = topic.cleanup_policy.iter();
+        names.push(&topic.name);
+        commands.push(Command::CreateTopic(NewTopic {
+            name: topic.name.clone(),
+            id: TopicId(services.env.rng.uuid()),
+            assignments,
+            configs: policy.map(|policy| ("cleanup.policy".to_owned(), policy.clone())).collect(),
+        }));
+    }
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let proposed = services.quorum.propose(commands).await?;
+    for (name, outcome) in names.iter().zip(&proposed.outcomes) {
+        if let Err(refusal) = outcome {
+            not_made(name, &refusal.message);
+        }
+    }
+    let mut view = services.view.clone();
+    let applied = view.wait_for(|view| view.index >= proposed.index).await.map(drop);
+    applied.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))
 }
 
 /// The groups of this broker. They read their settings from the newest view. They end with the requests, which get the answer

@@ -48,13 +48,15 @@ impl fmt::Display for Listener {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ListenerError {
     /// Not `NAME://host:port`.
-    #[error("has `{0}`, which is not NAME://host:port")]
+    #[error("has `{0}`, which is not NAME://host:port{guess}", guess = guess(.0))]
     Malformed(String),
     /// Not `NAME:PROTOCOL`.
     #[error("has `{0}`, which is not NAME:PROTOCOL")]
     MalformedMapping(String),
     /// The name is not in the map of protocols.
-    #[error("has listener {0}, for which listener.security.protocol.map has no protocol")]
+    #[error(
+        "has listener {0}, for which listener.security.protocol.map has no protocol; add {0}:PLAINTEXT there, or use one of its names"
+    )]
     NoProtocol(String),
     /// The map has something else than a protocol for the name.
     #[error("has {protocol} for listener {name}, which is no security protocol")]
@@ -189,6 +191,22 @@ pub(super) fn parse_address(address: &str) -> Option<(Option<String>, u16)> {
     Some((host, port))
 }
 
+/// What was probably meant by something that is not a listener.
+fn guess(item: &str) -> String {
+    let (name, address) = match item.split_once(":/") {
+        Some((name, address)) => (name, address.trim_start_matches('/')),
+        None => ("PLAINTEXT", item.trim_start_matches('/')),
+    };
+    let address = address.trim_end_matches('/');
+    let with_port = match parse_address(address) {
+        Some(_) => address.to_owned(),
+        None if is_host(address) && !address.contains(':') => format!("{address}:9092"),
+        None => return String::new(),
+    };
+    let name = if name.is_empty() { "PLAINTEXT" } else { name };
+    format!("; did you mean {name}://{with_port}?")
+}
+
 /// Whether one has an IPv4 and the other an IPv6 address.
 fn are_of_two_families(a: &Listener, b: &Listener) -> bool {
     let is = |listener: &Listener, parses: fn(&str) -> bool| {
@@ -242,6 +260,21 @@ mod tests {
             "PLAINTEXT://h:1/",
         ] {
             assert_eq!(bound(text), Err(ListenerError::Malformed(text.to_owned())), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_typo_is_answered_with_what_was_meant() {
+        for (item, guess) in [
+            ("localhost:9092", "; did you mean PLAINTEXT://localhost:9092?"),
+            ("PLAINTEXT:/localhost:9092", "; did you mean PLAINTEXT://localhost:9092?"),
+            ("PLAINTEXT://localhost", "; did you mean PLAINTEXT://localhost:9092?"),
+            ("PLAINTEXT://h:1/", "; did you mean PLAINTEXT://h:1?"),
+            ("://h:1", "; did you mean PLAINTEXT://h:1?"),
+            ("PLAINTEXT://h:x", ""),
+        ] {
+            let said = ListenerError::Malformed(item.to_owned()).to_string();
+            assert_eq!(said, format!("has `{item}`, which is not NAME://host:port{guess}"));
         }
     }
 

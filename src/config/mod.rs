@@ -10,6 +10,7 @@
 //!
 //! **Invariants:** outside this folder nobody parses a value; a typed view exists only with valid values.
 
+mod advertised;
 mod alter;
 mod bounds;
 mod broker;
@@ -28,12 +29,14 @@ mod offsets_topic;
 pub mod properties;
 pub mod registry;
 mod sources;
+mod start_topics;
 mod topic;
 mod value;
 
 #[cfg(test)]
 mod facts;
 
+pub use advertised::External;
 pub use alter::{AlterError, Change, Operation, apply, replacement};
 pub use bounds::Bounds;
 pub use broker::BrokerConfig;
@@ -48,6 +51,7 @@ pub use layers::{DynamicConfig, Layers, Overrides, Target, Unapplied};
 pub use listeners::{Listener, ListenerError, SecurityProtocol};
 pub use offsets_topic::OffsetsTopicConfig;
 pub use sources::{Notice, Origin, Setting, SourceFile, Sources, StaticConfig};
+pub use start_topics::StartTopic;
 pub use topic::{Durability, TopicCompression, TopicConfig};
 pub use value::{Kind, Secret, Value, ValueError};
 

@@ -31,7 +31,7 @@ pub use disk::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, OpenMode, Residenc
 pub use disk_faulty::{Fault, FaultyDisk};
 pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
-pub use machine::{memory_bytes, raise_descriptor_limit};
+pub use machine::{default_gateways, memory_bytes, port_owner, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Stream};
 pub use process::ProcessUsage;
 pub use rng::Rng;

@@ -31,6 +31,7 @@ mod hostile;
 mod http;
 mod list_offsets;
 mod lost_files;
+mod namespaces;
 mod process;
 mod produce;
 mod restart;
