@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("env", &[]),
+    ("telemetry", &[]),
     ("config", &[]),
     ("record", &[]),
     ("log", &["env", "config", "record"]),
     ("wire", &[]),
     ("cluster", &["config", "wire"]),
-    ("replica", &["env", "config", "record", "log", "wire", "cluster"]),
+    ("replica", &["env", "telemetry", "config", "record", "log", "wire", "cluster"]),
     ("coordinator", &["env", "config", "record", "log", "cluster", "replica"]),
     ("group", &["env", "config", "wire", "cluster", "coordinator"]),
     (
@@ -29,6 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "api",
         &[
             "env",
+            "telemetry",
             "config",
             "record",
             "log",
@@ -42,10 +44,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("net", &["env", "config", "wire", "api"]),
+    ("admin", &["env", "telemetry", "config", "wire", "cluster", "replica", "controller", "api"]),
     (
         "broker",
         &[
             "env",
+            "telemetry",
             "config",
             "record",
             "log",
@@ -58,6 +62,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "controller",
             "api",
             "net",
+            "admin",
         ],
     ),
     (
@@ -76,6 +81,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "controller",
             "api",
             "net",
+            "admin",
             "broker",
         ],
     ),
@@ -83,7 +89,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// Modules that may spawn, wait and use the runtime. All others are pure, but for files named `task.rs`.
 const MAY_WAIT: &[&str] =
-    &["env", "replica", "coordinator", "controller", "api", "net", "broker", "cli"];
+    &["env", "replica", "coordinator", "controller", "api", "net", "admin", "broker", "cli"];
 
 /// The one module that may name a dependency.
 const HOMES: &[(&str, &str)] = &[
@@ -91,6 +97,9 @@ const HOMES: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("crc_fast", "record"),
     ("flate2", "record"),
+    ("http_body_util", "admin"),
+    ("hyper", "admin"),
+    ("hyper_util", "admin"),
     ("kafka_protocol", "wire"),
     ("libc", "env"),
     ("lz4", "record"),

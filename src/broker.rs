@@ -11,23 +11,25 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, watch};
 
+use crate::admin::Admin;
 use crate::api::{
-    Advertised, Api, Authorizer, ConnectionContext, FetchSessions, OFFSETS_TOPIC, ProducerIds,
-    Services, TRANSACTIONS_TOPIC, View,
+    Advertised, Api, Authorizer, Connections, FetchSessions, OFFSETS_TOPIC, ProducerIds, Services,
+    TRANSACTIONS_TOPIC, View,
 };
-use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event};
-use crate::config::{BrokerConfig, Effective};
+use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event, NewTopic};
+use crate::config::{BrokerConfig, Effective, HttpListener};
 use crate::controller::{
-    AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage,
+    AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage, place,
 };
 use crate::coordinator::{self, Coordinator};
-use crate::env::{Env, Listener, Tasks, memory_bytes};
+use crate::env::{Env, Listener, Tasks, default_gateways, memory_bytes};
 use crate::group::GroupShard;
 use crate::log::{DataDirError, DataDirs, DataPaths};
-use crate::model::{BrokerId, TopicName, UuidText};
+use crate::model::{BrokerId, TopicId, TopicName, UuidText, WithCauses};
 use crate::net::{AcceptLimits, Budget, ListenError, Server, SharedLimits};
 use crate::record::Compression;
 use crate::replica::ReplicaManager;
+use crate::telemetry::Metrics;
 use crate::txn::{self, MarkerWriter, TransactionShard};
 
 /// What a new cluster's finalized features are.
@@ -36,6 +38,12 @@ const FEATURES: [(&str, i16); 3] = [
     ("metadata.version", 30),
     (txn::FEATURE, txn::EPOCH_PER_TRANSACTION_SINCE),
 ];
+/// Keys of APIs are below this.
+const API_KEYS: usize = 128;
+/// Where HTTP is served if nobody says.
+pub const HTTP_PORT: u16 = 8092;
+/// HTTP connections that may wait to be accepted.
+const HTTP_BACKLOG: i32 = 50;
 /// Memory assumed of a machine that does not tell.
 const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 
@@ -60,6 +68,7 @@ pub struct Broker {
     requests: Tasks,
     services: Arc<Services>,
     addresses: Vec<SocketAddr>,
+    http: Option<SocketAddr>,
 }
 
 /// Why a broker did not start. Each is one line for a person.
@@ -98,23 +107,42 @@ impl Broker {
         let server = Server::new(request_env.clone(), limits.clone(), budget(&env, &config));
         // A port that is taken is found out before anything is written.
         let listeners = bind(&server, &config).await?;
+        let http = bind_http(&server, &config).await?;
+        let http_address = http.as_ref().map(Listener::local_address);
+        let admin = Admin::new(env.clone(), requests.clone());
+        // Whoever asks for the broker's health gets an answer while its logs are recovered.
+        if let Some(listener) = http {
+            admin.serve(listener);
+        }
         let services = Arc::new(open(&env, request_env, options, limits).await?);
         services.replicas.start_housekeeping();
-        let addresses = listeners.iter().map(|(_, listener)| listener.local_address()).collect();
+        create_start_topics(&services, &config).await?;
+        let addresses: Vec<(Arc<str>, SocketAddr)> = listeners
+            .iter()
+            .map(|(name, listener)| (Arc::clone(name), listener.local_address()))
+            .collect();
         let api = Arc::new(Api::new(Arc::clone(&services)));
         for (name, listener) in listeners {
-            let api = Arc::clone(&api);
+            let (api, connections) = (Arc::clone(&api), services.connections.clone());
             server.serve(listener, move |local, peer| {
-                (Arc::clone(&api), Arc::new(ConnectionContext::new(Arc::clone(&name), local, peer)))
+                (Arc::clone(&api), connections.enter(Arc::clone(&name), local, peer))
             });
         }
-        Ok(Self { env, requests, services, addresses })
+        admin.ready(Arc::clone(&services), addresses.clone());
+        let addresses = addresses.into_iter().map(|(_, address)| address).collect();
+        Ok(Self { env, requests, services, addresses, http: http_address })
     }
 
     /// The addresses that clients can connect to, one for each listener.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it serves HTTP, if it does.
+    #[must_use]
+    pub const fn http_address(&self) -> Option<SocketAddr> {
+        self.http
     }
 
     /// The id of its cluster.
@@ -168,10 +196,35 @@ async fn bind(
     for listener in &config.listeners {
         let host = listener.host.as_deref().unwrap_or_default();
         let backlog = i32::try_from(config.listen_backlog).unwrap_or(i32::MAX);
-        let bound = server.bind(host, listener.port, backlog).await?;
+        let bound = server.bind(host, listener.port, backlog, "--listen").await?;
         listeners.push((Arc::from(listener.name.as_str()), bound));
     }
     Ok(listeners)
+}
+
+/// The listener for HTTP. One that nobody asked for is done without, if its port is taken.
+async fn bind_http(
+    server: &Server,
+    config: &BrokerConfig,
+) -> Result<Option<Listener>, ListenError> {
+    let (host, port, wanted) = match (&config.http, config.listeners.first()) {
+        (HttpListener::Off, _) | (HttpListener::Unset, None) => return Ok(None),
+        (HttpListener::At { host, port }, _) => (host, *port, true),
+        (HttpListener::Unset, Some(first)) => {
+            let port = if first.port == 0 { 0 } else { HTTP_PORT };
+            (&first.host, port, false)
+        }
+    };
+    let host = host.as_deref().unwrap_or_default();
+    match server.bind(host, port, HTTP_BACKLOG, "--http").await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if wanted => Err(error),
+        Err(error) => {
+            let error = WithCauses(&error);
+            tracing::warn!(%error, "there is no HTTP: no metrics, no health");
+            Ok(None)
+        }
+    }
 }
 
 /// Takes the data directories into use, reads the metadata, opens the logs and registers the broker.
@@ -258,9 +311,61 @@ async fn open(
         transactions,
         markers,
         producer_ids: ProducerIds::default(),
-        advertised: Advertised::new(advertised(config)),
+        advertised: Advertised::new(
+            advertised(config),
+            config.external.clone(),
+            default_gateways(),
+        ),
+        connections: Connections::default(),
+        metrics: Metrics::new(API_KEYS),
         authorizer,
     })
+}
+
+/// Makes the topics of `ottla.create.topics` that are not there.
+async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Result<(), StartError> {
+    let image = Arc::clone(&services.view.borrow().image);
+    let brokers: Vec<BrokerId> = image.brokers().map(|broker| broker.id).collect();
+    let missing =
+        config.start_topics.iter().filter(|topic| image.topic(topic.name.as_str()).is_none());
+    let (mut names, mut commands) = (Vec::new(), Vec::new());
+    let not_made = |name: &TopicName, reason: &str| {
+        tracing::warn!(topic = %name, %reason, "a topic of ottla.create.topics is not made");
+    };
+    for topic in missing {
+        let partitions = topic.partitions.map_or(config.partition_count, i32::from);
+        let partitions = usize::try_from(partitions).unwrap_or(1);
+        let replicas = i16::try_from(config.replication_factor).unwrap_or(i16::MAX);
+        let replicas = topic.replicas.unwrap_or(replicas);
+        let first = services.env.rng.below(u32::MAX) as usize;
+        let assignments = match place(&brokers, partitions, replicas, first) {
+            Ok(assignments) => assignments,
+            Err(refusal) => {
+                not_made(&topic.name, &refusal.message);
+                continue;
+            }
+        };
+        let policy = topic.cleanup_policy.iter();
+        names.push(&topic.name);
+        commands.push(Command::CreateTopic(NewTopic {
+            name: topic.name.clone(),
+            id: TopicId(services.env.rng.uuid()),
+            assignments,
+            configs: policy.map(|policy| ("cleanup.policy".to_owned(), policy.clone())).collect(),
+        }));
+    }
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let proposed = services.quorum.propose(commands).await?;
+    for (name, outcome) in names.iter().zip(&proposed.outcomes) {
+        if let Err(refusal) = outcome {
+            not_made(name, &refusal.message);
+        }
+    }
+    let mut view = services.view.clone();
+    let applied = view.wait_for(|view| view.index >= proposed.index).await.map(drop);
+    applied.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))
 }
 
 /// The groups of this broker. They read their settings from the newest view. They end with the requests, which get the answer

@@ -2,6 +2,7 @@
 
 pub mod model;
 pub mod env;
+pub mod telemetry;
 pub mod config;
 pub mod record;
 pub mod log;
@@ -14,6 +15,7 @@ pub mod txn;
 pub mod controller;
 pub mod api;
 pub mod net;
+pub mod admin;
 pub mod broker;
 pub mod cli;
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use super::authorizer::{Authorizer, Operation, Resource};
+use super::connections::{Connections, Place};
 use super::endpoints::Advertised;
 use super::fetch_session::FetchSessions;
 use super::producer_ids::ProducerIds;
@@ -17,6 +18,7 @@ use crate::env::Env;
 use crate::group::GroupShard;
 use crate::model::{BrokerId, ErrorCode};
 use crate::replica::ReplicaManager;
+use crate::telemetry::Metrics;
 use crate::txn::{MarkerWriter, TransactionShard};
 use crate::wire::{RequestHeader, Text};
 
@@ -47,6 +49,10 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     /// What clients are told to connect to.
     pub advertised: Advertised,
+    /// The clients that are connected.
+    pub connections: Connections,
+    /// What was done, counted.
+    pub metrics: Metrics,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
 }
@@ -77,15 +83,22 @@ pub struct ConnectionContext {
     pub principal: Arc<str>,
     /// Name and version of the client's library, once it has told (KIP-511).
     pub software: OnceLock<(Text, Text)>,
+    /// Its place among the open connections.
+    _place: Place,
 }
 
 impl ConnectionContext {
     /// A connection whose client has not said anything yet.
-    #[must_use]
-    pub fn new(listener: Arc<str>, local: SocketAddr, peer: SocketAddr) -> Self {
+    pub(super) fn new(
+        listener: Arc<str>,
+        local: SocketAddr,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Self {
         let principal = Arc::from("User:ANONYMOUS");
         let client_host = Text::from_string(format!("/{}", peer.ip().to_canonical()));
-        Self { listener, local, peer, client_host, principal, software: OnceLock::new() }
+        let software = OnceLock::new();
+        Self { listener, local, peer, client_host, principal, software, _place: place }
     }
 
     /// The client's library, for messages.

@@ -18,10 +18,13 @@ use super::{
     offset_fetch, offset_for_leader_epoch, partition_reassignments, produce, sync_group,
     txn_offset_commit, write_txn_markers,
 };
-use crate::model::WithCauses;
+use crate::model::{Instant, WithCauses};
 use crate::wire::{
     ApiEntry, ApiKey, Frame, Request, RequestHeader, Response, decode_request, encode_response,
 };
+
+/// Bytes of the length in front of each frame.
+const LENGTH_BYTES: u64 = 4;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -100,6 +103,7 @@ impl Api {
             connection: Arc::clone(connection),
             header,
         };
+        let count = Count::begin(&context, &frame);
         if entry.served.is_none_or(|served| !served.contains(version)) {
             if entry.key == ApiKey::ApiVersions {
                 return api_versions::refuse_version(&context);
@@ -109,70 +113,77 @@ impl Api {
                 entry.key
             ));
         }
-        handle(context, entry.key, frame.slice(body_start..))
+        handle(context, count, entry.key, frame.slice(body_start..))
     }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the registry says which ones are served")]
-fn handle(context: RequestContext, key: ApiKey, body: Bytes) -> Reply {
+fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Reply {
     match key {
-        ApiKey::Produce => run(context, body, produce::start),
-        ApiKey::Fetch => run(context, body, fetch::start),
-        ApiKey::ListOffsets => run(context, body, list_offsets::start),
-        ApiKey::Metadata => run(context, body, metadata::start),
-        ApiKey::OffsetCommit => run(context, body, offset_commit::start),
-        ApiKey::OffsetFetch => run(context, body, offset_fetch::start),
-        ApiKey::FindCoordinator => run(context, body, find_coordinator::start),
-        ApiKey::JoinGroup => run(context, body, join_group::start),
-        ApiKey::Heartbeat => run(context, body, heartbeat::start),
-        ApiKey::LeaveGroup => run(context, body, leave_group::start),
-        ApiKey::SyncGroup => run(context, body, sync_group::start),
-        ApiKey::DescribeGroups => run(context, body, describe_groups::start),
-        ApiKey::ListGroups => run(context, body, list_groups::start),
-        ApiKey::ApiVersions => run(context, body, api_versions::start),
-        ApiKey::CreateTopics => run(context, body, create_topics::start),
-        ApiKey::DeleteTopics => run(context, body, delete_topics::start),
-        ApiKey::DeleteRecords => run(context, body, delete_records::start),
-        ApiKey::InitProducerId => run(context, body, init_producer_id::start),
-        ApiKey::OffsetForLeaderEpoch => run(context, body, offset_for_leader_epoch::start),
-        ApiKey::AddPartitionsToTxn => run(context, body, add_partitions_to_txn::start),
-        ApiKey::AddOffsetsToTxn => run(context, body, add_offsets_to_txn::start),
-        ApiKey::EndTxn => run(context, body, end_txn::start),
-        ApiKey::WriteTxnMarkers => run(context, body, write_txn_markers::start),
-        ApiKey::TxnOffsetCommit => run(context, body, txn_offset_commit::start),
-        ApiKey::DescribeAcls => run(context, body, acls::start_describe),
-        ApiKey::CreateAcls => run(context, body, acls::start_create),
-        ApiKey::DeleteAcls => run(context, body, acls::start_delete),
-        ApiKey::DescribeConfigs => run(context, body, describe_configs::start),
-        ApiKey::AlterConfigs => run(context, body, alter_configs::start),
-        ApiKey::DeleteGroups => run(context, body, delete_groups::start),
-        ApiKey::ElectLeaders => run(context, body, elect_leaders::start),
-        ApiKey::IncrementalAlterConfigs => run(context, body, alter_configs::start_incremental),
-        ApiKey::AlterReplicaLogDirs => run(context, body, alter_replica_log_dirs::start),
-        ApiKey::DescribeLogDirs => run(context, body, describe_log_dirs::start),
-        ApiKey::CreatePartitions => run(context, body, create_partitions::start),
+        ApiKey::Produce => run(context, count, body, produce::start),
+        ApiKey::Fetch => run(context, count, body, fetch::start),
+        ApiKey::ListOffsets => run(context, count, body, list_offsets::start),
+        ApiKey::Metadata => run(context, count, body, metadata::start),
+        ApiKey::OffsetCommit => run(context, count, body, offset_commit::start),
+        ApiKey::OffsetFetch => run(context, count, body, offset_fetch::start),
+        ApiKey::FindCoordinator => run(context, count, body, find_coordinator::start),
+        ApiKey::JoinGroup => run(context, count, body, join_group::start),
+        ApiKey::Heartbeat => run(context, count, body, heartbeat::start),
+        ApiKey::LeaveGroup => run(context, count, body, leave_group::start),
+        ApiKey::SyncGroup => run(context, count, body, sync_group::start),
+        ApiKey::DescribeGroups => run(context, count, body, describe_groups::start),
+        ApiKey::ListGroups => run(context, count, body, list_groups::start),
+        ApiKey::ApiVersions => run(context, count, body, api_versions::start),
+        ApiKey::CreateTopics => run(context, count, body, create_topics::start),
+        ApiKey::DeleteTopics => run(context, count, body, delete_topics::start),
+        ApiKey::DeleteRecords => run(context, count, body, delete_records::start),
+        ApiKey::InitProducerId => run(context, count, body, init_producer_id::start),
+        ApiKey::OffsetForLeaderEpoch => run(context, count, body, offset_for_leader_epoch::start),
+        ApiKey::AddPartitionsToTxn => run(context, count, body, add_partitions_to_txn::start),
+        ApiKey::AddOffsetsToTxn => run(context, count, body, add_offsets_to_txn::start),
+        ApiKey::EndTxn => run(context, count, body, end_txn::start),
+        ApiKey::WriteTxnMarkers => run(context, count, body, write_txn_markers::start),
+        ApiKey::TxnOffsetCommit => run(context, count, body, txn_offset_commit::start),
+        ApiKey::DescribeAcls => run(context, count, body, acls::start_describe),
+        ApiKey::CreateAcls => run(context, count, body, acls::start_create),
+        ApiKey::DeleteAcls => run(context, count, body, acls::start_delete),
+        ApiKey::DescribeConfigs => run(context, count, body, describe_configs::start),
+        ApiKey::AlterConfigs => run(context, count, body, alter_configs::start),
+        ApiKey::DeleteGroups => run(context, count, body, delete_groups::start),
+        ApiKey::ElectLeaders => run(context, count, body, elect_leaders::start),
+        ApiKey::IncrementalAlterConfigs => {
+            run(context, count, body, alter_configs::start_incremental)
+        }
+        ApiKey::AlterReplicaLogDirs => run(context, count, body, alter_replica_log_dirs::start),
+        ApiKey::DescribeLogDirs => run(context, count, body, describe_log_dirs::start),
+        ApiKey::CreatePartitions => run(context, count, body, create_partitions::start),
         ApiKey::AlterPartitionReassignments => {
-            run(context, body, partition_reassignments::start_alter)
+            run(context, count, body, partition_reassignments::start_alter)
         }
         ApiKey::ListPartitionReassignments => {
-            run(context, body, partition_reassignments::start_list)
+            run(context, count, body, partition_reassignments::start_list)
         }
-        ApiKey::OffsetDelete => run(context, body, offset_delete::start),
-        ApiKey::DescribeQuorum => run(context, body, describe_quorum::start),
-        ApiKey::DescribeCluster => run(context, body, describe_cluster::start),
-        ApiKey::DescribeProducers => run(context, body, describe_producers::start),
-        ApiKey::DescribeTransactions => run(context, body, describe_transactions::start),
-        ApiKey::ListTransactions => run(context, body, list_transactions::start),
-        ApiKey::ConsumerGroupHeartbeat => run(context, body, consumer_group_heartbeat::start),
-        ApiKey::ConsumerGroupDescribe => run(context, body, consumer_group_describe::start),
-        ApiKey::ListConfigResources => run(context, body, list_config_resources::start),
-        ApiKey::DescribeTopicPartitions => run(context, body, describe_topic_partitions::start),
+        ApiKey::OffsetDelete => run(context, count, body, offset_delete::start),
+        ApiKey::DescribeQuorum => run(context, count, body, describe_quorum::start),
+        ApiKey::DescribeCluster => run(context, count, body, describe_cluster::start),
+        ApiKey::DescribeProducers => run(context, count, body, describe_producers::start),
+        ApiKey::ConsumerGroupHeartbeat => {
+            run(context, count, body, consumer_group_heartbeat::start)
+        }
+        ApiKey::ConsumerGroupDescribe => run(context, count, body, consumer_group_describe::start),
+        ApiKey::ListConfigResources => run(context, count, body, list_config_resources::start),
+        ApiKey::DescribeTopicPartitions => {
+            run(context, count, body, describe_topic_partitions::start)
+        }
+        ApiKey::DescribeTransactions => run(context, count, body, describe_transactions::start),
+        ApiKey::ListTransactions => run(context, count, body, list_transactions::start),
         other => Reply::Close(format!("{other} is not served")),
     }
 }
 
 fn run<M: Request>(
     context: RequestContext,
+    count: Count,
     body: Bytes,
     handler: fn(RequestContext, M) -> Answer<M::Response>,
 ) -> Reply
@@ -181,7 +192,7 @@ where
 {
     let (version, correlation_id) = (context.header.api_version, context.header.correlation_id);
     match decode_request::<M>(&context.header, body) {
-        Ok(request) => reply(version, correlation_id, handler(context, request)),
+        Ok(request) => reply(version, correlation_id, count, handler(context, request)),
         Err(error) => Reply::Close(format!("a malformed request: {error}")),
     }
 }
@@ -189,18 +200,51 @@ where
 fn reply<R: Response + Send + 'static>(
     version: i16,
     correlation_id: i32,
+    count: Count,
     answer: Answer<R>,
 ) -> Reply {
     match answer {
-        Answer::Now(response) => send(version, correlation_id, &response),
-        Answer::Nothing => Reply::Nothing,
-        Answer::Close(reason) => Reply::Close(reason),
-        Answer::Later(future) => {
-            Reply::Later(Box::pin(async move { send(version, correlation_id, &future.await) }))
-        }
+        Answer::Now(response) => count.end(send(version, correlation_id, &response)),
+        Answer::Nothing => count.end(Reply::Nothing),
+        Answer::Close(reason) => count.end(Reply::Close(reason)),
+        Answer::Later(future) => Reply::Later(Box::pin(async move {
+            let response = future.await;
+            count.end(send(version, correlation_id, &response))
+        })),
         Answer::Ordered(future) => {
-            Reply::Ordered(Box::pin(async move { reply(version, correlation_id, future.await) }))
+            Reply::Ordered(Box::pin(
+                async move { reply(version, correlation_id, count, future.await) },
+            ))
         }
+    }
+}
+
+/// A request that is counted once its answer is there.
+struct Count {
+    services: Arc<Services>,
+    key: i16,
+    begun: Instant,
+}
+
+impl Count {
+    fn begin(context: &RequestContext, frame: &Bytes) -> Self {
+        let services = Arc::clone(&context.services);
+        let key = context.header.api_key;
+        if let Some(counts) = services.metrics.requests.of(key) {
+            counts.request_bytes.add(LENGTH_BYTES + frame.len() as u64);
+        }
+        Self { begun: services.env.steady.now(), services, key }
+    }
+
+    /// Gives the reply back, counted.
+    fn end(self, reply: Reply) -> Reply {
+        if let Some(counts) = self.services.metrics.requests.of(self.key) {
+            counts.duration.record(self.services.env.steady.now().since(self.begun));
+            if let Reply::Send(frame) = &reply {
+                counts.response_bytes.add(frame.total_bytes() as u64);
+            }
+        }
+        reply
     }
 }
 

@@ -45,22 +45,42 @@ pub(super) fn start(context: RequestContext, request: FetchRequest) -> Answer<Fe
             return Answer::Now(response(fetched));
         }
     };
-    let fetch = Fetch::new(&context, &request, &fetching);
+    let fetch = Arc::new(Fetch::new(&context, &request, &fetching));
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     match fetch.read(Residency::Cached) {
         Some(read) if read.is_enough(&fetch) || wait.is_zero() => {
-            Answer::Now(finish(&context, fetching, read))
+            Answer::Now(finish(&context, &fetch, fetching, read))
         }
         read => Answer::later(async move {
             let read = fetch.wait(&context, read, wait).await;
-            finish(&context, fetching, read)
+            finish(&context, &fetch, fetching, read)
         }),
     }
 }
 
-fn finish(context: &RequestContext, fetching: Fetching, read: Read) -> FetchResponse {
+fn finish(
+    context: &RequestContext,
+    fetch: &Fetch,
+    fetching: Fetching,
+    read: Read,
+) -> FetchResponse {
+    count(context, fetch, &read);
     let now = context.services.env.steady.now();
     response(context.services.sessions.end(fetching, read.partitions, now))
+}
+
+/// Counts what was read of each partition, in its counts and in those of the broker.
+fn count(context: &RequestContext, fetch: &Fetch, read: &Read) {
+    for (target, (_, answer)) in fetch.targets.iter().zip(&read.partitions) {
+        let of_partition = target.partition.as_ref().ok().map(|partition| partition.traffic());
+        for traffic in of_partition.into_iter().chain([&context.services.metrics.traffic]) {
+            traffic.fetch_requests.add(1);
+            if !answer.error_code.is_none() {
+                traffic.fetch_failures.add(1);
+            }
+            traffic.bytes_out.add(answer.records.iter().map(|records| records.len() as u64).sum());
+        }
+    }
 }
 
 /// What a request asks for, with its partitions found.
@@ -218,27 +238,31 @@ impl Fetch {
     }
 
     /// Reads again until there is enough, or `wait` is over. `read` is what was read at first, if that was possible.
-    async fn wait(self, context: &RequestContext, read: Option<Read>, wait: Duration) -> Read {
+    async fn wait(
+        self: &Arc<Self>,
+        context: &RequestContext,
+        read: Option<Read>,
+        wait: Duration,
+    ) -> Read {
         let env = &context.services.env;
         let deadline = env.steady.now().plus(wait);
-        let fetch = Arc::new(self);
         let mut read = match read {
             Some(read) => read,
-            None => read_waiting(context, &fetch).await,
+            None => read_waiting(context, self).await,
         };
-        while !read.is_enough(&fetch) {
-            let waiting = Waiting::new(&fetch, &read);
+        while !read.is_enough(self) {
+            let waiting = Waiting::new(self, &read);
             if !waiting.missed(&read) {
                 let woken = tokio::select! {
                     woken = env.steady.timeout_at(deadline, waiting.waiter.done()) => woken.is_ok(),
                     () = env.tasks.cancelled() => false,
                 };
                 if !woken {
-                    return read_anew(context, &fetch).await;
+                    return read_anew(context, self).await;
                 }
             }
             drop(waiting);
-            read = read_anew(context, &fetch).await;
+            read = read_anew(context, self).await;
         }
         read
     }

@@ -6,7 +6,7 @@
 use std::future::Future;
 
 use super::authorizer::{Operation, Resource};
-use super::context::RequestContext;
+use super::context::{RequestContext, Services};
 use super::error_map;
 use super::internal_topics::InternalTopic;
 use crate::cluster::ClusterImage;
@@ -51,6 +51,15 @@ pub(super) fn ask_partition(
     partition: PartitionId,
     command: Command,
 ) -> impl Future<Output = Result<Reply, ErrorCode>> + Send + use<> {
-    let asked = context.services.groups.ask(partition, command);
+    ask_shard(&context.services, partition, command)
+}
+
+/// As [`ask_partition`], for who asks by himself and not for a client.
+pub(super) fn ask_shard(
+    services: &Services,
+    partition: PartitionId,
+    command: Command,
+) -> impl Future<Output = Result<Reply, ErrorCode>> + Send + use<> {
+    let asked = services.groups.ask(partition, command);
     async move { asked.await.map_err(error_map::coordinator_code) }
 }

@@ -10,6 +10,7 @@
 //! applied image; who may do what is asked of the [`Authorizer`] inside the handler.
 
 mod authorizer;
+mod connections;
 mod context;
 mod dispatch;
 mod endpoints;
@@ -17,6 +18,7 @@ mod error_map;
 mod fetch_session;
 mod groups;
 mod internal_topics;
+pub mod overview;
 mod producer_ids;
 mod transactions;
 mod verification;
@@ -67,6 +69,7 @@ mod txn_offset_commit;
 mod write_txn_markers;
 
 pub use authorizer::{AllowAll, Authorizer, Operation, Resource};
+pub use connections::Connections;
 pub use context::{ConnectionContext, Services, View};
 pub use dispatch::{Api, Reply};
 pub use endpoints::Advertised;

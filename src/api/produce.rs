@@ -210,11 +210,12 @@ fn append_all(
         let resolved = resolve(context, &image, topic);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let appended = match (&resolved, request.acks) {
-                (Err(code), _) => Err(Refused::plain(*code)),
-                (Ok(topic), -1..=1) => append(context, *topic, partition, request.acks, verified),
-                (Ok(_), _) => Err(Refused::plain(ErrorCode::InvalidRequiredAcks)),
-            };
+            let found = find(context, &resolved, partition.index, request.acks);
+            let appended = found
+                .as_ref()
+                .map_err(|code| Refused::plain(*code))
+                .and_then(|found| append(context, found, partition, request.acks, verified));
+            count(context, found.as_deref().ok(), appended.as_ref().ok());
             partitions.push(match appended {
                 Ok(appended) => {
                     if let Some(wait) = appended.wait {
@@ -277,43 +278,74 @@ fn resolve(
     Ok(found.id)
 }
 
+/// The partition that records are for.
+fn find(
+    context: &RequestContext,
+    topic: &Result<TopicId, ErrorCode>,
+    index: PartitionId,
+    acks: i16,
+) -> Result<Arc<Partition>, ErrorCode> {
+    let topic = (*topic)?;
+    if !(-1..=1).contains(&acks) {
+        return Err(ErrorCode::InvalidRequiredAcks);
+    }
+    let partition = context.services.replicas.partition(topic, index);
+    partition.ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// Counts what became of the records for one partition, in its counts and in those of the broker.
+fn count(context: &RequestContext, partition: Option<&Partition>, accepted: Option<&Accepted>) {
+    let of_partition = partition.map(Partition::traffic);
+    for traffic in of_partition.into_iter().chain([&context.services.metrics.traffic]) {
+        traffic.produce_requests.add(1);
+        match accepted {
+            Some(accepted) => {
+                traffic.records_in.add(accepted.records);
+                traffic.bytes_in.add(accepted.bytes);
+            }
+            None => traffic.produce_failures.add(1),
+        }
+    }
+}
+
 struct Accepted {
     response: ProducePartitionResponse,
     wait: Option<PendingWait>,
+    records: u64,
+    bytes: u64,
 }
 
 fn append(
     context: &RequestContext,
-    topic: TopicId,
+    partition: &Arc<Partition>,
     request: &ProducePartition,
     acks: i16,
     verified: &Verified,
 ) -> Result<Accepted, Refused> {
     let services = &context.services;
-    let partition = services.replicas.partition(topic, request.index);
-    let partition = partition.ok_or_else(|| Refused::plain(ErrorCode::UnknownTopicOrPartition))?;
     let now = services.env.clock.now();
     let rules = partition.record_rules(context.version() >= ZSTD_SINCE);
     let records = request.records.clone().unwrap_or_default();
     let batch = record::validate(&records, &rules, now)
-        .map_err(|invalid| Refused::invalid(invalid, &partition))?;
+        .map_err(|invalid| Refused::invalid(invalid, partition))?;
     let all_in_sync = acks == -1;
     let appended = if batch.header().is_transactional() {
-        let guard = verified.guard(topic, request.index).map_err(Refused::unverified)?;
+        let guard = verified.guard(partition.id().topic, request.index);
+        let guard = guard.map_err(Refused::unverified)?;
         partition.append_in_transaction(batch, guard, all_in_sync, now)
     } else {
         partition.append(batch, all_in_sync, now)
     };
     let appended = appended.map_err(|error| {
-        services.replicas.report(&partition, &error);
-        Refused::failed(&error, &partition)
+        services.replicas.report(partition, &error);
+        Refused::failed(&error, partition)
     })?;
-    services.replicas.flush_after(&partition, &appended);
+    services.replicas.flush_after(partition, &appended);
     let until = appended.last_offset.plus(1);
     let mark = if all_in_sync { Mark::Committed } else { Mark::Settled };
     let waits = acks != 0 && {
         let pending = partition.wait_for(mark, until);
-        pending.map_err(|error| Refused::failed(&error, &partition))?.is_some()
+        pending.map_err(|error| Refused::failed(&error, partition))?.is_some()
     };
     let response = ProducePartitionResponse {
         index: request.index,
@@ -325,7 +357,9 @@ fn append(
         error_message: None,
         current_leader: None,
     };
-    Ok(Accepted { response, wait: waits.then_some(PendingWait { partition, mark, until }) })
+    let wait = waits.then(|| PendingWait { partition: Arc::clone(partition), mark, until });
+    let records = u64::try_from(until.0 - appended.base_offset.0).unwrap_or(0);
+    Ok(Accepted { response, wait, records, bytes: u64::from(appended.size_bytes) })
 }
 
 /// Waits until all appends can be acknowledged, or the request's time is up. That is for replicas: for the own disk an append

@@ -5,8 +5,11 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what talks to people")]
 
+mod config;
+mod health;
 mod logs;
 mod serve;
+mod sources;
 
 use std::process::ExitCode;
 
@@ -26,6 +29,10 @@ struct Arguments {
 enum Verb {
     /// Start a broker. `ottla` alone does the same.
     Serve(serve::ServeArguments),
+    /// Explain and check the configuration
+    Config(config::ConfigArguments),
+    /// Ask a broker of this machine whether it serves its clients; 0 means yes
+    Health(health::HealthArguments),
     /// Check log directories and print their files, Ottla's or Apache Kafka's
     Logs(logs::LogsArguments),
 }
@@ -37,6 +44,8 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.verb {
         None => serve::run(&arguments.serve),
         Some(Verb::Serve(arguments)) => serve::run(&arguments),
+        Some(Verb::Config(arguments)) => config::run(&arguments),
+        Some(Verb::Health(arguments)) => health::run(&arguments),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
     };
     match outcome {

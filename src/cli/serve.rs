@@ -11,9 +11,10 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::sources::SourceArguments;
 use crate::api::AllowAll;
 use crate::broker::{Broker, BrokerOptions};
-use crate::config::{self, Effective, Loaded, Notice, Origin, SourceFile, Sources};
+use crate::config::{Effective, Loaded, Notice, Origin};
 use crate::env::{Env, raise_descriptor_limit};
 use crate::log::DataPaths;
 
@@ -36,15 +37,11 @@ pub(super) struct ServeArguments {
     /// Keep all data in memory: it is gone when the broker stops
     #[arg(long)]
     memory: bool,
-    /// Configuration file in the form of Kafka's server.properties
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// One setting, as it would stand in the file; wins over the file and the environment
-    #[arg(short = 'o', value_name = "KEY=VALUE")]
-    options: Vec<String>,
-    /// Address for HTTP, or off. There is no HTTP yet
-    #[arg(long, value_name = "HOST:PORT|off", default_value = "off")]
-    http: String,
+    #[command(flatten)]
+    sources: SourceArguments,
+    /// Address for HTTP (metrics, health): HOST:PORT, or :PORT for every address, or off [default: port 8092]
+    #[arg(long, value_name = "HOST:PORT|off")]
+    http: Option<String>,
     /// How log lines are written to stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -61,12 +58,11 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let loaded = load(arguments)?;
     for notice in &loaded.notices {
         match notice {
-            Notice::UnknownKey { .. } | Notice::NotYet { .. } => tracing::warn!("{notice}"),
+            Notice::UnknownKey { .. } | Notice::NotYet { .. } | Notice::ZooKeeper { .. } => {
+                tracing::warn!("{notice}")
+            }
             Notice::Inert { .. } => tracing::info!("{notice}"),
         }
-    }
-    if arguments.http != "off" {
-        tracing::warn!("--http {} is ignored: there is no HTTP yet", arguments.http);
     }
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -94,33 +90,10 @@ fn start_logging(format: LogFormat) {
 
 /// Reads the configuration from all its sources.
 fn load(arguments: &ServeArguments) -> anyhow::Result<Loaded> {
-    let mut options = arguments.options.clone();
-    if let Some(listen) = &arguments.listen {
-        options.push(format!("listeners=PLAINTEXT://{listen}"));
-    }
-    let file = match &arguments.config {
-        Some(path) => Some((path.display().to_string(), read(path)?)),
-        None => None,
-    };
-    // The environment is read here and nowhere else.
-    #[expect(clippy::disallowed_methods, reason = "the one place")]
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let sources = Sources {
-        file: file.as_ref().map(|(path, bytes)| SourceFile { path, bytes }),
-        environment: &environment,
-        options: &options,
-    };
-    Ok(config::load(sources)?)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the configuration is read before there is an environment to read it with"
-)]
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    let listen = arguments.listen.as_ref().map(|listen| format!("listeners=PLAINTEXT://{listen}"));
+    let http = arguments.http.as_ref().map(|http| format!("ottla.http.listener={http}"));
+    let more: Vec<String> = listen.into_iter().chain(http).collect();
+    arguments.sources.load(&more)
 }
 
 async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<ExitCode> {
@@ -203,9 +176,10 @@ impl Signals {
 /// Prints the line that says that clients can be served, and for a person some more.
 fn announce(arguments: &ServeArguments, broker: &Broker, data: &DataPaths) {
     let kafka = broker.addresses().first().copied().map_or_else(String::new, reachable);
+    let http = broker.http_address().map_or_else(|| "off".to_owned(), reachable);
     let mut out = std::io::stdout().lock();
     // Whoever started the broker may have closed its output: that is no reason to stop.
-    drop(writeln!(out, "ottla ready kafka={kafka} http=off"));
+    drop(writeln!(out, "ottla ready kafka={kafka} http={http}"));
     drop(out.flush());
     tracing::info!(cluster = %broker.cluster_id(), "ready");
     if !std::io::stderr().is_terminal() {
@@ -218,10 +192,11 @@ fn announce(arguments: &ServeArguments, broker: &Broker, data: &DataPaths) {
         dirs.join(", ")
     };
     eprintln!(
-        "\n  Ottla {version}\n  Kafka   {kafka}\n  data    {kept}\n\n  \
+        "\n  Ottla {version}\n  Kafka   {kafka}\n  HTTP    {web}\n  data    {kept}\n\n  \
          Try it:\n    echo hello | kcat -b {kafka} -P -t greetings\n    kcat -b {kafka} -C -t greetings -e\n\n  \
          Ctrl-C stops it.\n",
         version = env!("CARGO_PKG_VERSION"),
+        web = if http == "off" { http } else { format!("http://{http}/") },
     );
 }
 

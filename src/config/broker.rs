@@ -11,12 +11,16 @@ use std::time::Duration;
 use crate::model::BrokerId;
 
 use super::ConfigError;
+use super::advertised::External;
 use super::cleaner::CleanerConfig;
 use super::groups::GroupSettings;
+use super::http::HttpListener;
 use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
 use super::offsets_topic::OffsetsTopicConfig;
 use super::registry::is_host;
+use super::sources::Origin;
+use super::start_topics::StartTopic;
 use super::transactions::{TransactionSettings, TransactionsTopicConfig};
 
 /// The values of a broker. Key names stand behind each field.
@@ -35,6 +39,12 @@ pub struct BrokerConfig {
     /// `advertised.listeners` without those of the controller; none if nothing is advertised. Each has the name of
     /// one in `listeners`.
     pub advertised_listeners: Option<Vec<Listener>>,
+    /// `ottla.advertised.external`.
+    pub external: External,
+    /// `ottla.http.listener`.
+    pub http: HttpListener,
+    /// `ottla.create.topics`.
+    pub start_topics: Vec<StartTopic>,
     /// `log.dirs` or `log.dir`; at least one.
     pub log_dirs: Vec<PathBuf>,
     /// `auto.create.topics.enable`.
@@ -109,6 +119,7 @@ impl Layers<'_> {
         self.check_log_rules()?;
         let controller_names = self.list("controller.listener.names").unwrap_or_default();
         let (listeners, advertised_listeners) = self.listeners(&controller_names)?;
+        self.check_inter_broker(&listeners, advertised_listeners.as_deref(), &controller_names)?;
         let (controller_listeners, listeners): (Vec<_>, Vec<_>) =
             listeners.into_iter().partition(|listener| is_named(listener, &controller_names));
         if listeners.is_empty() {
@@ -123,6 +134,9 @@ impl Layers<'_> {
             listeners,
             controller_listeners,
             advertised_listeners,
+            external: self.external(),
+            http: self.http(),
+            start_topics: self.start_topics(),
             log_dirs: self.log_dirs(),
             metadata_dir: self.text("metadata.log.dir").map(PathBuf::from),
             move_bytes_per_second_max: self
@@ -194,6 +208,35 @@ impl Layers<'_> {
         }
         advertised.retain(|listener| !is_named(listener, controller_names));
         Ok((bound, (!advertised.is_empty()).then_some(advertised)))
+    }
+
+    /// The listener between brokers is one that is advertised, and not the controller's (`KafkaConfig.validateValues` and
+    /// `interBrokerListenerNameAndSecurityProtocol` of Kafka). Kafka asks for one in any case; here it may be left out.
+    fn check_inter_broker(
+        self,
+        bound: &[Listener],
+        advertised: Option<&[Listener]>,
+        controller_names: &[String],
+    ) -> Result<(), ConfigError> {
+        const KEY: &str = "inter.broker.listener.name";
+        const PROTOCOL: &str = "security.inter.broker.protocol";
+        let Some(name) = self.text(KEY) else { return Ok(()) };
+        let refuse = |rule: String| Err(self.against(KEY, rule));
+        if self.text_and_origin(PROTOCOL).1 != Origin::Default {
+            return refuse(format!("must not be set together with {PROTOCOL}"));
+        }
+        if controller_names.iter().any(|other| other.eq_ignore_ascii_case(&name)) {
+            return refuse("must not be one of controller.listener.names".to_owned());
+        }
+        let (listeners, key) = match advertised {
+            Some(advertised) => (advertised, "advertised.listeners"),
+            None => (bound, "listeners"),
+        };
+        if listeners.iter().any(|listener| listener.name.eq_ignore_ascii_case(&name)) {
+            return Ok(());
+        }
+        let names: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+        refuse(format!("must be one of {key}, which has {}", names.join(", ")))
     }
 
     fn log_dirs(self) -> Vec<PathBuf> {

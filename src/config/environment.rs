@@ -16,12 +16,18 @@ pub(super) fn read(environment: &[(String, String)]) -> Vec<(&str, String, &str)
         })
         .collect();
     found.sort();
-    found.into_iter().map(|(_, variable, name, value)| (variable, name, value)).collect()
+    // In Kubernetes the gateway is a node, whose clients come from wherever they like.
+    let value = |family, value| if family == Family::Kubernetes { "off" } else { value };
+    found
+        .into_iter()
+        .map(|(family, variable, name, of)| (variable, name, value(family, of)))
+        .collect()
 }
 
 /// Who a variable was invented by. The later counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Family {
+    Kubernetes,
     ClusterId,
     KafkaCfg,
     Kafka,
@@ -33,6 +39,12 @@ fn key_of_variable(variable: &str, value: &str) -> Option<(Family, String)> {
     const CLUSTER_ID: [&str; 3] = ["CLUSTER_ID", "KAFKA_CLUSTER_ID", "KAFKA_KRAFT_CLUSTER_ID"];
     if CLUSTER_ID.contains(&variable) {
         return Some((Family::ClusterId, "ottla.cluster.id".to_owned()));
+    }
+    if variable == "KUBERNETES_SERVICE_HOST" {
+        return Some((Family::Kubernetes, "ottla.advertised.external".to_owned()));
+    }
+    if variable == "KAFKA_CREATE_TOPICS" {
+        return Some((Family::Kafka, "ottla.create.topics".to_owned()));
     }
     if variable.starts_with("OTTLA_") {
         // Other variables of this prefix belong to the command line.
@@ -47,6 +59,9 @@ fn key_of_variable(variable: &str, value: &str) -> Option<(Family, String)> {
         return Some((family, key.name.to_owned()));
     }
     let ignored = rest.is_empty() || concerns_scripts(rest) || is_service_link(rest, value);
+    if rest == "ZOOKEEPER_CONNECT" {
+        return Some((family, "zookeeper.connect".to_owned()));
+    }
     (!ignored).then(|| (family, unfold(rest)))
 }
 
@@ -137,6 +152,25 @@ mod tests {
     }
 
     #[test]
+    fn what_images_and_kubernetes_say_is_understood() {
+        let set = set(&[
+            ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+            ("KAFKA_CREATE_TOPICS", "a:1:1"),
+            ("KAFKA_CFG_ZOOKEEPER_CONNECT", "z:2181"),
+            ("OTTLA_ADVERTISED_EXTERNAL", "broker.example"),
+        ]);
+        assert_eq!(
+            set,
+            [
+                "ottla.advertised.external=off",
+                "zookeeper.connect=z:2181",
+                "ottla.create.topics=a:1:1",
+                "ottla.advertised.external=broker.example",
+            ]
+        );
+    }
+
+    #[test]
     fn variables_of_others_set_nothing() {
         let set = set(&[
             ("PATH", "/bin"),
@@ -150,7 +184,7 @@ mod tests {
             ("KAFKA_JVM_PERFORMANCE_OPTS", "x"),
             ("KAFKA_JMX_PORT", "9999"),
             ("KAFKA_LOG4J_ROOT_LOGLEVEL", "INFO"),
-            ("KAFKA_ZOOKEEPER_CONNECT", "z:2181"),
+            ("KAFKA_ZOOKEEPER_SESSION_TIMEOUT_MS", "6000"),
             ("KAFKA_CONFLUENT_SUPPORT_METRICS_ENABLE", "0"),
             ("KAFKA_REST_HOST_NAME", "x"),
             ("KAFKA_PORT", "tcp://10.0.0.1:9092"),

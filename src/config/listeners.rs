@@ -48,13 +48,15 @@ impl fmt::Display for Listener {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ListenerError {
     /// Not `NAME://host:port`.
-    #[error("has `{0}`, which is not NAME://host:port")]
+    #[error("has `{0}`, which is not NAME://host:port{guess}", guess = guess(.0))]
     Malformed(String),
     /// Not `NAME:PROTOCOL`.
     #[error("has `{0}`, which is not NAME:PROTOCOL")]
     MalformedMapping(String),
     /// The name is not in the map of protocols.
-    #[error("has listener {0}, for which listener.security.protocol.map has no protocol")]
+    #[error(
+        "has listener {0}, for which listener.security.protocol.map has no protocol; add {0}:PLAINTEXT there, or use one of its names"
+    )]
     NoProtocol(String),
     /// The map has something else than a protocol for the name.
     #[error("has {protocol} for listener {name}, which is no security protocol")]
@@ -167,6 +169,12 @@ pub(super) fn parse_advertised(
 
 fn parse_item(item: &str) -> Option<(String, Option<String>, u16)> {
     let (name, address) = item.split_once("://")?;
+    let (host, port) = parse_address(address)?;
+    (!name.is_empty()).then(|| (name.to_uppercase(), host, port))
+}
+
+/// Reads `host:port`; the host may be empty.
+pub(super) fn parse_address(address: &str) -> Option<(Option<String>, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(host) => host.strip_suffix(']')?,
@@ -180,7 +188,23 @@ fn parse_item(item: &str) -> Option<(String, Option<String>, u16)> {
     // `u16::from_str` takes a sign, an address does not.
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     let port = digits.then(|| port.parse().ok()).flatten()?;
-    (!name.is_empty()).then(|| (name.to_uppercase(), host, port))
+    Some((host, port))
+}
+
+/// What was probably meant by something that is not a listener.
+fn guess(item: &str) -> String {
+    let (name, address) = match item.split_once(":/") {
+        Some((name, address)) => (name, address.trim_start_matches('/')),
+        None => ("PLAINTEXT", item.trim_start_matches('/')),
+    };
+    let address = address.trim_end_matches('/');
+    let with_port = match parse_address(address) {
+        Some(_) => address.to_owned(),
+        None if is_host(address) && !address.contains(':') => format!("{address}:9092"),
+        None => return String::new(),
+    };
+    let name = if name.is_empty() { "PLAINTEXT" } else { name };
+    format!("; did you mean {name}://{with_port}?")
 }
 
 /// Whether one has an IPv4 and the other an IPv6 address.
@@ -236,6 +260,21 @@ mod tests {
             "PLAINTEXT://h:1/",
         ] {
             assert_eq!(bound(text), Err(ListenerError::Malformed(text.to_owned())), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_typo_is_answered_with_what_was_meant() {
+        for (item, guess) in [
+            ("localhost:9092", "; did you mean PLAINTEXT://localhost:9092?"),
+            ("PLAINTEXT:/localhost:9092", "; did you mean PLAINTEXT://localhost:9092?"),
+            ("PLAINTEXT://localhost", "; did you mean PLAINTEXT://localhost:9092?"),
+            ("PLAINTEXT://h:1/", "; did you mean PLAINTEXT://h:1?"),
+            ("://h:1", "; did you mean PLAINTEXT://h:1?"),
+            ("PLAINTEXT://h:x", ""),
+        ] {
+            let said = ListenerError::Malformed(item.to_owned()).to_string();
+            assert_eq!(said, format!("has `{item}`, which is not NAME://host:port{guess}"));
         }
     }
 

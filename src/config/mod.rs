@@ -10,6 +10,7 @@
 //!
 //! **Invariants:** outside this folder nobody parses a value; a typed view exists only with valid values.
 
+mod advertised;
 mod alter;
 mod bounds;
 mod broker;
@@ -20,6 +21,7 @@ pub mod docs;
 mod effective;
 mod environment;
 mod groups;
+mod http;
 mod key;
 mod layers;
 mod listeners;
@@ -28,12 +30,14 @@ mod transactions;
 pub mod properties;
 pub mod registry;
 mod sources;
+mod start_topics;
 mod topic;
 mod value;
 
 #[cfg(test)]
 mod facts;
 
+pub use advertised::External;
 pub use alter::{AlterError, Change, Operation, apply, replacement};
 pub use bounds::Bounds;
 pub use broker::BrokerConfig;
@@ -42,11 +46,13 @@ pub use consumer_groups::{Bounded, ConsumerGroupConfig, ConsumerGroupSettings, M
 pub use describe::{ConfigSource, Described, Synonym};
 pub use effective::Effective;
 pub use groups::GroupSettings;
+pub use http::HttpListener;
 pub use key::{Inherited, Key, Literal, OwnDefault, Status, Update};
 pub use layers::{DynamicConfig, Layers, Overrides, Target, Unapplied};
 pub use listeners::{Listener, ListenerError, SecurityProtocol};
 pub use offsets_topic::OffsetsTopicConfig;
 pub use sources::{Notice, Origin, Setting, SourceFile, Sources, StaticConfig};
+pub use start_topics::StartTopic;
 pub use topic::{Durability, TopicCompression, TopicConfig};
 pub use transactions::{TransactionSettings, TransactionsTopicConfig};
 pub use value::{Kind, Secret, Value, ValueError};

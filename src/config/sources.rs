@@ -135,6 +135,13 @@ pub enum Notice {
         /// Where it was set.
         origin: Origin,
     },
+    /// The key is about ZooKeeper.
+    ZooKeeper {
+        /// The name.
+        name: String,
+        /// Where it was set.
+        origin: Origin,
+    },
     /// The feature of the key does not exist yet.
     NotYet {
         /// The name.
@@ -153,6 +160,12 @@ impl fmt::Display for Notice {
             }
             Self::Inert { name, origin } => {
                 write!(f, "`{name}` ({origin}) is accepted but has no meaning here")
+            }
+            Self::ZooKeeper { name, origin } => {
+                write!(
+                    f,
+                    "`{name}` ({origin}) is not needed: there is no ZooKeeper here, so take the setting out, and its service too"
+                )
             }
             Self::NotYet { name, origin } => {
                 write!(f, "`{name}` ({origin}) is accepted but does nothing yet")
@@ -269,6 +282,7 @@ fn notices(settings: &Layer, single_node: bool) -> Vec<Notice> {
                 Some(Status::NotYet) if single_node && MEMBERSHIP.contains(&&*name) => None,
                 Some(Status::NotYet) => Some(Notice::NotYet { name, origin }),
                 Some(Status::Inert) => Some(Notice::Inert { name, origin }),
+                None if name.starts_with("zookeeper.") => Some(Notice::ZooKeeper { name, origin }),
                 None if registry::is_retired(&name) => Some(Notice::Inert { name, origin }),
                 None if registry::find_broker(&name).is_some() => {
                     Some(Notice::NotYet { name, origin })

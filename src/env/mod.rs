@@ -22,6 +22,7 @@ mod disk_real;
 mod disk_watched;
 mod machine;
 mod net;
+mod process;
 mod rng;
 mod tasks;
 
@@ -34,8 +35,9 @@ pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
 #[cfg(test)]
 pub(crate) use disk_watched::WatchedDisk;
-pub use machine::{memory_bytes, raise_descriptor_limit};
+pub use machine::{default_gateways, memory_bytes, port_owner, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Stream};
+pub use process::ProcessUsage;
 pub use rng::Rng;
 pub use tasks::{Cancelled, Tasks};
 

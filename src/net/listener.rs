@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::budget::Budget;
 use super::connection::{Parts, serve};
 use crate::api::{Api, ConnectionContext};
-use crate::env::{BoxStream, Env, Listener};
+use crate::env::{BoxStream, Env, Listener, port_owner};
 
 /// Accepting shares its threads with requests. With Kafka's queue of 50, of a thousand clients that come at once to a busy
 /// broker some would be reset by the kernel.
@@ -45,7 +45,7 @@ pub struct ListenError {
     /// The configured port.
     pub port: u16,
     /// What to do about it.
-    pub hint: &'static str,
+    pub hint: String,
     /// The system's words.
     pub source: io::Error,
 }
@@ -123,17 +123,20 @@ impl Server {
         Self { env, limits, budget, counts: Arc::default() }
     }
 
-    /// Binds an address, without accepting yet. At least [`BACKLOG_MIN`] connections may wait to be accepted.
+    /// Binds an address, without accepting yet. At least [`BACKLOG_MIN`] connections may wait to be accepted. `option` is the
+    /// one that sets the address, for the error.
     ///
     /// # Errors
     /// [`ListenError`] with the system's refusal.
-    pub async fn bind(&self, host: &str, port: u16, backlog: i32) -> Result<Listener, ListenError> {
+    pub async fn bind(
+        &self,
+        host: &str,
+        port: u16,
+        backlog: i32,
+        option: &'static str,
+    ) -> Result<Listener, ListenError> {
         self.env.net.listen(host, port, backlog.max(BACKLOG_MIN)).await.map_err(|source| {
-            let hint = if source.kind() == io::ErrorKind::AddrInUse {
-                "; stop what listens there, or choose another port with --listen"
-            } else {
-                ""
-            };
+            let hint = hint(&source, port, option);
             ListenError { host: host.to_owned(), port, hint, source }
         })
     }
@@ -174,6 +177,24 @@ impl Server {
             }
         });
     }
+}
+
+/// What to do about an address that cannot be listened on.
+fn hint(refusal: &io::Error, port: u16, option: &str) -> String {
+    let kind = refusal.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        let owner = port_owner(port).unwrap_or_else(|| "somebody".to_owned());
+        return format!(": {owner} listens there; stop that, or choose another port with {option}");
+    }
+    let everywhere = format!("leave the host out to listen on all addresses ({option} :{port})");
+    if kind == io::ErrorKind::AddrNotAvailable {
+        return format!(": this machine has no such address; {everywhere}");
+    }
+    // A refusal of the system has a number; that of the resolver has none.
+    if refusal.raw_os_error().is_none() {
+        return format!(": the host has no address; name one of this machine, or {everywhere}");
+    }
+    String::new()
 }
 
 /// The next connection, once there may be one more; `None` if it was gone at once or the machine has no descriptor left.
@@ -236,7 +257,7 @@ mod tests {
         };
         let budget = Budget::new(env.steady.clone(), 1);
         let server = Server::new(env.clone(), SharedLimits::new(limits), budget);
-        let listener = server.bind("127.0.0.1", 0, 50).await.unwrap();
+        let listener = server.bind("127.0.0.1", 0, 50, "--listen").await.unwrap();
         let mut waiting = Vec::new();
         for _ in 0..1_000 {
             let connect = env.net.connect("127.0.0.1", listener.local_address().port());

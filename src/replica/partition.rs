@@ -21,6 +21,7 @@ use crate::model::{
     BrokerId, Instant, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis,
 };
 use crate::record::{BatchHeader, Compression, Recompression, Rules, TimestampType, ValidBatch};
+use crate::telemetry::Traffic;
 
 /// A partition that this broker holds a replica of.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Partition {
     flushed_at: Mutex<Instant>,
     /// Set when the topic was deleted.
     gone: AtomicBool,
+    /// What clients wrote and read. Their handlers count it.
+    traffic: Traffic,
 }
 
 /// Where a partition is.
@@ -186,6 +189,7 @@ impl Partition {
             waiters: Waiters::default(),
             flushing: AtomicBool::new(false),
             flushed_at: Mutex::new(now),
+            traffic: Traffic::default(),
             gone: AtomicBool::new(false),
         }
     }
@@ -205,6 +209,12 @@ impl Partition {
     /// The topic's name and the index, as offset checkpoints name it.
     pub(super) fn name(&self) -> PartitionName {
         (self.topic.clone(), self.id.partition)
+    }
+
+    /// What clients wrote and read, to be counted by whoever serves them.
+    #[must_use]
+    pub const fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// The topic's configs, as they are now.

@@ -9,6 +9,8 @@ struct Program {
     child: Child,
     /// The address of the ready line.
     kafka: String,
+    /// That of HTTP, or `off`.
+    http: String,
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -28,14 +30,15 @@ impl Program {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let words: Vec<_> = line.trim_end().split(' ').collect();
-        let ["ottla", "ready", kafka, "http=off"] = words[..] else {
+        let ["ottla", "ready", kafka, http] = words[..] else {
             child.kill().unwrap();
             let mut error = String::new();
             child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("not a ready line: '{line}'\n{error}");
         };
         let kafka = kafka.strip_prefix("kafka=").unwrap().to_owned();
-        Self { child, kafka }
+        let http = http.strip_prefix("http=").unwrap().to_owned();
+        Self { child, kafka, http }
     }
 
     fn signal(&self, signal: &str) {
@@ -79,6 +82,18 @@ fn a_ready_broker_says_where_and_stops_with_0() {
     }
 }
 
+/// HTTP without a word about it is beside the first listener, and no reason not to start.
+#[test]
+fn http_is_where_the_ready_line_says() {
+    let first = Program::start(&["--listen", "127.0.0.1:0", "--memory"]);
+    drop(std::net::TcpStream::connect(&first.http).unwrap());
+    let off = Program::start(&["--listen", "127.0.0.1:0", "--memory", "--http", "off"]);
+    assert_eq!(off.http, "off");
+    let chosen = ["--listen", "127.0.0.1:0", "--memory", "--http", &first.http];
+    let output = refused(&chosen);
+    assert!(last_line(&output).contains("or choose another port with --http"), "{output:?}");
+}
+
 #[test]
 fn a_directory_is_kept_over_restarts_and_a_kill() {
     let dir = tempfile::tempdir().unwrap();
@@ -116,7 +131,36 @@ fn what_keeps_it_from_starting_is_one_line_and_1() {
             vec!["--listen", "127.0.0.1:0", "--data", data],
             vec!["in use by another broker", "--data"],
         ),
-        (vec!["--listen", &listen, "--memory"], vec!["cannot listen", &listen, "--listen"]),
+        (
+            vec!["--listen", &listen, "--memory"],
+            vec!["cannot listen", &listen, "(ottla) listens there", "--listen"],
+        ),
+        (
+            vec!["--memory", "--listen", "no-such-host.invalid:0"],
+            vec!["no-such-host.invalid", "the host has no address"],
+        ),
+        (
+            vec!["--memory", "--listen", "192.0.2.1:0"],
+            vec!["192.0.2.1", "this machine has no such address"],
+        ),
+        (
+            vec!["--memory", "-o", "listeners=localhost:9092"],
+            vec!["did you mean PLAINTEXT://localhost:9092?"],
+        ),
+        (
+            vec![
+                "--memory",
+                "-o",
+                "listeners=A://:0,B://:0",
+                "-o",
+                "listener.security.protocol.map=A:PLAINTEXT",
+            ],
+            vec!["listener B", "add B:PLAINTEXT"],
+        ),
+        (
+            vec!["--memory", "-o", "inter.broker.listener.name=INTERNAL"],
+            vec!["inter.broker.listener.name", "must be one of listeners, which has PLAINTEXT"],
+        ),
         (
             vec!["--listen", "127.0.0.1:0", "--data", file.to_str().unwrap()],
             vec!["cannot use", "file"],
@@ -140,6 +184,55 @@ fn what_keeps_it_from_starting_is_one_line_and_1() {
             assert!(line.contains(word), "'{word}' is not in: {line}");
         }
     }
+}
+
+/// Runs `ottla` to its end; gives its exit code and what it printed.
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let output = command(arguments).envs(environment.iter().copied()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn health_is_asked_without_a_shell() {
+    let broker = Program::start(&["--listen", "127.0.0.1:0", "--memory"]);
+    let well = (Some(0), "tasks: ok\nlogs: ok\nlisteners: ok\n".to_owned(), String::new());
+    assert_eq!(run(&["health", "--http", &broker.http], &[]), well);
+    assert_eq!(run(&["health", "--wait", "30"], &[("OTTLA_HTTP_LISTENER", &broker.http)]), well);
+    let (code, _, said) = run(&["health", "--http", &broker.kafka], &[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("nobody answers"), "{said}");
+    assert_eq!(run(&["health", "--http", "off"], &[]).0, Some(1));
+}
+
+#[test]
+fn the_configuration_is_explained_and_checked() {
+    let environment = [
+        ("KAFKA_CFG_NUM_PARTITIONS", "3"),
+        ("KAFKA_PORT", "tcp://10.0.0.1:9092"),
+        ("KAFKA_ZOOKEEPER_CONNECT", "zookeeper:2181"),
+        ("KAFKA_NUM_PARTITIONZ", "4"),
+    ];
+    let (code, said, _) = run(&["config", "explain", "num.partitions"], &environment);
+    assert_eq!(code, Some(0));
+    for line in ["num.partitions=3", "  from     variable KAFKA_CFG_NUM_PARTITIONS", "  default  1"]
+    {
+        assert!(said.lines().any(|other| other == line), "{line} is not in\n{said}");
+    }
+    let (_, all, _) = run(&["config", "explain", "-o", "node.id=4"], &environment);
+    assert!(all.contains("node.id=4  (option -o)") && !all.contains("10.0.0.1"), "{all}");
+    let (code, _, said) = run(&["config", "explain", "num.partitons"], &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("did you mean num.partitions?"), "{said}");
+
+    let (code, said, _) = run(&["config", "check"], &environment);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("there is no ZooKeeper here"), "{said}");
+    assert!(said.contains("unknown key `num.partitionz`"), "{said}");
+    assert_eq!(run(&["config", "check", "--strict"], &environment).0, Some(1));
+    let (code, _, said) = run(&["config", "check", "-o", "num.partitions=0"], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(run(&["config", "docs"], &[]).1.contains("### `num.partitions`"));
 }
 
 #[test]

@@ -115,9 +115,7 @@ impl Rig {
 
     /// A new connection.
     pub(crate) async fn client(&self) -> Client {
-        let stream = TcpStream::connect(self.broker.addresses()[0]).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream, correlation_id: 0 }
+        Client::to(self.broker.addresses()[0]).await
     }
 }
 
@@ -148,6 +146,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A connection to any broker.
+    pub(crate) async fn to(address: impl tokio::net::ToSocketAddrs) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, correlation_id: 0 }
+    }
+
     /// Sends a request without waiting for its answer; gives its correlation id.
     pub(crate) async fn send<M: Request>(&mut self, version: i16, request: &M) -> i32 {
         self.correlation_id += 1;

@@ -250,3 +250,30 @@ async fn topics_are_described_page_by_page() {
     }
     assert_eq!(pages, ["a-0 a-1", "b-0 b-1", "b-2 c-0"]);
 }
+
+#[tokio::test]
+async fn topics_of_the_configuration_are_there_from_the_start() {
+    let topics = "ottla.create.topics=orders:3:1:compact,clicks,too-many:1:2";
+    let rig = Rig::with(&[topics, "num.partitions=2"]).await;
+    let mut client = rig.client().await;
+    let partitions = async |client: &mut Client| -> Vec<usize> {
+        let metadata = client.metadata(&["orders", "clicks", "too-many"]).await;
+        metadata.topics.iter().map(|topic| topic.partitions.len()).collect()
+    };
+    // One broker has no second replica: that topic is not made, and a warning says why.
+    assert_eq!(partitions(&mut client).await, [3, 2, 0]);
+    client.append("orders", 0, keyed_batch()).await;
+    let id = client.metadata(&["orders"]).await.topics[0].topic_id;
+    assert_eq!(grow(&mut client, "clicks", 4).await.0, 0);
+    let rig = rig.restart().await;
+    let mut client = rig.client().await;
+    assert_eq!(partitions(&mut client).await, [3, 4, 0], "what is there is left as it is");
+    assert_eq!(client.metadata(&["orders"]).await.topics[0].topic_id, id);
+}
+
+/// A record with a key, which compacted topics ask for.
+fn keyed_batch() -> bytes::Bytes {
+    let mut builder = ottla::record::BatchBuilder::new();
+    builder.push(crate::rig::now(), Some(b"key"), Some(b"value"));
+    builder.build()
+}

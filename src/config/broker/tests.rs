@@ -37,6 +37,9 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             listeners: vec![listener("PLAINTEXT", None, 9092)],
             controller_listeners: vec![],
             advertised_listeners: None,
+            external: External::At { host: "localhost".into(), port: None },
+            http: HttpListener::Unset,
+            start_topics: vec![],
             log_dirs: vec!["./ottla-data".into()],
             metadata_dir: None,
             move_bytes_per_second_max: i64::MAX as u64,
@@ -169,7 +172,7 @@ fn what_contradicts_is_refused() {
         (
             &["listeners=X://:1"][..],
             "invalid value `X://:1` for `listeners` (option -o): has listener X, for which \
-             listener.security.protocol.map has no protocol",
+             listener.security.protocol.map has no protocol; add X:PLAINTEXT there, or use one of its names",
         ),
         (
             &["listeners=CONTROLLER://:1"],
@@ -188,7 +191,22 @@ fn what_contradicts_is_refused() {
         (
             &["listener.security.protocol.map=A:PLAINTEXT"],
             "invalid value `PLAINTEXT://:9092` for `listeners` (default): has listener PLAINTEXT, for which \
-             listener.security.protocol.map has no protocol",
+             listener.security.protocol.map has no protocol; add PLAINTEXT:PLAINTEXT there, or use one of its names",
+        ),
+        (
+            &["inter.broker.listener.name=A"],
+            "invalid value `A` for `inter.broker.listener.name` (option -o): must be one of listeners, which has \
+             PLAINTEXT",
+        ),
+        (
+            &["inter.broker.listener.name=PLAINTEXT", "security.inter.broker.protocol=PLAINTEXT"],
+            "invalid value `PLAINTEXT` for `inter.broker.listener.name` (option -o): must not be set together with \
+             security.inter.broker.protocol",
+        ),
+        (
+            &["inter.broker.listener.name=controller", "controller.listener.names=CONTROLLER"],
+            "invalid value `controller` for `inter.broker.listener.name` (option -o): must not be one of \
+             controller.listener.names",
         ),
         (
             &["advertised.listeners=PLAINTEXT://0.0.0.0:1"],

@@ -1,5 +1,8 @@
 //! What the special bounds of the tables accept.
 
+use crate::config::advertised::External;
+use crate::config::http::HttpListener;
+use crate::config::start_topics::StartTopic;
 use crate::config::value::Value;
 
 /// Kafka's `CompressionType.GZIP`: a level of zlib, or -1 for its default.
@@ -44,6 +47,21 @@ pub(super) fn is_offset_reset(value: &Value) -> bool {
         Some(duration) => is_duration(duration),
         None => text == "earliest" || text == "latest",
     })
+}
+
+/// An address for clients from outside, or `off`.
+pub(super) fn is_external(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if External::parse(text).is_some())
+}
+
+/// Topics to make at the start.
+pub(super) fn are_start_topics(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if StartTopic::parse_all(text).is_some())
+}
+
+/// An address for HTTP, or `off`.
+pub(super) fn is_http_listener(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if HttpListener::parse(text).is_some())
 }
 
 fn all(value: &Value, accepts: impl Fn(&str) -> bool) -> bool {

@@ -4,7 +4,8 @@ table! {
     NETWORK: Broker, "Network and requests";
 
     /// The addresses that clients are told to connect to, in the form of `listeners`. Unset, or for a listener
-    /// without host, the broker answers each client with the address by which it was reached.
+    /// without host, the broker answers each client with the address by which it was reached; see
+    /// `ottla.advertised.external` for those who come through a published port.
     Active "advertised.listeners": List, some_items(&[]), skips_empty;
     Inert "background.threads": Int = 10, at_least(1), cluster_wide;
     /// After how much silence a connection is closed. A negative value means never.
@@ -15,7 +16,8 @@ table! {
     /// sent all the same.
     Active "fetch.max.bytes": Int = 57_671_680, at_least(1024);
     Inert "fetch.purgatory.purge.interval.requests": Int = 1000;
-    NotYet "inter.broker.listener.name": String;
+    /// The listener that brokers use among themselves: one of those that are advertised. A single node does not use it.
+    Active "inter.broker.listener.name": String;
     /// Which security protocol each listener name stands for: `NAME:PROTOCOL`, several between commas. Only PLAINTEXT
     /// is served so far.
     Active "listener.security.protocol.map": String = "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT";

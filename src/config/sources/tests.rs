@@ -94,7 +94,7 @@ fn keys_that_do_nothing_are_reported() {
              is accepted but does nothing yet",
             "`log.local.retention.ms` (server.properties:2) is accepted but does nothing yet",
             "`num.io.threads` (server.properties:1) is accepted but has no meaning here",
-            "`zookeeper.connect` (server.properties:3) is accepted but has no meaning here",
+            "`zookeeper.connect` (server.properties:3) is not needed: there is no ZooKeeper here, so take the setting out, and its service too",
         ]
     );
 }

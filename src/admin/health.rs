@@ -1,0 +1,34 @@
+//! Whether the broker lives, and whether it serves.
+
+use std::fmt::Write as _;
+
+use super::Admin;
+
+/// An answer about health: whether it is well, and a line for each thing that was looked at.
+pub(super) struct Health {
+    pub(super) well: bool,
+    pub(super) text: String,
+}
+
+/// Whether the broker can go on. If not, whoever watches it should start it anew.
+pub(super) fn live(admin: &Admin) -> Health {
+    checked(&[("tasks", !admin.0.env.tasks.has_failed(), "a task has failed; see the log")])
+}
+
+/// Whether clients can be served now.
+pub(super) fn ready(admin: &Admin) -> Health {
+    checked(&[
+        ("tasks", !admin.0.env.tasks.has_failed(), "a task has failed; see the log"),
+        ("logs", admin.serving().is_some(), "being opened"),
+        ("listeners", !admin.0.requests.is_cancelled(), "closed: the broker is stopping"),
+    ])
+}
+
+fn checked(checks: &[(&str, bool, &str)]) -> Health {
+    let mut text = String::new();
+    for (name, well, reason) in checks {
+        let outcome = if *well { "ok" } else { reason };
+        writeln!(text, "{name}: {outcome}").expect("a String takes everything");
+    }
+    Health { well: checks.iter().all(|(_, well, _)| *well), text }
+}

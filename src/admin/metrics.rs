@@ -1,0 +1,40 @@
+//! The page of metrics.
+//!
+//! Owns the names. There are three sets of them, so that what people have goes on working: those under which the dashboards of
+//! Strimzi know Kafka's JMX beans, those of kafka_exporter (lag, offsets), and our own, which begin with `ottla_`; besides
+//! these the usual `process_` ones. `docs/METRICS.md` lists them.
+//!
+//! A scrape looks at every partition and asks every group. Above [`PARTITIONS_MAX`] partitions what there is one of for
+//! each partition is left out; sums stay.
+
+mod broker;
+mod groups;
+mod process;
+mod topics;
+
+use super::exposition::Page;
+use super::{Admin, Serving};
+use crate::api::overview::TopicOverview;
+
+/// With more partitions than this there are no samples for each of them.
+const PARTITIONS_MAX: usize = 2_000;
+
+/// Writes the page.
+pub(super) async fn page(admin: &Admin, serving: &Serving) -> String {
+    let mut page = Page::default();
+    let topics = serving.services.topics();
+    let groups = serving.services.groups_overview().await;
+    broker::put(&mut page, serving, &topics);
+    broker::put_requests(&mut page, &serving.services);
+    broker::put_connections(&mut page, serving);
+    topics::put_traffic(&mut page, &serving.services, &topics);
+    topics::put(&mut page, &topics, is_small(&topics));
+    groups::put(&mut page, &groups, &topics, is_small(&topics));
+    process::put(&mut page, admin);
+    process::put_disks(&mut page, serving).await;
+    page.finish()
+}
+
+fn is_small(topics: &[TopicOverview]) -> bool {
+    topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() <= PARTITIONS_MAX
+}

@@ -1,0 +1,115 @@
+//! `ottla config`: what a broker would be started with, and why.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+
+use super::sources::SourceArguments;
+use crate::config::registry;
+use crate::config::{Described, DynamicConfig, Layers, Loaded, Notice, Status, docs};
+
+/// What to do with the configuration.
+#[derive(Debug, Args)]
+pub(super) struct ConfigArguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show what is set and where; or one key with its value, its default and its meaning
+    Explain {
+        /// The key
+        key: Option<String>,
+        #[command(flatten)]
+        sources: SourceArguments,
+    },
+    /// Say what is wrong with the configuration, without starting anything
+    Check {
+        /// Fail on keys that are unknown too
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        sources: SourceArguments,
+    },
+    /// Print the reference of all keys, as Markdown
+    Docs,
+}
+
+pub(super) fn run(arguments: &ConfigArguments) -> anyhow::Result<ExitCode> {
+    match &arguments.verb {
+        Verb::Explain { key: Some(key), sources } => explain(key, &sources.load(&[])?),
+        Verb::Explain { key: None, sources } => {
+            explain_all(&sources.load(&[])?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Check { strict, sources } => Ok(check(*strict, &sources.load(&[])?)),
+        Verb::Docs => {
+            print!("{}", docs::markdown());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Everything that is set, with its value unless that is a secret.
+fn explain_all(loaded: &Loaded) {
+    for described in described(loaded) {
+        if let Some(setting) = loaded.config.get(&described.name) {
+            println!("{}={}  ({})", described.name, shown(&described), setting.origin);
+        }
+    }
+}
+
+fn explain(name: &str, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+    let Some(key) = registry::find_broker(name).or_else(|| registry::find_folded(name)) else {
+        match registry::suggest(name) {
+            Some(meant) => bail!("there is no key {name}; did you mean {meant}?"),
+            None => bail!("there is no key {name}; `ottla config docs` lists all"),
+        }
+    };
+    let all = described(loaded);
+    let value = all.iter().find(|described| described.name == key.name);
+    let origin = loaded.config.get(key.name).map(|setting| setting.origin.to_string());
+    let default = key.default_value(loaded.config.is_single_node());
+    let default = default.map_or_else(|| "none".to_owned(), |value| value.to_string());
+    println!("{}={}", key.name, value.map_or_else(|| default.clone(), shown));
+    println!("  from     {}", origin.as_deref().unwrap_or("default"));
+    println!("  default  {default}");
+    println!("  changes  {}", key.update.name());
+    let status = match key.status {
+        Status::Active => "active",
+        Status::Inert => "accepted, has no meaning here",
+        Status::NotYet => "accepted, does nothing yet",
+    };
+    println!("  status   {status}");
+    if let Some(documentation) = key.documentation() {
+        println!("\n{documentation}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(strict: bool, loaded: &Loaded) -> ExitCode {
+    for notice in &loaded.notices {
+        println!("{notice}");
+    }
+    let is_unknown = |notice: &Notice| matches!(notice, Notice::UnknownKey { .. });
+    if strict && loaded.notices.iter().any(is_unknown) {
+        return ExitCode::FAILURE;
+    }
+    println!("ok, {} set", loaded.config.settings().len());
+    ExitCode::SUCCESS
+}
+
+fn described(loaded: &Loaded) -> Vec<Described> {
+    let dynamic = DynamicConfig::default();
+    Layers { fixed: &loaded.config, dynamic: &dynamic }.describe_broker()
+}
+
+fn shown(described: &Described) -> String {
+    match (&described.value, described.sensitive) {
+        (_, true) => "[hidden]".to_owned(),
+        (Some(value), false) => value.clone(),
+        (None, false) => "none".to_owned(),
+    }
+}
