@@ -269,6 +269,12 @@ impl Log {
             }
             let end = self.published.read().end.offset;
             writer.state = State::Closed;
+            if end == Offset::ZERO {
+                // Nothing was ever written: what a power cut may take from its names, a start makes anew. With thousands of
+                // such partitions their syncs would take minutes.
+                writer.growth.finish()?;
+                return Ok(end);
+            }
             writer.growth.close()?;
             self.take_snapshot(&mut writer, end)?;
             self.sync_snapshot(end)?;

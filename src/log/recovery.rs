@@ -644,10 +644,11 @@ fn check_topic(disk: &dyn Disk, directory: &Path, start: &LogStart) -> Result<()
         Some(Ok(found)) => {
             return Err(OpenError::OtherTopic { path: directory.to_owned(), found, expected });
         }
-        Some(Err(error)) if start.clean => {
+        Some(Err(error)) if start.clean && start.recovery_point > Offset::ZERO => {
             return Err(OpenError::Damaged { path, position: 0, problem: error.to_string() });
         }
-        // It was not written whole before an unclean stop.
+        // It was not written whole before an unclean stop, or before power failed after a clean one: that syncs nothing of a
+        // log without records.
         Some(Err(_)) | None => {}
     }
     let file = disk.open(&path, OpenMode::Truncate).map_err(OpenError::io(&path))?;

@@ -316,6 +316,31 @@ fn a_clean_reopening_keeps_everything() {
 }
 
 #[test]
+fn a_log_that_was_never_written_is_closed_without_a_sync() {
+    let faulty = FaultyDisk::new(Rig::new().disk);
+    let rig = Rig::on(Arc::new(faulty.clone()), config());
+    faulty.inject(Fault::Sync(String::new()));
+    assert_eq!(rig.log.close().unwrap(), Offset::ZERO);
+    faulty.clear();
+    let rig = rig.reopen(true, Offset::ZERO);
+    rig.append_some(3);
+    assert_eq!(read_all(&rig.log).len(), 3);
+}
+
+#[test]
+fn a_log_that_was_never_written_is_made_anew_after_a_power_cut() {
+    for seed in 0..100 {
+        let disk = MemoryDisk::with_power_model();
+        let rig = Rig::on(Arc::new(disk.clone()), config());
+        rig.log.close().unwrap();
+        let left = disk.power_cut(&Rng::from_seed(seed));
+        let rig = Rig { disk: Arc::new(left), ..rig }.reopen(true, Offset::ZERO);
+        rig.append_some(3);
+        assert_eq!(read_all(&rig.log).len(), 3);
+    }
+}
+
+#[test]
 fn five_unanswered_batches_are_recognised_after_a_clean_stop() {
     let rig = Rig::new();
     rig.append_some(5);
