@@ -18,8 +18,9 @@ use ottla::wire::{
     ApiEntry, ApiKey, DescribeLogDirsRequest, DescribeLogDirsResponse, FetchRequest, FetchResponse,
     ListOffsetsRequest, ListOffsetsResponse, OffsetCommitRequest, OffsetCommitResponse,
     OffsetFetchRequest, OffsetFetchResponse, Problem, ProduceRequest, ProduceResponse, Request,
-    RequestHeader, Response, VersionRange, WireError, check_request, check_response,
-    decode_request, decode_response, encode_request, encode_response,
+    RequestHeader, Response, VersionRange, WireError, WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse, check_request, check_response, decode_request, decode_response,
+    encode_request, encode_response,
 };
 
 use crate::input::Input;
