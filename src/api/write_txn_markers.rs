@@ -53,8 +53,11 @@ fn write(
     context: &RequestContext,
     marker: &WritableTxnMarker,
 ) -> impl Future<Output = WritableTxnMarkerResult> + Send + use<> {
-    let outcome =
-        if marker.commit { TransactionOutcome::Commit } else { TransactionOutcome::Abort };
+    let outcome = if marker.transaction_result {
+        TransactionOutcome::Commit
+    } else {
+        TransactionOutcome::Abort
+    };
     let end = TransactionEnd {
         producer_id: marker.producer_id,
         producer_epoch: marker.producer_epoch,

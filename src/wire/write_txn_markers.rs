@@ -36,7 +36,7 @@ pub struct WritableTxnMarker {
     /// Its epoch.
     pub producer_epoch: ProducerEpoch,
     /// Whether the transaction is committed; else it is aborted.
-    pub commit: bool,
+    pub transaction_result: bool,
     /// Where to write the marker.
     pub topics: Vec<WritableTxnMarkerTopic>,
     /// Epoch of the coordinator.
@@ -111,7 +111,7 @@ impl WritableTxnMarker {
     fn read(reader: &mut Reader<'_>, version: i16) -> Read<Self> {
         let producer_id = ProducerId(reader.i64("producer_id")?);
         let producer_epoch = ProducerEpoch(reader.i16("producer_epoch")?);
-        let commit = reader.bool("transaction_result")?;
+        let transaction_result = reader.bool("transaction_result")?;
         let topics = reader.array("topics", WritableTxnMarkerTopic::read)?;
         let coordinator_epoch = reader.i32("coordinator_epoch")?;
         let mut transaction_version = 0;
@@ -122,7 +122,7 @@ impl WritableTxnMarker {
         Ok(Self {
             producer_id,
             producer_epoch,
-            commit,
+            transaction_result,
             topics,
             coordinator_epoch,
             transaction_version,
@@ -132,7 +132,7 @@ impl WritableTxnMarker {
     fn write(&self, writer: &mut Writer, version: i16) {
         writer.i64(self.producer_id.0);
         writer.i16(self.producer_epoch.0);
-        writer.bool(self.commit);
+        writer.bool(self.transaction_result);
         writer.array(&self.topics, |writer, topic| topic.write(writer));
         writer.i32(self.coordinator_epoch);
         if version >= TRANSACTION_VERSION_SINCE {

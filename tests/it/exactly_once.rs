@@ -496,7 +496,7 @@ async fn an_administrator_sees_transactions_and_ends_one() {
         markers: vec![WritableTxnMarker {
             producer_id: ProducerId(producer.producer.0),
             producer_epoch: ProducerEpoch(producer.producer.1),
-            commit: false,
+            transaction_result: false,
             topics: vec![topic("t"), topic("no")],
             coordinator_epoch: 0,
             transaction_version: 0,

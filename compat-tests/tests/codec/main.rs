@@ -107,6 +107,7 @@ const WITHOUT_UNKNOWN_FIELDS: &[ApiKey] = &[
     ApiKey::ListOffsets,
     ApiKey::OffsetCommit,
     ApiKey::OffsetFetch,
+    ApiKey::WriteTxnMarkers,
     ApiKey::DescribeLogDirs,
 ];
 
