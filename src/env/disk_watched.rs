@@ -18,7 +18,31 @@ pub(crate) struct WatchedDisk {
     memory: MemoryDisk,
     /// Whether a change of a file is of interest.
     counts: fn(&Path) -> bool,
-    found: Arc<Mutex<Vec<MemoryDisk>>>,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// What was known to be durable or acknowledged, for whoever watches.
+    mark: usize,
+    crashes: Vec<Crash>,
+}
+
+impl Found {
+    fn push(&mut self, disk: MemoryDisk, is_power_cut: bool) {
+        self.crashes.push(Crash { disk, mark: self.mark, is_power_cut });
+    }
+}
+
+/// What is found after a crash.
+#[derive(Clone, Debug)]
+pub(crate) struct Crash {
+    /// The disk.
+    pub(crate) disk: MemoryDisk,
+    /// The last mark before it.
+    pub(crate) mark: usize,
+    /// Whether the power was cut, or the process alone ended.
+    pub(crate) is_power_cut: bool,
 }
 
 impl WatchedDisk {
@@ -27,11 +51,16 @@ impl WatchedDisk {
         Self { memory, counts, found: Arc::default() }
     }
 
-    /// The disks that would have been found so far, and the one that is there now.
-    pub(crate) fn take_found(&self) -> Vec<MemoryDisk> {
-        let mut found = std::mem::take(&mut *self.found.lock());
-        found.push(self.memory.process_end());
-        found
+    /// What is found from now on comes after this.
+    pub(crate) fn mark(&self, mark: usize) {
+        self.found.lock().mark = mark;
+    }
+
+    /// What would have been found so far, and what would be if the process ended now.
+    pub(crate) fn take_crashes(&self) -> Vec<Crash> {
+        let mut found = self.found.lock();
+        found.push(self.memory.process_end(), false);
+        std::mem::take(&mut found.crashes)
     }
 
     fn change_of(&self, path: &Path) {
@@ -42,11 +71,11 @@ impl WatchedDisk {
 
     fn change(&self) {
         let mut found = self.found.lock();
-        let seed = found.len() as u64;
+        let seed = found.crashes.len() as u64;
         for cut in 0..POWER_CUTS {
-            found.push(self.memory.power_cut(&Rng::from_seed(seed + cut)));
+            found.push(self.memory.power_cut(&Rng::from_seed(seed + cut)), true);
         }
-        found.push(self.memory.process_end());
+        found.push(self.memory.process_end(), false);
     }
 }
 

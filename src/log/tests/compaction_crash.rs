@@ -1,7 +1,7 @@
 //! A crash at any point of a compaction leaves a log from which nothing is missing.
 
 use super::compaction::{Seen, compacting, keyed, latest, seen, try_clean};
-use super::watched::{self, as_it_is};
+use super::watched;
 use super::*;
 use crate::record::Compression;
 
@@ -73,7 +73,7 @@ fn nothing_is_missing_wherever_a_compaction_is_interrupted() {
     for disk in &disks {
         // Also if nothing is known of what was durable.
         for recovery_point in [end, Offset::ZERO] {
-            check(&as_it_is(disk), recovery_point, end, &before);
+            check(&disk.process_end(), recovery_point, end, &before);
         }
     }
 }
@@ -96,7 +96,7 @@ fn nothing_is_missing_if_the_start_that_follows_is_interrupted_too() {
     for disk in disks.iter().filter(has_swap).step_by(2) {
         for again in watched(disk, |disk| drop(opened(disk, end))).iter().step_by(3) {
             interrupted += 1;
-            check(&as_it_is(again), end, end, &before);
+            check(&again.process_end(), end, end, &before);
         }
     }
     assert!(interrupted > 50, "{interrupted}");

@@ -1,8 +1,9 @@
 //! A crash at any operation on the disk, of appends, rolls, flushes, retention and of the start that follows, leaves a beginning
 //! of the log that holds all that was promised.
 
-use super::watched::{Crash, as_it_is, watched};
+use super::watched::watched;
 use super::*;
+use crate::env::Crash;
 
 /// What was promised before a crash.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ fn check(
 ) {
     // Also if nothing is known of what was durable.
     for recovery_point in [promised.flushed, Offset::ZERO] {
-        let disk: Arc<dyn Disk> = Arc::new(as_it_is(disk));
+        let disk: Arc<dyn Disk> = Arc::new(disk.process_end());
         let opened = open(&disk, started(config, recovery_point, promised.log_start)).unwrap();
         let ends = opened.log.ends();
         assert!(ends.end >= at_least, "{ends:?}, {promised:?}");
@@ -124,7 +125,7 @@ fn nothing_that_was_promised_is_missing_if_the_start_that_follows_is_interrupted
         let mut interrupted = 0;
         for crash in crashes.iter().step_by(17) {
             let (known, end) = at_least(crash, &promised);
-            let disk = as_it_is(&crash.disk);
+            let disk = crash.disk.process_end();
             let again = watched(&disk, |disk| {
                 let disk: Arc<dyn Disk> = Arc::new(disk.clone());
                 drop(open(&disk, started(&config, known.flushed, known.log_start)).unwrap());

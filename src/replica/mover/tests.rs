@@ -181,11 +181,11 @@ async fn nothing_is_lost_wherever_a_move_is_interrupted() {
     let watched = WatchedDisk::new(memory.process_end(), counts);
     let manager = start(Arc::new(watched.clone()), &started).await.unwrap();
     let moving = partition_of(&manager);
-    drop(watched.take_found());
+    drop(watched.take_crashes());
     move_to(&manager, &moving, "b");
     finish(&manager, &moving);
     drop((moving, manager));
-    let disks = watched.take_found();
+    let disks: Vec<_> = watched.take_crashes().into_iter().map(|crash| crash.disk).collect();
     assert!(disks.len() > 60, "{}", disks.len());
     let mut twice = 0;
     for disk in disks {
@@ -222,7 +222,8 @@ async fn a_source_that_went_on_without_its_moved_copy_is_not_replaced_by_it() {
     let has_both = |disk: &MemoryDisk| {
         ["a/t-0", "b/t-0"].iter().all(|path| disk.exists(Path::new(path)).unwrap())
     };
-    let disk = watched.take_found().into_iter().rfind(has_both).unwrap();
+    let mut disks = watched.take_crashes().into_iter().map(|crash| crash.disk);
+    let disk = disks.rfind(has_both).unwrap();
     for lost in ["a/meta", "b/meta"] {
         let faulty = FaultyDisk::new(Arc::new(disk.process_end()));
         faulty.inject(Fault::Read(lost.to_owned()));
