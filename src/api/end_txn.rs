@@ -11,11 +11,11 @@
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use super::transactions::{PRODUCER_FENCED_SINCE, ask_for_producer, known_code, producer};
+use super::transactions::{PRODUCER_FENCED_SINCE, ask_for_producer, known_code, producer, spelled};
 use crate::coordinator::TransactionOutcome;
 use crate::model::{ErrorCode, ProducerId};
 use crate::txn::{Command, EPOCH_PER_TRANSACTION_SINCE, Producer, TransactionalId};
-use crate::wire::messages::{EndTxnRequest, EndTxnResponse, WireProducerId};
+use crate::wire::messages::{EndTxnRequest, EndTxnResponse};
 
 /// First version whose clients have an epoch for each transaction.
 const EPOCH_SINCE: i16 = 5;
@@ -42,16 +42,6 @@ pub(super) fn start(context: RequestContext, request: EndTxnRequest) -> Answer<E
 
 fn response(outcome: Result<Producer, ErrorCode>) -> EndTxnResponse {
     let mut response = EndTxnResponse::default();
-    match outcome {
-        Ok(producer) => {
-            response.producer_id = WireProducerId(producer.id.0);
-            response.producer_epoch = producer.epoch.0;
-        }
-        Err(code) => {
-            response.error_code = code.code();
-            response.producer_id = WireProducerId(-1);
-            response.producer_epoch = -1;
-        }
-    }
+    (response.error_code, response.producer_id, response.producer_epoch) = spelled(outcome);
     response
 }

@@ -11,10 +11,10 @@
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use super::transactions::{ask_for_producer, known_code, producer};
+use super::transactions::{ask_for_producer, known_code, producer, spelled};
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::txn::{Command, Producer, TransactionalId};
-use crate::wire::messages::{InitProducerIdRequest, InitProducerIdResponse, WireProducerId};
+use crate::wire::messages::{InitProducerIdRequest, InitProducerIdResponse};
 
 /// First version whose clients know PRODUCER_FENCED.
 const PRODUCER_FENCED_SINCE: i16 = 4;
@@ -60,16 +60,6 @@ pub(super) fn start(
 
 fn response(outcome: Result<Producer, ErrorCode>) -> InitProducerIdResponse {
     let mut response = InitProducerIdResponse::default();
-    match outcome {
-        Ok(producer) => {
-            response.producer_id = WireProducerId(producer.id.0);
-            response.producer_epoch = producer.epoch.0;
-        }
-        Err(code) => {
-            response.error_code = code.code();
-            response.producer_id = WireProducerId(-1);
-            response.producer_epoch = -1;
-        }
-    }
+    (response.error_code, response.producer_id, response.producer_epoch) = spelled(outcome);
     response
 }

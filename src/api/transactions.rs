@@ -11,6 +11,7 @@ use super::error_map;
 use super::internal_topics::InternalTopic;
 use crate::model::{ErrorCode, PartitionId, ProducerEpoch, ProducerId};
 use crate::txn::{Command, Producer, Reply};
+use crate::wire::messages::WireProducerId;
 
 /// First versions of AddPartitionsToTxn, AddOffsetsToTxn and EndTxn whose clients know PRODUCER_FENCED.
 pub(super) const PRODUCER_FENCED_SINCE: i16 = 2;
@@ -18,6 +19,14 @@ pub(super) const PRODUCER_FENCED_SINCE: i16 = 2;
 /// A producer, as requests spell it.
 pub(super) const fn producer(id: i64, epoch: i16) -> Producer {
     Producer { id: ProducerId(id), epoch: ProducerEpoch(epoch) }
+}
+
+/// The error code, id and epoch of an answer with a producer.
+pub(super) fn spelled(outcome: Result<Producer, ErrorCode>) -> (i16, WireProducerId, i16) {
+    match outcome {
+        Ok(producer) => (0, WireProducerId(producer.id.0), producer.epoch.0),
+        Err(code) => (code.code(), WireProducerId(-1), -1),
+    }
 }
 
 /// The code for clients that do not know PRODUCER_FENCED yet.

@@ -219,21 +219,12 @@ impl Log {
         (header, marker): (&BatchHeader, Option<EndMarker>),
         end: LogPosition,
     ) -> Result<(LogPosition, bool), AppendError> {
-        let failed = |writer: &mut Writer, path: &Path, source: io::Error| {
-            let path = path.to_owned();
-            if is_no_space(&source) {
-                return AppendError::NoSpace { path, source };
-            }
-            // What a failed write left behind is not known: the next start finds out.
-            writer.state = State::Failed;
-            AppendError::Io { path, source }
-        };
         if let Err(source) = self.roll_if_due(writer, config, header, append.now) {
-            return Err(failed(writer, &self.directory, source));
+            return Err(writer.failed(&self.directory, source));
         }
         writer.epochs.enter(header.partition_leader_epoch, header.base_offset);
         if let Err(source) = writer.epochs.flush(false) {
-            return Err(failed(writer, &self.directory, source));
+            return Err(writer.failed(&self.directory, source));
         }
         let segment = Arc::clone(&writer.growth.segment);
         let position = segment.size();
@@ -249,7 +240,7 @@ impl Log {
             Err(source) => {
                 // Bytes above the end were never handed out, so they can be cut off.
                 let cut = segment.file().set_len(u64::from(position));
-                return Err(failed(writer, segment.path(), cut.err().unwrap_or(source)));
+                return Err(writer.failed(segment.path(), cut.err().unwrap_or(source)));
             }
         }
         let place = LogPosition { offset: header.base_offset, segment: segment.base(), position };
@@ -375,6 +366,17 @@ impl Log {
 }
 
 impl Writer {
+    /// What a write to `path` that failed is for whoever appends. Without room nothing was left behind; after any other failure
+    /// that is not known: nothing more is appended, and the next start finds out.
+    pub(super) fn failed(&mut self, path: &Path, source: io::Error) -> AppendError {
+        let path = path.to_owned();
+        if is_no_space(&source) {
+            return AppendError::NoSpace { path, source };
+        }
+        self.state = State::Failed;
+        AppendError::Io { path, source }
+    }
+
     /// A batch that begins a transaction has to be verified.
     fn check_verified(&self, batch: &BatchHeader, guard: Option<Guard>) -> Result<(), AppendError> {
         let (producer, epoch) = (batch.producer_id, batch.producer_epoch);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::append::{Append, Origin};
 use super::files::Kind;
 use super::partition_log::{Log, State};
+use super::read::read_error;
 use super::recovery::{LogStart, Opened};
 use super::scan::{ScanError, Step};
 use super::segment::Segment;
@@ -184,15 +185,7 @@ impl Log {
         let first =
             published.segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
         for segment in published.segments.iter().skip(first) {
-            let error = |error: ScanError| {
-                let path = segment.path().to_owned();
-                match error {
-                    ScanError::Io(source) => ReadError::Io { path, source },
-                    ScanError::Damaged { position, problem } => {
-                        ReadError::Damaged { path, position: u64::from(position), problem }
-                    }
-                }
-            };
+            let error = |error: ScanError| read_error(segment, error);
             let bound = published.bound_of(segment);
             let found = match segment.find(from, bound, Residency::Any).map_err(error)? {
                 Step::Batch(found) => found,
@@ -220,13 +213,6 @@ impl Log {
         }
         // As in `roll_if_due`, it begins where the last one ends.
         let rolled = self.roll(&mut writer, &config, end.offset, now);
-        rolled.map_err(|source| {
-            let path = self.directory.clone();
-            if crate::env::is_no_space(&source) {
-                return AppendError::NoSpace { path, source };
-            }
-            writer.state = State::Failed;
-            AppendError::Io { path, source }
-        })
+        rolled.map_err(|source| writer.failed(&self.directory, source))
     }
 }

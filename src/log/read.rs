@@ -278,7 +278,8 @@ fn first_record(
     Ok(first.map(|(offset, timestamp)| TimestampOffset { timestamp, offset, leader_epoch }))
 }
 
-fn read_error(segment: &Segment, error: ScanError) -> ReadError {
+/// What an error in the records of a segment is for a reader.
+pub(super) fn read_error(segment: &Segment, error: ScanError) -> ReadError {
     let path = segment.path().to_owned();
     match error {
         ScanError::Io(source) => ReadError::Io { path, source },

@@ -413,11 +413,7 @@ impl Partition {
         all_in_sync: bool,
         now: UnixMillis,
     ) -> Result<Appended, PartitionError> {
-        let (log, leader_epoch) = self.led_log(None)?;
-        if all_in_sync {
-            self.check_in_sync()?;
-        }
-        self.append_to(&log, Append { batch, leader_epoch, origin: Origin::Client, now })
+        self.append_of_client(batch, Origin::Client, all_in_sync, now)
     }
 
     /// Appends a batch of a client that writes in a transaction. A batch that begins the transaction here has to be
@@ -432,14 +428,21 @@ impl Partition {
         all_in_sync: bool,
         now: UnixMillis,
     ) -> Result<Appended, PartitionError> {
+        self.append_of_client(batch, Origin::Transaction(guard), all_in_sync, now)
+    }
+
+    fn append_of_client(
+        &self,
+        batch: ValidBatch,
+        origin: Origin,
+        all_in_sync: bool,
+        now: UnixMillis,
+    ) -> Result<Appended, PartitionError> {
         let (log, leader_epoch) = self.led_log(None)?;
         if all_in_sync {
             self.check_in_sync()?;
         }
-        self.append_to(
-            &log,
-            Append { batch, leader_epoch, origin: Origin::Transaction(guard), now },
-        )
+        self.append_to(&log, Append { batch, leader_epoch, origin, now })
     }
 
     /// Begins to verify that a producer may begin a transaction here; `None` if it has begun it.
