@@ -42,8 +42,6 @@ const FEATURES: [(&str, i16); 3] = [
 const API_KEYS: usize = 128;
 /// Where HTTP is served if nobody says.
 pub const HTTP_PORT: u16 = 8092;
-/// HTTP connections that may wait to be accepted.
-const HTTP_BACKLOG: i32 = 50;
 /// Memory assumed of a machine that does not tell.
 const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 
@@ -195,11 +193,14 @@ async fn bind(
     let mut listeners = Vec::new();
     for listener in &config.listeners {
         let host = listener.host.as_deref().unwrap_or_default();
-        let backlog = i32::try_from(config.listen_backlog).unwrap_or(i32::MAX);
-        let bound = server.bind(host, listener.port, backlog, "--listen").await?;
+        let bound = server.bind(host, listener.port, backlog(config), "--listen").await?;
         listeners.push((Arc::from(listener.name.as_str()), bound));
     }
     Ok(listeners)
+}
+
+fn backlog(config: &BrokerConfig) -> i32 {
+    i32::try_from(config.listen_backlog).unwrap_or(i32::MAX)
 }
 
 /// The listener for HTTP. One that nobody asked for is done without, if its port is taken.
@@ -216,7 +217,7 @@ async fn bind_http(
         }
     };
     let host = host.as_deref().unwrap_or_default();
-    match server.bind(host, port, HTTP_BACKLOG, "--http").await {
+    match server.bind(host, port, backlog(config), "--http").await {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if wanted => Err(error),
         Err(error) => {
