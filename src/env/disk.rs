@@ -22,6 +22,15 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// As the file system says.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Opens a file that must be there, and is settled: see [`DiskFile::settle`]. Of a file that is not read this may cost
+    /// no descriptor.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn open_settled(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, OpenMode::Read)
+    }
+
     /// Creates a directory and those above it; fine if it is there.
     ///
     /// # Errors
@@ -195,6 +204,22 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As the file system says. After an error nothing may be taken for durable, and syncing again proves nothing.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// From now on nobody writes to the file: it may be closed while nobody reads it, and opened again by its name when
+    /// somebody does. So before it loses that name, it has to be [pinned](Self::pin) or [forgotten](Self::forget). A read of
+    /// [`Residency::Cached`] does not open it.
+    fn settle(&self) {}
+
+    /// Keeps the file open from now on, whatever becomes of its name.
+    ///
+    /// # Errors
+    /// As the file system says, if it has to be opened.
+    fn pin(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The name will be another's: if the file is closed, it stays so, and reads give [`io::ErrorKind::NotFound`].
+    fn forget(&self) {}
 }
 
 /// One thing in a directory.

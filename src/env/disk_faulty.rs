@@ -84,6 +84,11 @@ impl Disk for FaultyDisk {
         Ok(Arc::new(FaultyFile { inner, path: path.to_owned(), faults: Arc::clone(&self.faults) }))
     }
 
+    fn open_settled(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let inner = self.inner.open_settled(path)?;
+        Ok(Arc::new(FaultyFile { inner, path: path.to_owned(), faults: Arc::clone(&self.faults) }))
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.inner.create_dir_all(path)
     }
@@ -228,6 +233,18 @@ impl DiskFile for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         check_sync(&self.faults, &self.path)?;
         self.inner.sync_data()
+    }
+
+    fn settle(&self) {
+        self.inner.settle();
+    }
+
+    fn pin(&self) -> io::Result<()> {
+        self.inner.pin()
+    }
+
+    fn forget(&self) {
+        self.inner.forget();
     }
 }
 

@@ -12,19 +12,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
-use parking_lot::Mutex;
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use rustix::io::{Errno, ReadWriteFlags};
 #[expect(clippy::disallowed_types, reason = "how old an answer of the page cache is")]
 use std::time::Instant;
 
 use super::disk::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, OpenMode, Residency};
+use super::machine::descriptor_limit;
+use super::open_files::{Closable, OpenFiles};
 
 /// Reads shorter than this are copied: a view costs about as much.
 const VIEW_BYTES_MIN: usize = 4 * 1024;
@@ -37,15 +39,48 @@ const RESIDENT_BYTES: u64 = 1024 * 1024;
 /// is all.
 const RESIDENT_FOR: Duration = Duration::from_millis(100);
 
-/// Files of the operating system.
-#[derive(Debug, Default)]
-pub struct RealDisk(());
+/// Most settled files that are open at a time: each may have a mapping too, and Linux allows 65,530 of them by default.
+const SETTLED_OPEN_MAX: usize = 1024;
+/// The part of the descriptors of this process that may be of settled files. The rest is for connections and segments that
+/// grow.
+const SETTLED_SHARE: u64 = 4;
+
+/// Files of the operating system. Of those that are [settled](DiskFile::settle), only so many are open at a time.
+#[derive(Debug)]
+pub struct RealDisk {
+    settled: Arc<OpenFiles<RealFile>>,
+}
+
+impl Default for RealDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl RealDisk {
     /// The one there is.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(())
+    pub fn new() -> Self {
+        let share = descriptor_limit().unwrap_or(u64::MAX) / SETTLED_SHARE;
+        let share = usize::try_from(share).unwrap_or(usize::MAX);
+        Self::with_settled_max(share.clamp(1, SETTLED_OPEN_MAX))
+    }
+
+    /// The same with at most so many settled files open.
+    pub(crate) fn with_settled_max(max: usize) -> Self {
+        Self { settled: Arc::new(OpenFiles::new(max)) }
+    }
+
+    fn file(&self, path: &Path, handle: Handle) -> Arc<RealFile> {
+        Arc::new_cyclic(|me| RealFile {
+            path: path.to_owned(),
+            me: Weak::clone(me),
+            settled: Arc::clone(&self.settled),
+            handle: RwLock::new(handle),
+            was_used: AtomicBool::new(false),
+            known_length: AtomicU64::new(0),
+            view: Mutex::default(),
+        })
     }
 }
 
@@ -65,11 +100,14 @@ impl Disk for RealDisk {
                 options.create(true).truncate(true);
             }
         }
-        Ok(Arc::new(RealFile {
-            file: options.open(path)?,
-            known_length: AtomicU64::new(0),
-            view: Mutex::default(),
-        }))
+        Ok(self.file(path, Handle::Held(options.open(path)?)))
+    }
+
+    fn open_settled(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let length = fs::metadata(path)?.len();
+        let file = self.file(path, Handle::Closed);
+        file.known_length.store(length, Ordering::Release);
+        Ok(file)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -165,10 +203,31 @@ impl DirLock for RealLock {}
 
 #[derive(Debug)]
 struct RealFile {
-    file: File,
+    /// The name it was opened by, and is opened by again once it is settled.
+    path: PathBuf,
+    me: Weak<Self>,
+    settled: Arc<OpenFiles<Self>>,
+    handle: RwLock<Handle>,
+    /// Whether it was read since [`Closable::close_if_unused`] looked.
+    was_used: AtomicBool,
     /// The file is at least so long. Spares the question for each view.
     known_length: AtomicU64,
     view: Mutex<ViewState>,
+}
+
+/// The descriptor.
+#[derive(Debug)]
+enum Handle {
+    /// Of a file that may be written to.
+    Held(File),
+    /// Of a settled file, for now.
+    Settled(File),
+    /// There is none, but the name gives one. The length is known.
+    Closed,
+    /// The name does not give this file any more, but it is open.
+    Pinned(File),
+    /// And it is not.
+    Forgotten,
 }
 
 /// What is known of a file that is read through a mapping.
@@ -181,13 +240,66 @@ struct ViewState {
 }
 
 impl RealFile {
+    /// The descriptor; opens the file if it is closed.
+    fn file(&self) -> io::Result<MappedRwLockReadGuard<'_, File>> {
+        loop {
+            if let Some(file) = self.file_if_open()? {
+                return Ok(file);
+            }
+            self.reopen()?;
+        }
+    }
+
+    /// The descriptor, if the file is not closed.
+    fn file_if_open(&self) -> io::Result<Option<MappedRwLockReadGuard<'_, File>>> {
+        let handle = self.handle.read();
+        match &*handle {
+            Handle::Settled(_) => {
+                if !self.was_used.load(Ordering::Relaxed) {
+                    self.was_used.store(true, Ordering::Relaxed);
+                }
+            }
+            Handle::Held(_) | Handle::Pinned(_) => {}
+            Handle::Closed => return Ok(None),
+            Handle::Forgotten => return Err(io::ErrorKind::NotFound.into()),
+        }
+        let file = RwLockReadGuard::try_map(handle, |handle| match handle {
+            Handle::Held(file) | Handle::Settled(file) | Handle::Pinned(file) => Some(file),
+            Handle::Closed | Handle::Forgotten => None,
+        });
+        Ok(file.ok())
+    }
+
+    /// The descriptor for a read, which opens no file if only what is in memory is wanted.
+    fn file_for(
+        &self,
+        residency: Residency,
+    ) -> io::Result<Option<MappedRwLockReadGuard<'_, File>>> {
+        match residency {
+            Residency::Cached => self.file_if_open(),
+            Residency::Any => self.file().map(Some),
+        }
+    }
+
+    fn reopen(&self) -> io::Result<()> {
+        {
+            let mut handle = self.handle.write();
+            if !matches!(*handle, Handle::Closed) {
+                return Ok(());
+            }
+            *handle = Handle::Settled(File::open(&self.path)?);
+        }
+        self.settled.opened(Weak::clone(&self.me));
+        Ok(())
+    }
+
     /// A view of a range that lies within the file; `None` if it is not in the page cache.
-    fn view(&self, range: &Range<u64>) -> io::Result<Option<Bytes>> {
+    fn view(&self, file: &File, range: &Range<u64>) -> io::Result<Option<Bytes>> {
         let mut state = self.view.lock();
-        if !self.is_resident(&mut state, range)? {
+        if !self.is_resident(&mut state, file, range)? {
             return Ok(None);
         }
-        let mapping = self.mapping_to(&mut state, range.end)?;
+        let mapping = mapping_to(&mut state, file, range.end)?;
         drop(state);
         let start = usize::try_from(range.start).map_err(io::Error::other)?;
         let end = usize::try_from(range.end).map_err(io::Error::other)?;
@@ -195,7 +307,12 @@ impl RealFile {
     }
 
     /// Whether the range is in the page cache, or was a moment ago.
-    fn is_resident(&self, state: &mut ViewState, range: &Range<u64>) -> io::Result<bool> {
+    fn is_resident(
+        &self,
+        state: &mut ViewState,
+        file: &File,
+        range: &Range<u64>,
+    ) -> io::Result<bool> {
         let now = Instant::now();
         if let Some((known, at)) = &state.resident
             && known.start <= range.start
@@ -206,29 +323,11 @@ impl RealFile {
         }
         let around = range.start / RESIDENT_BYTES * RESIDENT_BYTES
             ..range.end.next_multiple_of(RESIDENT_BYTES).min(self.known_length());
-        if is_cached(&self.file, &around)? {
+        if is_cached(file, &around)? {
             state.resident = Some((around, now));
             return Ok(true);
         }
-        is_cached(&self.file, range)
-    }
-
-    /// A mapping that covers the bytes up to `end`.
-    fn mapping_to(&self, state: &mut ViewState, end: u64) -> io::Result<Arc<Mmap>> {
-        if let Some(mapping) = &state.mapping
-            && mapping.len() as u64 >= end
-        {
-            return Ok(Arc::clone(mapping));
-        }
-        let length = end.saturating_add(MAPPING_SLACK_BYTES).next_multiple_of(PAGE_BYTES);
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        // SAFETY: the mapping is read-only and shared. Bytes of it are only handed out by `view`, for ranges within
-        // the file, and the contract of `DiskFile` forbids to change or cut off a range that was handed out. Other
-        // processes are kept off the directory by its lock.
-        #[expect(unsafe_code, reason = "a mapping cannot be made safely")]
-        let mapping = Arc::new(unsafe { MmapOptions::new().len(length).map(&self.file) }?);
-        state.mapping = Some(Arc::clone(&mapping));
-        Ok(mapping)
+        is_cached(file, range)
     }
 
     fn known_length(&self) -> u64 {
@@ -243,20 +342,61 @@ impl RealFile {
     }
 }
 
+/// A mapping that covers the bytes up to `end`.
+fn mapping_to(state: &mut ViewState, file: &File, end: u64) -> io::Result<Arc<Mmap>> {
+    if let Some(mapping) = &state.mapping
+        && mapping.len() as u64 >= end
+    {
+        return Ok(Arc::clone(mapping));
+    }
+    let length = end.saturating_add(MAPPING_SLACK_BYTES).next_multiple_of(PAGE_BYTES);
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    // SAFETY: the mapping is read-only and shared. Bytes of it are only handed out by `view`, for ranges within
+    // the file, and the contract of `DiskFile` forbids to change or cut off a range that was handed out. Other
+    // processes are kept off the directory by its lock.
+    #[expect(unsafe_code, reason = "a mapping cannot be made safely")]
+    let mapping = Arc::new(unsafe { MmapOptions::new().len(length).map(file) }?);
+    state.mapping = Some(Arc::clone(&mapping));
+    Ok(mapping)
+}
+
+impl Closable for RealFile {
+    fn close_if_unused(&self) -> bool {
+        // Who reads it has the lock.
+        let Some(mut handle) = self.handle.try_write() else { return false };
+        match &*handle {
+            Handle::Settled(_) if self.was_used.swap(false, Ordering::Relaxed) => false,
+            Handle::Settled(file) => {
+                // Whoever asks while it is closed is told what is known.
+                let Ok(metadata) = file.metadata() else { return true };
+                self.known_length.store(metadata.len(), Ordering::Release);
+                *handle = Handle::Closed;
+                *self.view.lock() = ViewState::default();
+                true
+            }
+            Handle::Held(_) | Handle::Closed | Handle::Pinned(_) | Handle::Forgotten => true,
+        }
+    }
+}
+
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
-        let length = self.file.metadata()?.len();
+        let Some(file) = self.file_if_open()? else {
+            return Ok(self.known_length());
+        };
+        let length = file.metadata()?.len();
         self.known_length.fetch_max(length, Ordering::AcqRel);
         Ok(length)
     }
 
     fn write_at(&self, position: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let file = self.file()?;
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut slices = slices.as_mut_slice();
         let mut position = position;
         IoSlice::advance_slices(&mut slices, 0);
         while !slices.is_empty() {
-            match rustix::io::pwritev(&self.file, slices, position) {
+            match rustix::io::pwritev(&*file, slices, position) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     position += written as u64;
@@ -274,7 +414,8 @@ impl DiskFile for RealFile {
             usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
         if residency == Residency::Cached && length >= VIEW_BYTES_MIN {
             self.check_within(range.end)?;
-            return self.view(&range);
+            let Some(file) = self.file_if_open()? else { return Ok(None) };
+            return self.view(&file, &range);
         }
         let mut buffer = vec![0; length];
         Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
@@ -290,11 +431,12 @@ impl DiskFile for RealFile {
             Residency::Cached => ReadWriteFlags::NOWAIT,
             Residency::Any => ReadWriteFlags::empty(),
         };
+        let Some(file) = self.file_for(residency)? else { return Ok(false) };
         let mut done = 0;
         while done < buffer.len() {
             let rest = &mut buffer[done..];
             match rustix::io::preadv2(
-                &self.file,
+                &*file,
                 &mut [IoSliceMut::new(rest)],
                 position + done as u64,
                 flags,
@@ -305,6 +447,7 @@ impl DiskFile for RealFile {
                 Err(Errno::AGAIN) if residency == Residency::Cached => return Ok(false),
                 // A file system that cannot say what is in memory: treat it as one where all is.
                 Err(Errno::OPNOTSUPP) if residency == Residency::Cached => {
+                    drop(file);
                     return self.read_into(position, buffer, Residency::Any);
                 }
                 Err(error) => return Err(error.into()),
@@ -316,11 +459,50 @@ impl DiskFile for RealFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.known_length.store(0, Ordering::Release);
         self.view.lock().resident = None;
-        self.file.set_len(length)
+        self.file()?.set_len(length)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file()?.sync_data()
+    }
+
+    fn settle(&self) {
+        {
+            let mut handle = self.handle.write();
+            match std::mem::replace(&mut *handle, Handle::Closed) {
+                Handle::Held(file) => *handle = Handle::Settled(file),
+                other @ (Handle::Settled(_)
+                | Handle::Closed
+                | Handle::Pinned(_)
+                | Handle::Forgotten) => {
+                    *handle = other;
+                    return;
+                }
+            }
+        }
+        self.settled.opened(Weak::clone(&self.me));
+    }
+
+    fn pin(&self) -> io::Result<()> {
+        let mut handle = self.handle.write();
+        *handle = match std::mem::replace(&mut *handle, Handle::Closed) {
+            Handle::Held(file) | Handle::Settled(file) | Handle::Pinned(file) => {
+                Handle::Pinned(file)
+            }
+            Handle::Closed => Handle::Pinned(File::open(&self.path)?),
+            Handle::Forgotten => Handle::Forgotten,
+        };
+        Ok(())
+    }
+
+    fn forget(&self) {
+        let mut handle = self.handle.write();
+        *handle = match std::mem::replace(&mut *handle, Handle::Forgotten) {
+            Handle::Held(file) | Handle::Settled(file) | Handle::Pinned(file) => {
+                Handle::Pinned(file)
+            }
+            Handle::Closed | Handle::Forgotten => Handle::Forgotten,
+        };
     }
 }
 
@@ -365,6 +547,7 @@ fn is_cached(file: &File, range: &Range<u64>) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::open_files::open_in;
 
     #[test]
     fn writes_are_read_back_as_views_and_as_copies() {
@@ -408,6 +591,71 @@ mod tests {
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             }
         }
+    }
+
+    #[test]
+    fn settled_files_are_open_in_bounded_number_and_read_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_settled_max(3);
+        let content = |i: u8| vec![i; 10_000];
+        let files: Vec<Arc<dyn DiskFile>> = (0..20)
+            .map(|i| {
+                let path = dir.path().join(i.to_string());
+                let file = disk.open(&path, OpenMode::CreateNew).unwrap();
+                file.write_at(0, &[&content(i)]).unwrap();
+                // Some are settled after they were written, the others opened so.
+                if i % 2 == 0 {
+                    file.settle();
+                    file
+                } else {
+                    disk.open_settled(&path).unwrap()
+                }
+            })
+            .collect();
+        let view = files[0].read(0..10_000, Residency::Any).unwrap().unwrap();
+        for _ in 0..3 {
+            for (file, i) in files.iter().zip(0..) {
+                assert_eq!(file.len().unwrap(), 10_000);
+                let read = file.read(1..9_000, Residency::Any).unwrap().unwrap();
+                assert_eq!(read, content(i)[1..9_000]);
+                let viewed = file.read(1..9_000, Residency::Cached).unwrap().expect("it is open");
+                assert_eq!(viewed, read);
+                drop(viewed);
+                let open = open_in(dir.path());
+                assert!(open.len() <= 6, "a descriptor and a mapping each: {open:?}");
+            }
+        }
+        assert_eq!(view, content(0));
+        assert!(files[0].read(0..10, Residency::Cached).unwrap().is_none(), "it is closed");
+        assert_eq!(
+            files[0].read(9_999..10_001, Residency::Any).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+    }
+
+    #[test]
+    fn a_settled_file_never_becomes_another_that_has_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_settled_max(1);
+        let path = dir.path().join("f");
+        disk.replace_small(&path, b"old").unwrap();
+        let [pinned, forgotten, open] = [(); 3].map(|()| disk.open_settled(&path).unwrap());
+        open.read(0..3, Residency::Any).unwrap();
+        pinned.pin().unwrap();
+        forgotten.forget();
+        open.forget();
+        disk.replace_small(&path, b"new").unwrap();
+        // Makes the disk close what it may.
+        for _ in 0..3 {
+            disk.open_settled(&path).unwrap().read(0..3, Residency::Any).unwrap();
+        }
+        for file in [&pinned, &open] {
+            file.settle();
+            assert_eq!(file.read(0..3, Residency::Any).unwrap().unwrap(), &b"old"[..]);
+        }
+        let error = forgotten.read(0..3, Residency::Any).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(forgotten.pin().is_ok(), "there is nothing to keep open");
     }
 
     #[test]

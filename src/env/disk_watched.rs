@@ -173,4 +173,16 @@ impl DiskFile for WatchedFile {
         self.disk.change_of(&self.path);
         self.inner.sync_data()
     }
+
+    fn settle(&self) {
+        self.inner.settle();
+    }
+
+    fn pin(&self) -> io::Result<()> {
+        self.inner.pin()
+    }
+
+    fn forget(&self) {
+        self.inner.forget();
+    }
 }

@@ -34,6 +34,11 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     }
 }
 
+/// How many files this process may have open; `None` if there is no limit.
+pub(super) fn descriptor_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// The default gateways of this machine, or of the container that this process lives in.
 #[must_use]
 pub fn default_gateways() -> Vec<IpAddr> {

@@ -22,6 +22,7 @@ mod disk_real;
 mod disk_watched;
 mod machine;
 mod net;
+mod open_files;
 mod process;
 mod rng;
 mod tasks;
@@ -37,6 +38,8 @@ pub use disk_real::RealDisk;
 pub(crate) use disk_watched::{Crash, WatchedDisk};
 pub use machine::{default_gateways, memory_bytes, port_owner, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Stream};
+#[cfg(test)]
+pub(crate) use open_files::open_in;
 pub use process::ProcessUsage;
 pub use rng::Rng;
 pub use tasks::{Cancelled, Tasks};

@@ -198,7 +198,7 @@ impl Log {
             if !segment.is_durable() {
                 segment.flush(true)?;
                 self.sync_snapshot(next)?;
-                segment.set_durable(true);
+                segment.set_durable();
             }
             flushed = flushed.max(LogPosition { offset: next, segment: next, position: 0 });
         }
@@ -241,7 +241,7 @@ impl Log {
         }
         segment.flush(true)?;
         self.sync_snapshot(end)?;
-        segment.set_durable(true);
+        segment.set_durable();
         Ok(())
     }
 
@@ -295,7 +295,9 @@ impl Log {
     /// Ends the log because its partition is gone: when this returns, nothing is being written by the path of the
     /// directory, which may then be renamed and made anew, and nothing will be.
     pub fn abandon(&self) {
-        self.writer.lock().state = State::Abandoned;
+        let mut writer = self.writer.lock();
+        writer.state = State::Abandoned;
+        self.published.read().segments.iter().for_each(|segment| segment.forget_names());
     }
 }
 

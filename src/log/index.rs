@@ -109,9 +109,8 @@ pub(super) struct Index<E> {
 enum State<E> {
     /// Entries are added; the first `written` of them are in the file.
     Growing { entries: Vec<E>, written: usize },
-    /// All entries are in the file, which is opened for each search unless it is pinned: segments are many, and most of
-    /// them are not read.
-    Finished { count: usize, pinned: Option<Arc<dyn DiskFile>> },
+    /// All entries are in the file, which is settled.
+    Finished { count: usize, file: Arc<dyn DiskFile> },
 }
 
 impl<E: Entry> Index<E> {
@@ -132,7 +131,7 @@ impl<E: Entry> Index<E> {
         path: PathBuf,
         grows: bool,
     ) -> io::Result<Option<Self>> {
-        let file = match disk.open(&path, OpenMode::Read) {
+        let file = match disk.open_settled(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -144,7 +143,7 @@ impl<E: Entry> Index<E> {
         if bytes % E::BYTES != 0 {
             return Ok(None);
         }
-        let state = RwLock::new(State::Finished { count: bytes / E::BYTES, pinned: None });
+        let state = RwLock::new(State::Finished { count: bytes / E::BYTES, file });
         let index = Self { disk, path, state };
         if grows {
             index.resume()?;
@@ -155,11 +154,11 @@ impl<E: Entry> Index<E> {
     /// Makes a finished index one that entries can be added to.
     pub(super) fn resume(&self) -> io::Result<()> {
         let mut state = self.state.write();
-        let State::Finished { count, pinned } = &*state else {
+        let State::Finished { count, file } = &*state else {
             return Ok(());
         };
         let count = *count;
-        let content = content::<E>(&*self.file(pinned)?, count)?;
+        let content = content::<E>(&**file, count)?;
         // Kafka's index of a segment that it did not close is filled up with zeros: they do not follow.
         let mut entries: Vec<E> = Vec::with_capacity(count);
         for entry in content.chunks_exact(E::BYTES).map_while(E::read) {
@@ -207,8 +206,10 @@ impl<E: Entry> Index<E> {
     /// Writes out what is only in memory, and syncs the file if asked to.
     pub(super) fn flush(&self, sync: bool) -> io::Result<()> {
         let mut state = self.state.write();
-        let State::Growing { entries, written } = &mut *state else {
-            return if sync { self.sync_finished() } else { Ok(()) };
+        let (entries, written) = match &mut *state {
+            State::Growing { entries, written } => (entries, written),
+            State::Finished { file, .. } if sync => return sync_finished(&**file),
+            State::Finished { .. } => return Ok(()),
         };
         let new = entries.get(*written..).unwrap_or_default();
         if new.is_empty() && !sync {
@@ -224,21 +225,13 @@ impl<E: Entry> Index<E> {
         if sync { file.sync_data() } else { Ok(()) }
     }
 
-    /// Syncs a file that holds all entries; one that was deleted in the meantime needs it no more.
-    fn sync_finished(&self) -> io::Result<()> {
-        match self.disk.open(&self.path, OpenMode::Write) {
-            Ok(file) => file.sync_data(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Writes out what is only in memory and frees it: no entries follow.
     pub(super) fn finish(&self) -> io::Result<()> {
         self.flush(false)?;
         let mut state = self.state.write();
         if let State::Growing { entries, .. } = &*state {
-            *state = State::Finished { count: entries.len(), pinned: None };
+            let file = self.disk.open_settled(&self.path)?;
+            *state = State::Finished { count: entries.len(), file };
         }
         Ok(())
     }
@@ -251,7 +244,7 @@ impl<E: Entry> Index<E> {
                 let split = entries.partition_point(|entry| before(*entry));
                 return Ok((last_of(entries, split), entries.get(split).copied()));
             }
-            State::Finished { count, pinned } => (self.file(pinned)?, *count),
+            State::Finished { count, file } => (Arc::clone(file), *count),
         };
         let content = content::<E>(&*file, count)?;
         let at = |index: usize| content.get(index * E::BYTES..).and_then(E::read);
@@ -268,7 +261,7 @@ impl<E: Entry> Index<E> {
         let (file, last) = match &*self.state.read() {
             State::Growing { entries, .. } => return Ok(entries.last().copied()),
             State::Finished { count: 0, .. } => return Ok(None),
-            State::Finished { count, pinned } => (self.file(pinned)?, *count - 1),
+            State::Finished { count, file } => (Arc::clone(file), *count - 1),
         };
         let mut bytes = vec![0; E::BYTES];
         file.read_into((last * E::BYTES) as u64, &mut bytes, Residency::Any)?;
@@ -277,23 +270,28 @@ impl<E: Entry> Index<E> {
 
     /// Keeps a finished index readable while its file gets another name, or is removed.
     pub(super) fn pin(&self) -> io::Result<()> {
-        if let State::Finished { pinned: pinned @ None, .. } = &mut *self.state.write() {
-            *pinned = match self.disk.open(&self.path, OpenMode::Read) {
-                Ok(file) => Some(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            };
+        match &*self.state.read() {
+            State::Growing { .. } => Ok(()),
+            State::Finished { file, .. } => match file.pin() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                pinned => pinned,
+            },
         }
-        Ok(())
     }
 
-    /// The file of a finished index. To be asked for under the lock of the state: once the index is pinned, another file
-    /// may have its name.
-    fn file(&self, pinned: &Option<Arc<dyn DiskFile>>) -> io::Result<Arc<dyn DiskFile>> {
-        match pinned {
-            Some(file) => Ok(Arc::clone(file)),
-            None => self.disk.open(&self.path, OpenMode::Read),
+    /// The file's name will be another's: see [`DiskFile::forget`].
+    pub(super) fn forget(&self) {
+        if let State::Finished { file, .. } = &*self.state.read() {
+            file.forget();
         }
+    }
+}
+
+/// Syncs a file that holds all entries; one that was deleted in the meantime needs it no more.
+fn sync_finished(file: &dyn DiskFile) -> io::Result<()> {
+    match file.sync_data() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced,
     }
 }
 

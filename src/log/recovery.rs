@@ -279,7 +279,9 @@ impl<'a> Opening<'a> {
         if !may_be_torn {
             let opened = Segment::open(self.disk, &self.directory, base, next.is_none());
             if let Some(segment) = opened.map_err(OpenError::io(&self.directory))? {
-                segment.set_durable(next.is_some());
+                if next.is_some() {
+                    segment.set_durable();
+                }
                 return Ok(self.growth(segment));
             }
         }

@@ -137,7 +137,8 @@ impl Segment {
         grows: bool,
     ) -> io::Result<Option<Arc<Self>>> {
         let path = Kind::Records.path(directory, base);
-        let file = disk.open(&path, OpenMode::Write)?;
+        let file =
+            if grows { disk.open(&path, OpenMode::Write) } else { disk.open_settled(&path) }?;
         let size = u32::try_from(file.len()?).map_err(io::Error::other)?;
         let offsets: Option<Index<OffsetEntry>> =
             Index::open(Arc::clone(disk), Kind::OffsetIndex.path(directory, base), grows)?;
@@ -260,8 +261,11 @@ impl Segment {
         self.durable.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_durable(&self, durable: bool) {
-        self.durable.store(durable, Ordering::Release);
+    /// It is finished, and all its files are durable: they are open only while they are read, from now on.
+    pub(super) fn set_durable(&self) {
+        self.durable.store(true, Ordering::Release);
+        self.file.settle();
+        self.transactions.settle();
     }
 
     /// The largest timestamp, if there is one.
@@ -338,13 +342,23 @@ impl Segment {
 
     /// The same without the snapshot.
     pub(super) fn mark_replaced(&self, disk: &dyn Disk) -> io::Result<Vec<PathBuf>> {
+        self.file.pin()?;
         self.offsets.pin()?;
         self.times.pin()?;
+        self.transactions.pin()?;
         let mut marked = Vec::new();
         for kind in [Kind::Records, Kind::OffsetIndex, Kind::TimeIndex, Kind::TransactionIndex] {
             marked.extend(mark_deleted(disk, kind, &self.directory, self.base)?);
         }
         Ok(marked)
+    }
+
+    /// The names of its files will be others': those that are closed are opened no more.
+    pub(super) fn forget_names(&self) {
+        self.file.forget();
+        self.offsets.forget();
+        self.times.forget();
+        self.transactions.forget();
     }
 }
 

@@ -13,6 +13,7 @@ mod faults;
 mod flush;
 mod inspect;
 mod kafka_transactions;
+mod open_files;
 mod preallocation;
 mod retention;
 mod transactions;

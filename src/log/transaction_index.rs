@@ -154,6 +154,28 @@ impl TransactionIndex {
         }
     }
 
+    /// No entries follow, and those that are there are durable: see [`DiskFile::settle`].
+    pub(super) fn settle(&self) {
+        if let State::Filled { file, .. } = &*self.state.read() {
+            file.settle();
+        }
+    }
+
+    /// Keeps the index readable while its file gets another name, or is removed.
+    pub(super) fn pin(&self) -> io::Result<()> {
+        match &*self.state.read() {
+            State::Filled { file, .. } => file.pin(),
+            State::Empty | State::Damaged => Ok(()),
+        }
+    }
+
+    /// The file's name will be another's: see [`DiskFile::forget`].
+    pub(super) fn forget(&self) {
+        if let State::Filled { file, .. } = &*self.state.read() {
+            file.forget();
+        }
+    }
+
     /// Adds the transactions that reach into `from..until` to `found`. Gives whether later segments have no others;
     /// `None` if [`Residency::Cached`] was asked and the entries are not in memory.
     pub(super) fn collect(

@@ -174,6 +174,7 @@ fn choose(
         }
         let cleanable = match manager.cleanable(&partition, &log) {
             Ok(cleanable) => cleanable,
+            Err(CleanError::Aborted) => continue,
             Err(error) => {
                 unreadable.push((partition.id(), error));
                 continue;

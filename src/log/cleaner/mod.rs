@@ -21,6 +21,7 @@ mod transactions;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::partition_log::{Log, State};
 use super::scan::ScanError;
 use super::segment::Segment;
 use crate::record::BatchError;
@@ -73,6 +74,11 @@ pub enum CleanError {
 }
 
 impl CleanError {
+    /// What the error is, now that it is known whose files could not be read: those of an abandoned log may be gone.
+    fn of(self, log: &Log) -> Self {
+        if log.writer.lock().state == State::Abandoned { Self::Aborted } else { self }
+    }
+
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| {

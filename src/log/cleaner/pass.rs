@@ -154,6 +154,10 @@ impl CleanPass {
     /// # Errors
     /// As [`CleanError`] says; the pass is over then, and leaves no files behind but after [`CleanError::Swap`].
     pub fn step(&mut self, log: &Log) -> Result<CleanStep, CleanError> {
+        self.work(log).map_err(|error| error.of(log))
+    }
+
+    fn work(&mut self, log: &Log) -> Result<CleanStep, CleanError> {
         if log.writer.lock().state != State::Open {
             return Err(CleanError::Aborted);
         }

@@ -49,7 +49,7 @@ impl Log {
     /// its start. Reads batches if there is a maximal lag (`LogCleanerManager.cleanableOffsets`).
     ///
     /// # Errors
-    /// [`CleanError::Io`] and [`CleanError::Damaged`].
+    /// [`CleanError::Io`] and [`CleanError::Damaged`]; [`CleanError::Aborted`] of a log that was abandoned.
     pub fn cleanable(
         &self,
         cleaned_to: Option<Offset>,
@@ -65,7 +65,8 @@ impl Log {
         let bytes_of = |segment: &Arc<Segment>| u64::from(segment.size());
         let dirty = || dirty_segments(&published, first_dirty, first_uncleanable);
         let is_overdue = match config.compaction_lag_max {
-            Some(lag) => first_batch_before(dirty(), now.plus_millis(-millis(lag)))?,
+            Some(lag) => first_batch_before(dirty(), now.plus_millis(-millis(lag)))
+                .map_err(|error| error.of(self))?,
             None => false,
         };
         Ok(Cleanable {
