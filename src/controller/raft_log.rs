@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RaftLogError;
 use crate::cluster::Command;
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::{Disk, DiskEntry, DiskFile, OpenMode};
 use crate::model::{BrokerId, UuidText};
 use crate::record::crc32c;
 
@@ -328,11 +328,19 @@ fn create_file(
 fn used_file(disk: &dyn Disk, directory: &Path) -> Result<Option<String>, RaftLogError> {
     let first = log_path(directory, 0);
     let entries = disk.list(directory).map_err(io_error(directory))?;
-    let used = entries.into_iter().find(|entry| {
-        let begun = directory.join(&entry.name) == first && entry.len <= LOG_MAGIC.len() as u64;
-        entry.name.starts_with(FILE_PREFIX) && !entry.name.ends_with(".tmp") && !begun
-    });
-    Ok(used.map(|entry| entry.name))
+    for DiskEntry { name, .. } in entries {
+        if !name.starts_with(FILE_PREFIX) || name.ends_with(".tmp") {
+            continue;
+        }
+        let path = directory.join(&name);
+        let length = || disk.open(&path, OpenMode::Read)?.len();
+        let has_begun =
+            path == first && length().map_err(io_error(&path))? <= LOG_MAGIC.len() as u64;
+        if !has_begun {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn write_entry(entry: &Entry, out: &mut Vec<u8>) {

@@ -229,8 +229,6 @@ pub struct DiskEntry {
     pub name: String,
     /// Whether it is a directory.
     pub is_dir: bool,
-    /// Length in bytes; 0 for a directory.
-    pub len: u64,
 }
 
 /// Room on a volume.

@@ -210,11 +210,8 @@ impl Disk for MemoryDisk {
             let Some(name) = child.file_name().and_then(|name| name.to_str()) else {
                 continue;
             };
-            let (is_dir, len) = match node {
-                Node::Dir => (true, 0),
-                Node::File(file) => (false, file.len()?),
-            };
-            entries.push(DiskEntry { name: name.to_owned(), is_dir, len });
+            let is_dir = matches!(node, Node::Dir);
+            entries.push(DiskEntry { name: name.to_owned(), is_dir });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

@@ -121,14 +121,14 @@ impl Disk for RealDisk {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
+            // Most file systems tell it with the name.
+            let is_dir = match entry.file_type() {
+                Ok(kind) => kind.is_dir(),
                 // Removed since the directory was read.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            let is_dir = metadata.is_dir();
-            entries.push(DiskEntry { name, is_dir, len: if is_dir { 0 } else { metadata.len() } });
+            entries.push(DiskEntry { name, is_dir });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

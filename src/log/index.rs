@@ -158,7 +158,7 @@ impl<E: Entry> Index<E> {
             return Ok(());
         };
         let count = *count;
-        let content = content::<E>(&**file, count)?;
+        let content = if count > 0 { content::<E>(&**file, count)? } else { Bytes::new() };
         // Kafka's index of a segment that it did not close is filled up with zeros: they do not follow.
         let mut entries: Vec<E> = Vec::with_capacity(count);
         for entry in content.chunks_exact(E::BYTES).map_while(E::read) {

@@ -5,6 +5,7 @@
 //! there is the tear, and the log is cut off before it. A bad batch below the recovery point is damage of another kind,
 //! and an error: it names file and position, and nothing is cut. `docs/FORMAT.md` says the same for each file.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,7 @@ use super::segment::{Growth, Segment};
 use super::transaction_index::AbortedTransaction;
 use super::verification::Verifications;
 use super::{LogConfig, OpenError, snapshot};
-use crate::env::{Disk, OpenMode, Rng};
+use crate::env::{Disk, DiskEntry, OpenMode, Rng};
 use crate::model::{
     LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition, UnixMillis,
 };
@@ -149,13 +150,13 @@ impl<'a> Opening<'a> {
         rng: &'a Rng,
         progress: &'a RecoveryProgress,
     ) -> Result<Self, OpenError> {
-        if !disk.exists(&directory).map_err(OpenError::io(&directory))? {
-            disk.create_dir_all(&directory).map_err(OpenError::io(&directory))?;
-        }
+        let mut entries = list_or_create(&**disk, &directory).map_err(OpenError::io(&directory))?;
         check_topic(&**disk, &directory, &start)?;
-        finish_swaps(&**disk, &directory)?;
+        if finish_swaps(&**disk, &directory, &entries)? {
+            entries = disk.list(&directory).map_err(OpenError::io(&directory))?;
+        }
         let (mut bases, mut snapshots) = (Vec::new(), Vec::new());
-        for entry in disk.list(&directory).map_err(OpenError::io(&directory))? {
+        for entry in entries {
             let path = directory.join(&entry.name);
             if entry.name.ends_with(DELETED_SUFFIX) || entry.name.ends_with(".tmp") {
                 disk.remove_file(&path).map_err(OpenError::io(&path))?;
@@ -572,6 +573,17 @@ impl<'a> Opening<'a> {
             }
         }
         Ok((Producers::default(), first))
+    }
+}
+
+/// What is in a directory, which is made if it is not there.
+fn list_or_create(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<DiskEntry>> {
+    match disk.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            disk.create_dir_all(directory)?;
+            Ok(Vec::new())
+        }
+        listed => listed,
     }
 }
 

@@ -701,8 +701,11 @@ fn a_damaged_index_keeps_no_log_from_being_opened_and_appended_to() {
     let end = rig.log.close().unwrap();
     let files = rig.disk.list(Path::new(DIRECTORY)).unwrap();
     let indexes = files.iter().filter(|entry| entry.name.ends_with("index"));
-    for (entry, bit) in indexes.flat_map(|entry| (0..8 * entry.len).map(move |bit| (entry, bit))) {
-        let path = Path::new(DIRECTORY).join(&entry.name);
+    let paths = indexes.map(|entry| Path::new(DIRECTORY).join(&entry.name));
+    let length = |path: &Path| rig.disk.open(path, OpenMode::Read).unwrap().len().unwrap();
+    for (path, bit) in
+        paths.flat_map(|path| (0..8 * length(&path)).map(move |bit| (path.clone(), bit)))
+    {
         for clean in [true, false] {
             let disk: Arc<dyn Disk> = Arc::new(copy(&*rig.disk));
             let file = disk.open(&path, OpenMode::Write).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla::env::{Fault, FaultyDisk, MemoryDisk, RealDisk};
+use ottla::env::{Fault, FaultyDisk, MemoryDisk, OpenMode, RealDisk};
 use ottla::model::{ErrorCode, Offset, TopicId};
 use ottla::record::{BatchBuilder, Compression};
 
@@ -60,11 +60,12 @@ async fn until_at_most(rig: &Rig, client: &mut Client, topic: &str, count: usize
 
 /// The files of a partition whose names end so, with their bytes.
 fn files(rig: &Rig, partition: &str, suffix: &str) -> Vec<(String, u64)> {
-    let entries = rig.disk.list(&rig.data.join(partition)).unwrap().into_iter();
-    entries
-        .filter(|entry| entry.name.ends_with(suffix))
-        .map(|entry| (entry.name, entry.len))
-        .collect()
+    let directory = rig.data.join(partition);
+    let length =
+        |name: &str| rig.disk.open(&directory.join(name), OpenMode::Read).unwrap().len().unwrap();
+    let entries = rig.disk.list(&directory).unwrap().into_iter();
+    let named = entries.map(|entry| entry.name).filter(|name| name.ends_with(suffix));
+    named.map(|name| (name.clone(), length(&name))).collect()
 }
 
 #[tokio::test]

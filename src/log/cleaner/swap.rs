@@ -25,7 +25,7 @@ use super::super::scan::{Headers, ScanError};
 use super::super::segment::{Growth, Segment, mark_deleted};
 use super::super::transaction_index::AbortedTransaction;
 use super::CleanError;
-use crate::env::{Disk, OpenMode, Residency};
+use crate::env::{Disk, DiskEntry, OpenMode, Residency};
 use crate::model::{Offset, UnixMillis};
 use crate::record::BatchHeader;
 
@@ -259,19 +259,23 @@ fn publish(
 }
 
 /// Ends the exchanges of segments that an earlier stop has interrupted, before a log is opened: those that count are
-/// completed, what does not count is removed.
-pub(in super::super) fn finish_swaps(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
+/// completed, what does not count is removed. Gives whether the `entries` of the directory have changed.
+pub(in super::super) fn finish_swaps(
+    disk: &dyn Disk,
+    directory: &Path,
+    entries: &[DiskEntry],
+) -> Result<bool, OpenError> {
     let mut bases = BTreeSet::new();
     let (mut unfinished, mut swaps) = (Vec::new(), Vec::new());
     let mut old = Vec::new();
-    for entry in disk.list(directory).map_err(OpenError::io(directory))? {
+    for entry in entries {
         if entry.name.ends_with(CLEANED_SUFFIX) {
             unfinished.push(directory.join(&entry.name));
         } else if let Some(name) = entry.name.strip_suffix(SWAP_SUFFIX) {
             if let Some((Kind::Records, base)) = Kind::parse(name) {
                 bases.insert(base);
             }
-            swaps.push(entry.name);
+            swaps.push(&entry.name);
         } else if let Some((kind, base)) = Kind::parse(&entry.name) {
             old.push((kind, base));
         }
@@ -282,6 +286,7 @@ pub(in super::super) fn finish_swaps(disk: &dyn Disk, directory: &Path) -> Resul
         let counts = parsed.is_some_and(|(_, base)| bases.contains(&base));
         (!counts).then(|| directory.join(name))
     }));
+    let has_changed = !unfinished.is_empty() || !bases.is_empty();
     for path in unfinished {
         disk.remove_file(&path).map_err(OpenError::io(&path))?;
     }
@@ -299,7 +304,7 @@ pub(in super::super) fn finish_swaps(disk: &dyn Disk, directory: &Path) -> Resul
         }
         name_finally(disk, directory, base).map_err(OpenError::io(&path))?;
     }
-    Ok(())
+    Ok(has_changed)
 }
 
 /// Where the batches in a file end; `base` if there are none.
