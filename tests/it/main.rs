@@ -25,6 +25,7 @@ mod configs;
 mod connections;
 mod durability;
 mod exactly_once;
+mod features;
 mod fetch;
 mod golden;
 mod group_crash;
