@@ -50,7 +50,7 @@ pub(crate) struct Producer {
     client: Client,
     id: Text,
     pub(crate) producer: (i64, i16),
-    sequence: i32,
+    pub(crate) sequence: i32,
     pub(crate) epochs: Epochs,
 }
 

@@ -41,3 +41,4 @@ mod produce;
 mod restart;
 mod topics;
 mod transactions;
+mod txn_crash;
