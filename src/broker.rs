@@ -16,6 +16,7 @@ use crate::api::{
     Advertised, Api, Authorizer, Connections, FetchSessions, OFFSETS_TOPIC, ProducerIds, Services,
     TRANSACTIONS_TOPIC, View,
 };
+use crate::cluster::features;
 use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event, NewTopic};
 use crate::config::{BrokerConfig, Effective, HttpListener};
 use crate::controller::{
@@ -30,14 +31,8 @@ use crate::net::{AcceptLimits, Budget, ListenError, Server, SharedLimits};
 use crate::record::Compression;
 use crate::replica::ReplicaManager;
 use crate::telemetry::Metrics;
-use crate::txn::{self, MarkerWriter, TransactionShard};
+use crate::txn::{MarkerWriter, TransactionShard};
 
-/// What a new cluster's finalized features are.
-const FEATURES: [(&str, i16); 3] = [
-    ("group.version", 1),
-    ("metadata.version", 30),
-    (txn::FEATURE, txn::EPOCH_PER_TRANSACTION_SINCE),
-];
 /// Keys of APIs are below this.
 const API_KEYS: usize = 128;
 /// Where HTTP is served if nobody says.
@@ -281,7 +276,7 @@ async fn open(
     let config = settings.broker();
     let mut commands = Vec::new();
     if started.image.cluster_id().is_empty() {
-        let features = FEATURES.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
+        let features = features::initial(started.image.features());
         commands.push(Command::Bootstrap { cluster_id: meta.cluster_id.clone(), features });
     }
     commands.push(Command::RegisterBroker {

@@ -127,7 +127,7 @@ public final class Probe {
 
     /** The lines without those of the fields that the step leaves out. */
     private static List<String> shown(Step step, List<String> lines) {
-        return lines.stream().filter(line -> step.without == null || !line.contains("." + step.without + " = ")).toList();
+        return lines.stream().filter(line -> step.without == null || !line.contains("." + step.without + " = ") && !line.startsWith(step.without + " = ")).toList();
     }
 
     private static void print(String name, List<String> lines) {

@@ -11,22 +11,12 @@
 
 use super::context::RequestContext;
 use super::dispatch::{Answer, Reply, send};
+use crate::cluster::features::{self, SupportedFeature};
 use crate::model::ErrorCode;
-use crate::txn;
 use crate::wire::messages::{
     ApiVersionsRequest, ApiVersionsResponse, api_versions_response as response,
 };
 use crate::wire::{ApiEntry, ApiKey, Text};
-
-/// Features that this broker can work with, by name with lowest and highest level (`Feature` of Apache Kafka).
-pub(crate) const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
-    // Consumer groups of KIP-848.
-    ("group.version", 0, 1),
-    // From 3.3-IV3 to 4.3-IV0.
-    ("metadata.version", 7, 30),
-    // An epoch of its own for each transaction (KIP-890).
-    (txn::FEATURE, 0, txn::EPOCH_PER_TRANSACTION_SINCE),
-];
 
 pub(super) fn start(
     context: RequestContext,
@@ -46,8 +36,8 @@ pub(super) fn start(
     }
     let mut answer = ApiVersionsResponse::default();
     answer.api_keys = ApiEntry::ALL.iter().filter_map(|entry| api(entry)).collect();
-    let supported = SUPPORTED_FEATURES.iter().filter(|(_, min, _)| version >= 4 || *min > 0);
-    answer.supported_features = supported.map(|feature| supported_feature(*feature)).collect();
+    let supported = features::SUPPORTED.iter().filter(|it| version >= 4 || it.min > 0);
+    answer.supported_features = supported.map(supported_feature).collect();
     let view = context.services.view.borrow().clone();
     answer.finalized_features_epoch = i64::try_from(view.index).unwrap_or(i64::MAX);
     answer.finalized_features = view.image.features().iter().map(finalized_feature).collect();
@@ -71,11 +61,11 @@ fn api(entry: &ApiEntry) -> Option<response::ApiVersion> {
     Some(api)
 }
 
-fn supported_feature((name, min, max): (&'static str, i16, i16)) -> response::SupportedFeatureKey {
+fn supported_feature(feature: &SupportedFeature) -> response::SupportedFeatureKey {
     let mut key = response::SupportedFeatureKey::default();
-    key.name = Text::from_static_str(name);
-    key.min_version = min;
-    key.max_version = max;
+    key.name = Text::from_static_str(feature.name);
+    key.min_version = feature.min;
+    key.max_version = feature.max;
     key
 }
 

@@ -9,7 +9,7 @@
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use super::groups::ask;
+use super::groups::{ask, speaks_consumer_protocol};
 use crate::group::{Command, Reply};
 use crate::model::ErrorCode;
 use crate::wire::Text;
@@ -23,7 +23,7 @@ pub(super) fn start(
     request: ConsumerGroupDescribeRequest,
 ) -> Answer<ConsumerGroupDescribeResponse> {
     let mut response = ConsumerGroupDescribeResponse::default();
-    if !context.settings().broker().consumer_protocol {
+    if !speaks_consumer_protocol(&context) {
         let groups = request.group_ids.into_iter();
         let refused = groups.map(|group| refused(group, ErrorCode::UnsupportedVersion));
         response.groups = refused.collect();

@@ -9,7 +9,7 @@
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use super::groups::{ask, caller};
+use super::groups::{ask, caller, speaks_consumer_protocol};
 use crate::group::{Command, Reply};
 use crate::model::ErrorCode;
 use crate::wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -18,7 +18,7 @@ pub(super) fn start(
     context: RequestContext,
     request: ConsumerGroupHeartbeatRequest,
 ) -> Answer<ConsumerGroupHeartbeatResponse> {
-    if !context.settings().broker().consumer_protocol {
+    if !speaks_consumer_protocol(&context) {
         return Answer::Now(refused(ErrorCode::UnsupportedVersion));
     }
     let group = request.group_id.clone();

@@ -16,7 +16,7 @@ use super::{
     find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
     list_groups, list_offsets, list_transactions, metadata, offset_commit, offset_delete,
     offset_fetch, offset_for_leader_epoch, partition_reassignments, produce, sync_group,
-    txn_offset_commit, write_txn_markers,
+    txn_offset_commit, update_features, write_txn_markers,
 };
 use crate::model::{Instant, WithCauses};
 use crate::wire::{
@@ -165,6 +165,7 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
         }
         ApiKey::OffsetDelete => run(context, count, body, offset_delete::start),
         ApiKey::DescribeQuorum => run(context, count, body, describe_quorum::start),
+        ApiKey::UpdateFeatures => run(context, count, body, update_features::start),
         ApiKey::DescribeCluster => run(context, count, body, describe_cluster::start),
         ApiKey::DescribeProducers => run(context, count, body, describe_producers::start),
         ApiKey::ConsumerGroupHeartbeat => {

@@ -10,6 +10,7 @@ use super::context::{RequestContext, Services};
 use super::error_map;
 use super::internal_topics::InternalTopic;
 use crate::cluster::ClusterImage;
+use crate::cluster::features::GROUP_VERSION;
 use crate::group::{Caller, Command, Reply, TopicFilter};
 use crate::model::{ErrorCode, PartitionId};
 use crate::wire::Text;
@@ -25,6 +26,11 @@ pub(super) fn caller(context: &RequestContext) -> Caller {
             who.authorize(Operation::Describe, Resource::Topic(topic))
         }),
     }
+}
+
+/// Whether groups of KIP-848 are allowed, by the configuration and by the level of `group.version`.
+pub(super) fn speaks_consumer_protocol(context: &RequestContext) -> bool {
+    context.settings().broker().consumer_protocol && context.image().feature(GROUP_VERSION) >= 1
 }
 
 /// The partition of a group.

@@ -66,6 +66,7 @@ mod partition_reassignments;
 mod produce;
 mod sync_group;
 mod txn_offset_commit;
+mod update_features;
 mod write_txn_markers;
 
 pub use authorizer::{AllowAll, Authorizer, Operation, Resource};

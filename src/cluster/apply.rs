@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::command::{Command, NewTopic};
+use super::features::{FeatureUpdate, refusal_to_follow};
 use super::image::{
     BrokerImage, ClusterImage, ConfigResource, PRODUCER_ID_BLOCK, PartitionImage, TopicImage,
     can_collide,
@@ -63,8 +64,9 @@ impl ClusterImage {
         let mut events = Vec::new();
         let outcome = match command {
             Command::Bootstrap { cluster_id, features } => self.bootstrap(cluster_id, features),
-            Command::TakeOver { topics, configs, next_producer_id } => {
-                self.take_over(topics, configs, *next_producer_id, &mut events)
+            Command::TakeOver { topics, configs, next_producer_id, features } => {
+                let taken = self.take_over(topics, configs, *next_producer_id, &mut events);
+                taken.inspect(|_| self.features.clone_from(features))
             }
             Command::RegisterBroker { broker, incarnation, directories, endpoints, rack } => {
                 let image = BrokerImage {
@@ -86,6 +88,7 @@ impl ClusterImage {
             Command::AlterConfigs { resource, changes } => {
                 self.alter_configs(resource, changes, &mut events)
             }
+            Command::UpdateFeatures { updates } => self.update_features(updates),
             Command::AllocateProducerIds { broker, broker_epoch } => {
                 self.allocate_producer_ids(*broker, *broker_epoch)
             }
@@ -100,6 +103,19 @@ impl ClusterImage {
         }
         cluster_id.clone_into(&mut self.cluster_id);
         self.features.clone_from(features);
+        Ok(Applied::Done)
+    }
+
+    fn update_features(&mut self, updates: &BTreeMap<String, FeatureUpdate>) -> Outcome {
+        for (name, update) in updates {
+            refusal_to_follow(name, self.feature(name), *update)?;
+        }
+        for (name, update) in updates {
+            match update.level {
+                0 => self.features.remove(name),
+                level => self.features.insert(name.clone(), level),
+            };
+        }
         Ok(Applied::Done)
     }
 
@@ -288,6 +304,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::cluster::features::Direction;
     use crate::model::{TopicName, UuidText};
 
     fn register(broker: i32) -> Command {
@@ -367,6 +384,28 @@ mod tests {
     }
 
     #[test]
+    fn features_change_together_or_not_at_all() {
+        let mut image = image();
+        let update = |updates: &[(&str, i16, Direction)]| Command::UpdateFeatures {
+            updates: updates
+                .iter()
+                .map(|(name, level, direction)| {
+                    let update = FeatureUpdate { level: *level, direction: *direction };
+                    ((*name).to_owned(), update)
+                })
+                .collect(),
+        };
+        let up = Direction::Upgrade;
+        image.apply(2, &update(&[("a", 2, up), ("b", 1, up)])).0.unwrap();
+        let refused = image.apply(3, &update(&[("a", 3, up), ("b", 0, up)])).0;
+        assert_eq!(code(refused), ErrorCode::InvalidUpdateVersion);
+        assert_eq!((image.feature("a"), image.feature("b")), (2, 1));
+        image.apply(3, &update(&[("a", 1, Direction::SafeDowngrade)])).0.unwrap();
+        image.apply(4, &update(&[("b", 0, Direction::UnsafeDowngrade)])).0.unwrap();
+        assert_eq!(*image.features(), [("a".to_owned(), 1)].into());
+    }
+
+    #[test]
     fn configs_are_merged_and_go_with_their_topic() {
         let mut image = image();
         image.apply(2, &create("a", 7, 1)).0.unwrap();
@@ -415,6 +454,11 @@ mod tests {
                     }),
                     Just(register(1)),
                     Just(Command::AllocateProducerIds { broker: BrokerId(1), broker_epoch: 1 }),
+                    (0_i16..3, 1_i8..4).prop_map(|(level, direction)| {
+                        let direction = Direction::from_code(direction).unwrap();
+                        let update = FeatureUpdate { level, direction };
+                        Command::UpdateFeatures { updates: [("f".to_owned(), update)].into() }
+                    }),
                     (0_i32..3).prop_map(|key| Command::AlterConfigs {
                         resource: ConfigResource::Group("g:x".into()),
                         changes: [(key.to_string(), (key > 0).then(|| "v".to_owned()))].into(),

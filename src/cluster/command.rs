@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::features::FeatureUpdate;
 use super::image::{ConfigResource, TopicImage};
 use crate::model::{BrokerId, TopicId, TopicName, UuidText};
 
@@ -29,6 +30,9 @@ pub enum Command {
         configs: BTreeMap<ConfigResource, BTreeMap<String, String>>,
         /// The first producer id that was not given out.
         next_producer_id: i64,
+        /// The levels of its features.
+        #[serde(default)]
+        features: BTreeMap<String, i16>,
     },
     /// A broker has started. It leads the partitions it led before, in a new leader epoch each.
     RegisterBroker {
@@ -65,6 +69,11 @@ pub enum Command {
         resource: ConfigResource,
         /// New values; `None` takes a config away.
         changes: BTreeMap<String, Option<String>>,
+    },
+    /// Features get other levels, all of them or none.
+    UpdateFeatures {
+        /// The levels, by name.
+        updates: BTreeMap<String, FeatureUpdate>,
     },
     /// A broker takes a block of producer ids for itself.
     AllocateProducerIds {

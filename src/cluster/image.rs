@@ -128,6 +128,12 @@ impl ClusterImage {
         &self.features
     }
 
+    /// The finalized level of a feature: 0 if it is off, or not known.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
+    }
+
     /// All brokers, by id.
     pub fn brokers(&self) -> impl Iterator<Item = &BrokerImage> {
         self.brokers.values()

@@ -1,4 +1,4 @@
-//! What the cluster agrees on: brokers, topics, partitions, configs, producer ids.
+//! What the cluster agrees on: brokers, topics, partitions, configs, features, producer ids.
 //!
 //! Owns the commands that change this state, the one pure function that applies them, and the immutable image that comes
 //! out. Decides nothing about order or durability: that is `controller/`.
@@ -10,6 +10,7 @@
 
 mod apply;
 mod command;
+pub mod features;
 mod image;
 
 pub use apply::{Applied, Event, Outcome, Refusal, refuse};

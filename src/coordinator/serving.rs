@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -258,7 +259,8 @@ impl<S: Shard> Serving<S> {
         for record in &effects.records {
             batch.push(now.unix, Some(&record.key), record.value.as_deref());
         }
-        let header = BatchHeader::parse(&batch.build()).expect("a batch made here is whole");
+        let bytes = batch.compression(self.shared.options.compression).build();
+        let header = BatchHeader::parse(&bytes).expect("a batch made here is whole");
         let checked = self.led.partition.check_in_transaction(&header, writer.guard);
         if let Err(error) = &checked
             && let Some(refusal) = refusal_of(error)
@@ -275,10 +277,9 @@ impl<S: Shard> Serving<S> {
             self.replayed(replayed)?;
             self.next = Offset(offset + 1);
         }
-        self.batch = batch;
         self.done.replies.extend(effects.replies);
         self.done.errands.extend(effects.errands);
-        self.append()
+        self.append_built(&bytes)
     }
 
     fn replayed(&self, replayed: Result<(), ReplayError>) -> Result<(), Ending> {
@@ -337,7 +338,11 @@ impl<S: Shard> Serving<S> {
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let bytes = batch.compression(self.shared.options.compression).build();
-        let batch = ValidBatch::trusted(&bytes).expect("a batch made here is whole");
+        self.append_built(&bytes)
+    }
+
+    fn append_built(&mut self, batch: &Bytes) -> Result<(), Ending> {
+        let batch = ValidBatch::trusted(batch).expect("a batch made here is whole");
         let now = self.shared.env.clock.now();
         let appended = self.led.partition.append_own(batch, self.led.epoch, now);
         self.appended(appended, self.next)
@@ -457,5 +462,5 @@ const fn ending_of(error: &PartitionError) -> Ending {
 }
 
 fn size(record: &CoordinatorRecord) -> usize {
-    record.key.len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + RECORD_OVERHEAD_MAX
+    record.key.len() + record.value.as_ref().map_or(0, Bytes::len) + RECORD_OVERHEAD_MAX
 }

@@ -14,7 +14,7 @@ const POWER_CUTS: u64 = 2;
 
 /// A memory disk that is watched. Clones share what was found.
 #[derive(Clone, Debug)]
-pub(crate) struct WatchedDisk {
+pub struct WatchedDisk {
     memory: MemoryDisk,
     /// Whether a change of a file is of interest.
     counts: fn(&Path) -> bool,
@@ -36,28 +36,30 @@ impl Found {
 
 /// What is found after a crash.
 #[derive(Clone, Debug)]
-pub(crate) struct Crash {
+pub struct Crash {
     /// The disk.
-    pub(crate) disk: MemoryDisk,
+    pub disk: MemoryDisk,
     /// The last mark before it.
-    pub(crate) mark: usize,
+    pub mark: usize,
     /// Whether the power was cut, or the process alone ended.
-    pub(crate) is_power_cut: bool,
+    pub is_power_cut: bool,
 }
 
 impl WatchedDisk {
     /// Watches a disk with a power model, but for changes of files that do not count.
-    pub(crate) fn new(memory: MemoryDisk, counts: fn(&Path) -> bool) -> Self {
+    #[must_use]
+    pub fn new(memory: MemoryDisk, counts: fn(&Path) -> bool) -> Self {
         Self { memory, counts, found: Arc::default() }
     }
 
     /// What is found from now on comes after this.
-    pub(crate) fn mark(&self, mark: usize) {
+    pub fn mark(&self, mark: usize) {
         self.found.lock().mark = mark;
     }
 
     /// What would have been found so far, and what would be if the process ended now.
-    pub(crate) fn take_crashes(&self) -> Vec<Crash> {
+    #[must_use]
+    pub fn take_crashes(&self) -> Vec<Crash> {
         let mut found = self.found.lock();
         found.push(self.memory.process_end(), false);
         std::mem::take(&mut found.crashes)

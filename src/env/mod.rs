@@ -18,7 +18,6 @@ mod disk;
 mod disk_faulty;
 mod disk_memory;
 mod disk_real;
-#[cfg(test)]
 mod disk_watched;
 mod machine;
 mod net;
@@ -34,8 +33,7 @@ pub use disk::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, OpenMode, Residenc
 pub use disk_faulty::{Fault, FaultyDisk};
 pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
-#[cfg(test)]
-pub(crate) use disk_watched::{Crash, WatchedDisk};
+pub use disk_watched::{Crash, WatchedDisk};
 pub use machine::{default_gateways, memory_bytes, port_owner, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Stream};
 #[cfg(test)]

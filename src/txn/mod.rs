@@ -26,8 +26,6 @@ pub use shard::TransactionShard;
 pub use task::{Errand, ImageSource, MarkerError, MarkerWriter, Markers};
 pub use transaction::State;
 
-/// The name of the feature whose level says how transactions work: 1 for flexible records in the log, 2 for an epoch of
-/// its own for each transaction (KIP-890).
-pub const FEATURE: &str = "transaction.version";
-/// The level from which on each transaction has an epoch of its own.
+pub use crate::cluster::features::TRANSACTION_VERSION as FEATURE;
+/// The level of it from which on each transaction has an epoch of its own.
 pub const EPOCH_PER_TRANSACTION_SINCE: i16 = 2;

@@ -2,7 +2,8 @@
 //!
 //! Key: type 0, then the transactional id (string).
 //!
-//! Value, versions 0 and 1 (1 is flexible). Version 0 is written while `transaction.version` is 0:
+//! Value, versions 0 and 1 (1 is flexible). Version 0 is written while `transaction.version` is 0 (but for
+//! prepared transactions of clients that use what it does not have; Apache Kafka fails there):
 //!
 //! | field | type | versions |
 //! |---|---|---|
@@ -86,8 +87,15 @@ pub(super) fn record(
     transaction: &Transaction,
     feature: i16,
 ) -> CoordinatorRecord {
-    let version = feature.clamp(0, VERSION_MAX);
+    let version = if needs_tags(transaction) { VERSION_MAX } else { feature.clamp(0, VERSION_MAX) };
     CoordinatorRecord { key: key(id), value: Some(encode(transaction, version)) }
+}
+
+/// Whether a transaction that is not decided everywhere would end otherwise if it were read from version 0: only where
+/// the level has become 0 under clients with an epoch for each transaction.
+fn needs_tags(transaction: &Transaction) -> bool {
+    transaction.next_id != ProducerId::NONE
+        || transaction.state.is_prepared() && transaction.client_version != 0
 }
 
 /// The record that a transactional id is gone.

@@ -101,7 +101,7 @@ impl TransactionShard {
 
     /// The level of `transaction.version` in force.
     fn feature(&self) -> i16 {
-        self.image.features().get(FEATURE).copied().unwrap_or(0)
+        self.image.feature(FEATURE)
     }
 
     fn write(

@@ -30,6 +30,8 @@ struct Rig {
     now: Now,
     incarnation: u64,
     next_id: i64,
+    /// The level of `transaction.version`.
+    level: i16,
 }
 
 fn settings() -> Arc<Settings> {
@@ -48,9 +50,10 @@ fn producer(id: i64, epoch: i16) -> Producer {
     Producer { id: ProducerId(id), epoch: ProducerEpoch(epoch) }
 }
 
-fn image() -> Arc<ClusterImage> {
+/// A cluster with this level of `transaction.version`.
+fn image(level: i16) -> Arc<ClusterImage> {
     let mut image = ClusterImage::default();
-    let features = [(super::FEATURE.to_owned(), super::EPOCH_PER_TRANSACTION_SINCE)].into();
+    let features = [(super::FEATURE.to_owned(), level)].into();
     let command = crate::cluster::Command::Bootstrap { cluster_id: "cluster".to_owned(), features };
     image.apply(1, &command).0.unwrap();
     Arc::new(image)
@@ -58,30 +61,30 @@ fn image() -> Arc<ClusterImage> {
 
 impl Rig {
     fn new() -> Self {
-        Self::loaded(
-            Vec::new(),
-            Now { instant: Instant::from_start(Duration::ZERO), unix: UnixMillis(1_000_000) },
-            0,
-            100,
-        )
+        Self::at_level(super::EPOCH_PER_TRANSACTION_SINCE)
     }
 
-    fn loaded(log: Vec<CoordinatorRecord>, now: Now, incarnation: u64, next_id: i64) -> Self {
-        let mut shard = TransactionShard::new(Arc::new(settings), image(), incarnation);
-        for (record, offset) in log.iter().zip(0..) {
-            shard.replay(Offset(offset), record).unwrap();
-        }
-        let mut rig = Self { shard, log, errands: Vec::new(), now, incarnation, next_id };
-        rig.step(|shard, now, effects| shard.loaded(now, effects));
-        rig
+    fn at_level(level: i16) -> Self {
+        let now = Now { instant: Instant::from_start(Duration::ZERO), unix: UnixMillis(1_000_000) };
+        let shard = TransactionShard::new(Arc::new(settings), image(level), 0);
+        let (log, errands) = (Vec::new(), Vec::new());
+        Self { shard, log, errands, now, incarnation: 0, next_id: 100, level }
     }
 
     /// The shard is loaded again from its log. Errands of before go on to be there: their tasks know nothing of it.
     fn reload(&mut self) {
-        let (log, errands) = (std::mem::take(&mut self.log), std::mem::take(&mut self.errands));
-        let fresh = Self::loaded(log, self.now, self.incarnation + 1, self.next_id);
-        *self = fresh;
-        self.errands.splice(0..0, errands);
+        self.incarnation += 1;
+        let image = image(self.level);
+        self.shard = TransactionShard::new(Arc::new(settings), image, self.incarnation);
+        for (record, offset) in self.log.iter().zip(0..) {
+            self.shard.replay(Offset(offset), record).unwrap();
+        }
+        self.step(|shard, now, effects| shard.loaded(now, effects));
+    }
+
+    fn set_level(&mut self, level: i16) {
+        self.level = level;
+        self.step(|shard, now, effects| shard.image_changed(now, &image(level), effects));
     }
 
     fn step(
@@ -354,6 +357,66 @@ fn a_transaction_that_takes_too_long_is_aborted() {
     );
 }
 
+/// The version of the value of the last record.
+fn value_version(rig: &Rig) -> u8 {
+    rig.log.last().unwrap().value.as_ref().unwrap()[1]
+}
+
+#[test]
+fn each_level_has_its_records_and_its_way_to_fence() {
+    for level in 0..=2 {
+        let mut rig = Rig::at_level(level);
+        let first = rig.init("id", None).unwrap();
+        rig.add("id", first, 0).unwrap();
+        assert_eq!(value_version(&rig), u8::from(level > 0));
+        rig.pass(Duration::from_secs(70));
+        assert_eq!(rig.state("id"), Some(State::PrepareAbort));
+        let markers = &rig.errands[0];
+        // With an epoch for each transaction, being fenced is the end of one.
+        assert_eq!((markers.producer, markers.transaction_version), (producer(101, 1), level));
+        rig.complete(0);
+        assert_eq!(rig.init("id", None), Ok(producer(101, 2)));
+        assert_eq!(rig.init("id", Some(producer(101, 2))), Ok(producer(101, 3)));
+        assert_eq!(value_version(&rig), u8::from(level > 0));
+    }
+}
+
+#[test]
+fn a_level_that_changes_under_a_transaction_changes_not_how_it_ends() {
+    let levels = (0..=2).flat_map(|before| (0..=2).map(move |after| (before, after)));
+    for (before, after) in levels {
+        for (client_version, outcome) in [(0, COMMIT), (0, ABORT), (2, COMMIT), (2, ABORT)] {
+            let mut rig = Rig::at_level(before);
+            let first = rig.init("id", None).unwrap();
+            rig.add("id", first, 0).unwrap();
+            rig.set_level(after);
+            rig.reload();
+            let next = rig.end("id", first, outcome, client_version).unwrap();
+            assert_eq!(next.epoch.0, i16::from(client_version == 2));
+            rig.set_level(before);
+            rig.reload();
+            let markers = rig.errands.last().unwrap();
+            assert_eq!((markers.producer, markers.outcome), (next, outcome));
+            assert_eq!(markers.transaction_version, client_version);
+            rig.complete(rig.errands.len() - 1);
+            rig.add("id", next, 1).unwrap();
+            assert_eq!(rig.state("id"), Some(State::Ongoing));
+        }
+    }
+}
+
+#[test]
+fn another_id_is_kept_at_the_lowest_level_too() {
+    let (mut rig, last) = nearly_exhausted();
+    rig.add("id", last, 0).unwrap();
+    rig.set_level(0);
+    let next = rig.end("id", last, COMMIT, 2).unwrap();
+    assert_eq!(next, producer(102, 0));
+    rig.reload();
+    rig.complete(1);
+    rig.add("id", next, 0).unwrap();
+}
+
 #[test]
 fn an_id_that_nobody_uses_is_forgotten() {
     let mut rig = Rig::new();
@@ -458,6 +521,8 @@ enum Event {
     Complete(usize),
     Reload,
     Pass(u64),
+    /// The level of `transaction.version` changes.
+    Level(i16),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -471,6 +536,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => any::<usize>().prop_map(Event::Complete),
         1 => Just(Event::Reload),
         1 => (1..100_u64).prop_map(Event::Pass),
+        1 => (0..3_i16).prop_map(Event::Level),
     ]
 }
 
@@ -562,6 +628,7 @@ fn play(client_version: i16, events: Vec<Event>) {
             }
             Event::Complete(_) => {}
             Event::Reload => rig.reload(),
+            Event::Level(level) => rig.set_level(level),
             Event::Pass(seconds) => {
                 rig.pass(Duration::from_secs(seconds));
                 if rig.written() != before {

@@ -84,6 +84,12 @@ pub use kafka_protocol::messages::{
     delete_acls_request, delete_acls_response, describe_acls_response,
 };
 
+// Messages about features.
+pub use kafka_protocol::messages::{
+    UpdateFeaturesRequest, UpdateFeaturesResponse, update_features_request,
+    update_features_response,
+};
+
 // Messages about replicas, their leaders and the quorum.
 pub use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
@@ -180,6 +186,7 @@ crate_messages! {
     ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse LIST_PARTITION_REASSIGNMENTS,
     OffsetDelete OffsetDeleteRequest OffsetDeleteResponse OFFSET_DELETE,
     DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse DESCRIBE_QUORUM,
+    UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse UPDATE_FEATURES,
     DescribeCluster DescribeClusterRequest DescribeClusterResponse DESCRIBE_CLUSTER,
     DescribeProducers DescribeProducersRequest DescribeProducersResponse DESCRIBE_PRODUCERS,
     DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse DESCRIBE_TRANSACTIONS,

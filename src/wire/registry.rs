@@ -232,7 +232,7 @@ apis! {
     50  DescribeUserScramCredentials   0..=0    [-]        [since 0],
     51  AlterUserScramCredentials      0..=0    [-]        [since 0],
     55  DescribeQuorum                 0..=2    [0..=2]    [since 0],
-    57  UpdateFeatures                 0..=2    [-]        [since 0],
+    57  UpdateFeatures                 0..=2    [0..=2]   [since 0],
     60  DescribeCluster                0..=2    [0..=2]    [since 0],
     61  DescribeProducers              0..=0    [0..=0]    [since 0],
     64  UnregisterBroker               0..=0    [-]        [since 0],

@@ -14,11 +14,12 @@ use ottla::wire::messages::{
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     ElectLeadersRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, ListConfigResourcesRequest, ListGroupsRequest,
-    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, WireTransactionalId,
-    alter_configs_request, alter_replica_log_dirs_request, create_acls_request,
-    create_partitions_request, delete_acls_request, delete_records_request, delete_topics_request,
-    describe_configs_request, describe_producers_request, describe_topic_partitions_request,
-    elect_leaders_request, incremental_alter_configs_request, offset_for_leader_epoch_request,
+    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, UpdateFeaturesRequest,
+    WireTransactionalId, alter_configs_request, alter_replica_log_dirs_request,
+    create_acls_request, create_partitions_request, delete_acls_request, delete_records_request,
+    delete_topics_request, describe_configs_request, describe_producers_request,
+    describe_topic_partitions_request, elect_leaders_request, incremental_alter_configs_request,
+    offset_for_leader_epoch_request,
 };
 use ottla::wire::{
     ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, Text, WriteTxnMarkersRequest,
@@ -199,6 +200,7 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
         (ApiKey::AlterPartitionReassignments, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::ListPartitionReassignments, one(O::Describe, "cluster", CLUSTER)),
         (ApiKey::DescribeQuorum, one(O::Describe, "cluster", CLUSTER)),
+        (ApiKey::UpdateFeatures, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::CreatePartitions, one(O::Alter, "topic", TOPIC)),
         (ApiKey::DescribeCluster, vec![]),
         (ApiKey::DescribeProducers, one(O::Read, "topic", TOPIC)),
@@ -434,6 +436,9 @@ async fn codes(client: &mut Client, key: ApiKey, producer: (i64, i16)) -> Vec<i1
         }
         ApiKey::DescribeQuorum => {
             vec![client.call(2, &DescribeQuorumRequest::default()).await.error_code]
+        }
+        ApiKey::UpdateFeatures => {
+            vec![client.call(2, &UpdateFeaturesRequest::default()).await.error_code]
         }
         ApiKey::CreatePartitions => {
             let mut topic = create_partitions_request::CreatePartitionsTopic::default();

@@ -38,20 +38,20 @@ fn text(value: &str) -> Text {
 
 /// Whether every transaction has an epoch of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Epochs {
+pub(crate) enum Epochs {
     Kept,
     Raised,
 }
 
-const BOTH: [Epochs; 2] = [Epochs::Kept, Epochs::Raised];
+pub(crate) const BOTH: [Epochs; 2] = [Epochs::Kept, Epochs::Raised];
 
 /// A transactional producer.
-struct Producer {
+pub(crate) struct Producer {
     client: Client,
     id: Text,
-    producer: (i64, i16),
-    sequence: i32,
-    epochs: Epochs,
+    pub(crate) producer: (i64, i16),
+    pub(crate) sequence: i32,
+    pub(crate) epochs: Epochs,
 }
 
 async fn init(client: &mut Client, id: &str) -> (i64, i16) {
@@ -155,7 +155,7 @@ pub(crate) async fn codes(client: &mut Client, key: ApiKey, producer: (i64, i16)
 }
 
 impl Producer {
-    async fn new(rig: &Rig, id: &str, epochs: Epochs) -> Self {
+    pub(crate) async fn new(rig: &Rig, id: &str, epochs: Epochs) -> Self {
         let mut client = rig.client().await;
         let mut find = FindCoordinatorRequest::default();
         find.key_type = 1;
@@ -166,7 +166,7 @@ impl Producer {
     }
 
     /// Goes on with another broker, as it was.
-    async fn reconnected(self, rig: &Rig) -> Self {
+    pub(crate) async fn reconnected(self, rig: &Rig) -> Self {
         Self { client: rig.client().await, ..self }
     }
 
@@ -189,7 +189,7 @@ impl Producer {
     }
 
     /// Does what a client does to write a record in its transaction.
-    async fn write(&mut self, topic: &str, value: &str) -> ErrorCode {
+    pub(crate) async fn write(&mut self, topic: &str, value: &str) -> ErrorCode {
         let version = match self.epochs {
             Epochs::Raised => 12,
             Epochs::Kept => loop {
@@ -211,7 +211,7 @@ impl Producer {
         }
     }
 
-    async fn end(&mut self, committed: bool) -> i16 {
+    pub(crate) async fn end(&mut self, committed: bool) -> i16 {
         let request = ending(&self.id, self.producer, committed);
         let version = if self.epochs == Epochs::Raised { 5 } else { 4 };
         loop {
@@ -228,7 +228,7 @@ impl Producer {
     }
 
     /// Commits an offset of partition 0 of `t` for group `g`.
-    async fn commit_offset(&mut self, offset: i64) -> ErrorCode {
+    pub(crate) async fn commit_offset(&mut self, offset: i64) -> ErrorCode {
         if self.epochs == Epochs::Kept {
             let add = offsets_addition(&self.id, self.producer);
             while AGAIN.contains(&self.client.call(3, &add).await.error_code) {}
@@ -247,7 +247,7 @@ impl Producer {
 }
 
 /// The state of a transactional id, once it is none of those that pass by themselves.
-async fn settled(client: &mut Client, id: &str) -> String {
+pub(crate) async fn settled(client: &mut Client, id: &str) -> String {
     let mut request = DescribeTransactionsRequest::default();
     request.transactional_ids = vec![WireTransactionalId(text(id))];
     loop {
@@ -261,7 +261,7 @@ async fn settled(client: &mut Client, id: &str) -> String {
 }
 
 /// The offset that group `g` has committed; why it is not told otherwise.
-async fn offset(client: &mut Client) -> Result<i64, ErrorCode> {
+pub(crate) async fn offset(client: &mut Client) -> Result<i64, ErrorCode> {
     let mut request = offsets("g", Some(("t", TopicId::ZERO)), 8);
     request.require_stable = true;
     loop {

@@ -40,17 +40,31 @@ async fn with_kafkas_partition() -> Rig {
 }
 
 async fn read(client: &mut Client, offset: i64, isolation_level: i8) -> FetchPartitionResponse {
-    let mut request = fetch("t", &[(0, offset)]);
+    read_topic(client, "t", offset, isolation_level).await
+}
+
+async fn read_topic(
+    client: &mut Client,
+    topic: &str,
+    offset: i64,
+    isolation_level: i8,
+) -> FetchPartitionResponse {
+    let mut request = fetch(topic, &[(0, offset)]);
     request.isolation_level = isolation_level;
     let response: FetchResponse = client.call(12, &request).await;
     response.topics[0].partitions[0].clone()
 }
 
-/// The values that a consumer of committed records is given, from the beginning on.
+/// The values that a consumer of committed records is given, from the beginning of `t` on.
 pub(crate) async fn committed_values(client: &mut Client) -> Vec<String> {
+    committed_values_of(client, "t").await
+}
+
+/// As [`committed_values`], of partition 0 of any topic.
+pub(crate) async fn committed_values_of(client: &mut Client, topic: &str) -> Vec<String> {
     let (mut values, mut offset) = (Vec::new(), 0);
     loop {
-        let read = read(client, offset, 1).await;
+        let read = read_topic(client, topic, offset, 1).await;
         let mut begins: Vec<_> = read.aborted_transactions.unwrap();
         begins.sort_by_key(|transaction| transaction.first_offset);
         let (mut begins, mut aborted) = (begins.into_iter().peekable(), HashSet::new());

@@ -50,7 +50,9 @@ fn answers(kind: ServerKind) -> Result<Vec<Answer>> {
     let server = Server::start(kind, &[])?;
     let mut command = java_class("Probe")?;
     command.arg(server.bootstrap());
-    for script in ["topics", "records", "produce", "configs", "cluster", "groups", "transactions"] {
+    for script in
+        ["topics", "records", "produce", "configs", "cluster", "groups", "transactions", "features"]
+    {
         command.arg(sources().join(format!("probe/{script}.probe")));
     }
     let printed = output(&mut command).with_context(|| server.log())?;

@@ -168,6 +168,60 @@ pub(crate) fn cluster(kind: ServerKind) -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn features(kind: ServerKind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    let features = |arguments: &str| run("FeatureCommand", &server, arguments);
+    let finalized = |feature: &str| -> Result<Option<String>> {
+        let described = features("describe")?;
+        let line = described.lines().find(|line| line.contains(&format!("Feature: {feature} ")));
+        let level = line.and_then(|line| line.split("FinalizedVersionLevel: ").nth(1));
+        Ok(level.and_then(|level| level.split_whitespace().next()).map(str::to_owned))
+    };
+    let transactions = "--feature transaction.version";
+    let refused = features(&format!("upgrade {transactions}=1")).err().context("not refused")?;
+    expect(
+        &format!("{refused:#}"),
+        &[
+            "Could not upgrade transaction.version to 1. The update failed for all features since the following \
+             feature had an error: Invalid update version 1 for feature transaction.version. Can't downgrade the \
+             version of this feature without setting the upgrade type to either safe or unsafe downgrade.",
+            "1 out of 1 operation(s) failed.",
+        ],
+    )?;
+    let dry = features(&format!("downgrade {transactions}=1 --dry-run"))?;
+    expect(&dry, &["transaction.version can be downgraded to 1."])?;
+    ensure!(
+        finalized("transaction.version")?.as_deref() == Some("2"),
+        "a dry run changed something"
+    );
+    let safe = features(&format!("downgrade {transactions}=1"))?;
+    expect(&safe, &["transaction.version was downgraded to 1."])?;
+    let r#unsafe = features(&format!("downgrade {transactions}=0 --unsafe"))?;
+    expect(&r#unsafe, &["transaction.version was downgraded to 0."])?;
+    ensure!(finalized("transaction.version")?.as_deref() == Some("0"), "not downgraded");
+    expect(&features("disable --feature group.version")?, &["group.version was disabled."])?;
+    ensure!(finalized("group.version")?.as_deref() == Some("0"), "not disabled");
+    let both = features(&format!("upgrade {transactions}=2 --feature group.version=1"))?;
+    expect(&both, &["group.version was upgraded to 1.", "transaction.version was upgraded to 2."])?;
+    ensure!(finalized("transaction.version")?.as_deref() == Some("2"), "not upgraded");
+    for (arguments, reason) in [
+        (format!("upgrade {transactions}=3"), "Local controller 1 only supports versions 0-2"),
+        (
+            "upgrade --feature nothing.version=1".to_owned(),
+            "Local controller 1 does not support this feature.",
+        ),
+        (
+            "downgrade --feature metadata.version=7".to_owned(),
+            "Unsupported metadata.version downgrade from 30 to 7. Refusing to perform the requested downgrade \
+             because it might delete metadata information.",
+        ),
+    ] {
+        let refused = features(&arguments).err().context("not refused")?;
+        expect(&format!("{refused:#}"), &[reason])?;
+    }
+    Ok(())
+}
+
 /// Where there is one broker, what moves replicas and elects leaders finds nothing to do, and says so.
 pub(crate) fn replicas(kind: ServerKind) -> Result<()> {
     let server = Server::start(kind, &[])?;

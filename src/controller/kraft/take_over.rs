@@ -82,6 +82,7 @@ struct State {
     topics: BTreeMap<TopicId, Topic>,
     configs: BTreeMap<ConfigResource, BTreeMap<String, String>>,
     next_producer_id: i64,
+    features: BTreeMap<String, i16>,
     /// Records of a transaction that has not ended: they count all together, or not at all (KIP-868).
     transaction: Option<Vec<Vec<u8>>>,
 }
@@ -194,6 +195,11 @@ impl State {
                 if let Some(topic) = self.topics.remove(&id) {
                     self.configs.remove(&ConfigResource::Topic(topic.name));
                 }
+                Ok(())
+            }),
+            kind::FEATURE_LEVEL => newest("FeatureLevelRecord", 0).and_then(|()| {
+                let name = fields.string("name")?.to_owned();
+                self.features.insert(name, fields.i16("feature level")?);
                 Ok(())
             }),
             kind::PRODUCER_IDS => newest("ProducerIdsRecord", 0).and_then(|()| {
@@ -310,8 +316,9 @@ impl State {
             let partitions = topic.partitions.into_values().map(lead).collect();
             topics.push(TopicImage { name: topic.name, id, partitions });
         }
-        let (configs, next_producer_id) = (self.configs, self.next_producer_id);
-        Ok(Command::TakeOver { topics, configs, next_producer_id })
+        let Self { configs, next_producer_id, mut features, .. } = self;
+        features.retain(|_, level| *level > 0);
+        Ok(Command::TakeOver { topics, configs, next_producer_id, features })
     }
 }
 

@@ -134,7 +134,9 @@ fn taken(disk: &MemoryDisk) -> Result<Option<Command>, RaftLogError> {
 type Taken = (Vec<TopicImage>, BTreeMap<ConfigResource, BTreeMap<String, String>>, i64);
 
 fn found(disk: &MemoryDisk) -> Taken {
-    let Some(Command::TakeOver { topics, configs, next_producer_id }) = taken(disk).unwrap() else {
+    let Some(Command::TakeOver { topics, configs, next_producer_id, features: _ }) =
+        taken(disk).unwrap()
+    else {
         panic!("nothing is there");
     };
     (topics, configs, next_producer_id)
@@ -159,7 +161,7 @@ fn topics_configs_and_producer_ids_are_found() {
         0,
         &[
             // A type that Ottla has no use for.
-            record(12, 9, |fields| fields.string("whatever")),
+            record(99, 9, |fields| fields.string("whatever")),
             topic("a", 1),
             partition(1, 0, &[1]),
             partition(1, 1, &[1]),
@@ -190,6 +192,24 @@ fn topics_configs_and_producer_ids_are_found() {
     let resources: Vec<_> = configs.keys().cloned().map(String::from).collect();
     assert_eq!(resources, ["topic:a", "broker:1", "brokers", "group:g"]);
     assert_eq!(configs.values().map(BTreeMap::len).collect::<Vec<_>>(), [1; 4]);
+}
+
+#[test]
+fn the_last_level_of_each_feature_counts() {
+    let level = |name: &'static str, level: i16| {
+        record(12, 0, |fields| {
+            fields.string(name);
+            fields.i16(level);
+            fields.varint(0);
+        })
+    };
+    let disk = MemoryDisk::new();
+    let levels = [("a", 1), ("b", 2), ("a", 0), ("b", 1), ("metadata.version", 25)];
+    segment(&disk, 0, &levels.map(|(name, number)| level(name, number)));
+    let Some(Command::TakeOver { features, .. }) = taken(&disk).unwrap() else {
+        panic!("nothing is there");
+    };
+    assert_eq!(features, [("b".to_owned(), 1), ("metadata.version".to_owned(), 25)].into());
 }
 
 #[test]
@@ -302,6 +322,7 @@ fn image_of((topics, configs, next_producer_id): &Taken) -> ClusterImage {
         topics: topics.clone(),
         configs: configs.clone(),
         next_producer_id: *next_producer_id,
+        features: BTreeMap::new(),
     };
     image.apply(1, &command).0.unwrap();
     image

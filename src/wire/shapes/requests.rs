@@ -48,6 +48,7 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::ListPartitionReassignments, &LIST_PARTITION_REASSIGNMENTS),
     (ApiKey::OffsetDelete, &OFFSET_DELETE),
     (ApiKey::DescribeQuorum, &DESCRIBE_QUORUM),
+    (ApiKey::UpdateFeatures, &UPDATE_FEATURES),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
     (ApiKey::DescribeTransactions, &DESCRIBE_TRANSACTIONS),
@@ -505,6 +506,17 @@ pub(in crate::wire) static DESCRIBE_QUORUM: Shape = shape("DescribeQuorumRequest
             field("partition_index", Int32),
         ])),
     ])),
+]);
+
+pub(in crate::wire) static UPDATE_FEATURES: Shape = shape("UpdateFeaturesRequest", 0..=2, 0, &[
+    field("timeout_ms", Int32),
+    field("feature_updates", Structs(&[
+        field("feature", String),
+        field("max_version_level", Int16),
+        field("allow_downgrade", Bool).until(0),
+        field("upgrade_type", Int8).since(1),
+    ])),
+    field("validate_only", Bool).since(1),
 ]);
 
 pub(in crate::wire) static DESCRIBE_CLUSTER: Shape = shape("DescribeClusterRequest", 0..=2, 0, &[

@@ -48,6 +48,7 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::ListPartitionReassignments, &LIST_PARTITION_REASSIGNMENTS),
     (ApiKey::OffsetDelete, &OFFSET_DELETE),
     (ApiKey::DescribeQuorum, &DESCRIBE_QUORUM),
+    (ApiKey::UpdateFeatures, &UPDATE_FEATURES),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
     (ApiKey::DescribeTransactions, &DESCRIBE_TRANSACTIONS),
@@ -670,6 +671,17 @@ const QUORUM_REPLICA: &[Field] = &[
     field("last_fetch_timestamp", Int64).since(1),
     field("last_caught_up_timestamp", Int64).since(1),
 ];
+
+pub(in crate::wire) static UPDATE_FEATURES: Shape = shape("UpdateFeaturesResponse", 0..=2, 0, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("error_message", String).nullable(),
+    field("results", Structs(&[
+        field("feature", String),
+        field("error_code", Int16),
+        field("error_message", String).nullable(),
+    ])).until(1),
+]);
 
 pub(in crate::wire) static DESCRIBE_CLUSTER: Shape = shape("DescribeClusterResponse", 0..=2, 0, &[
     field("throttle_time_ms", Int32),

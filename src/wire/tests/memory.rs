@@ -22,7 +22,8 @@ use crate::wire::messages::{
     list_partition_reassignments_request as reassigning_asked,
     list_partition_reassignments_response as reassigning, metadata_request as metadata_asked,
     metadata_response as metadata, offset_for_leader_epoch_request as epochs_asked,
-    offset_for_leader_epoch_response as epochs,
+    offset_for_leader_epoch_response as epochs, update_features_request as features_asked,
+    update_features_response as features,
 };
 use crate::wire::shape::{Kind, Shape};
 use crate::wire::shapes::{requests, responses};
@@ -79,6 +80,7 @@ fn no_struct_of_the_crate_is_larger_than_what_the_gate_charges() {
         requests::LIST_PARTITION_REASSIGNMENTS "topics" reassigning_asked::ListPartitionReassignmentsTopics,
         requests::DESCRIBE_QUORUM "topics" quorum_asked::TopicData,
         requests::DESCRIBE_QUORUM "topics.partitions" quorum_asked::PartitionData,
+        requests::UPDATE_FEATURES "feature_updates" features_asked::FeatureUpdateKey,
         requests::CREATE_ACLS "creations" create_acls::AclCreation,
         requests::DELETE_ACLS "filters" delete_acls::DeleteAclsFilter,
         responses::METADATA "brokers" metadata::MetadataResponseBroker,
@@ -100,6 +102,7 @@ fn no_struct_of_the_crate_is_larger_than_what_the_gate_charges() {
         responses::ALTER_CONFIGS "responses" altered::AlterConfigsResourceResponse,
         responses::CREATE_PARTITIONS "results" created_partitions::CreatePartitionsTopicResult,
         responses::INCREMENTAL_ALTER_CONFIGS "responses" incremented::AlterConfigsResourceResponse,
+        responses::UPDATE_FEATURES "results" features::UpdatableFeatureResult,
         responses::DESCRIBE_CLUSTER "brokers" cluster::DescribeClusterBroker,
         responses::DESCRIBE_PRODUCERS "topics" producers::TopicResponse,
         responses::DESCRIBE_PRODUCERS "topics.partitions" producers::PartitionResponse,

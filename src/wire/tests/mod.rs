@@ -143,6 +143,7 @@ fn all_messages() -> Vec<Message> {
         ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
         OffsetDeleteRequest, OffsetDeleteResponse;
         DescribeQuorumRequest, DescribeQuorumResponse;
+        UpdateFeaturesRequest, UpdateFeaturesResponse;
         DescribeClusterRequest, DescribeClusterResponse;
         DescribeProducersRequest, DescribeProducersResponse;
         DescribeTransactionsRequest, DescribeTransactionsResponse;
