@@ -1,0 +1,30 @@
+//! A client of any Kafka cluster: Ottla's own way to speak to brokers.
+//!
+//! Owns addresses, connections with their negotiated versions ([`Connection`]), the handle of a cluster that knows which
+//! broker to ask ([`Cluster`]), repeating what is worth repeating, and the errors of all that in words for people. It
+//! knows nothing of a broker's inside, prints nothing, and speaks plain text connections only: TLS and SASL are not there
+//! yet.
+//!
+//! A request goes through [`Cluster::request`], in the highest version that both sides speak. Versions without a
+//! field that a caller needs are told apart with [`Cluster::request_with`].
+//!
+//! **Invariant:** every wait has a deadline. **Invariant:** a request is sent once by [`Cluster::request`]; only
+//! [`Cluster::retry`] repeats, and only what its caller says may be repeated.
+
+mod address;
+mod cluster;
+mod connection;
+mod error;
+mod metadata;
+mod offsets;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+pub use address::{Address, AddressError};
+pub use cluster::{Cluster, ClusterOptions, CoordinatorKind, Target};
+pub use connection::{Connection, Negotiated, Pending};
+pub use error::ClientError;
+pub use metadata::{Metadata, Node, Partition, Topic, Topics};
+pub use offsets::{ListedOffset, OffsetQuery};
+pub use refusal::{Refusal, check, is_retriable};
