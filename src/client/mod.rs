@@ -12,19 +12,31 @@
 //! [`Cluster::retry`] repeats, and only what its caller says may be repeated.
 
 mod address;
+mod assignment;
 mod cluster;
 mod connection;
+mod consumer;
 mod error;
+mod fetcher;
+mod group_offsets;
 mod metadata;
 mod offsets;
+mod partitioner;
+mod producer;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, AddressError};
+pub use assignment::{Assignment, Subscription, assign_ranges};
 pub use cluster::{Cluster, ClusterOptions, CoordinatorKind, Target};
 pub use connection::{Connection, Negotiated, Pending};
+pub use consumer::{GroupConsumer, GroupOptions, ResetPolicy};
 pub use error::ClientError;
+pub use fetcher::{Fetched, Fetcher, FetcherOptions, Span, Spans};
+pub use group_offsets::{CommittedOffset, Committer};
 pub use metadata::{Metadata, Node, Partition, Topic, Topics};
 pub use offsets::{ListedOffset, OffsetQuery};
+pub use partitioner::{Partitioner, murmur2};
+pub use producer::{Delivered, NewRecord, Producer, ProducerOptions};
 pub use refusal::{Refusal, check, is_retriable};
