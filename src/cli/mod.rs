@@ -5,11 +5,20 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what talks to people")]
 
+mod cluster;
 mod config;
+mod configs;
+mod connect;
+mod failure;
+mod group;
 mod health;
 mod logs;
+mod output;
+mod place;
 mod serve;
 mod sources;
+mod topic;
+mod units;
 
 use std::process::ExitCode;
 
@@ -29,6 +38,12 @@ struct Arguments {
 enum Verb {
     /// Start a broker. `ottla` alone does the same.
     Serve(serve::ServeArguments),
+    /// See, create, change and delete topics of any cluster
+    Topic(topic::TopicArguments),
+    /// See, reset and delete consumer groups of any cluster
+    Group(group::GroupArguments),
+    /// See a cluster's brokers, health, settings and transactions
+    Cluster(cluster::ClusterArguments),
     /// Explain and check the configuration
     Config(config::ConfigArguments),
     /// Ask a broker of this machine whether it serves its clients; 0 means yes
@@ -44,6 +59,9 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.verb {
         None => serve::run(&arguments.serve),
         Some(Verb::Serve(arguments)) => serve::run(&arguments),
+        Some(Verb::Topic(arguments)) => Ok(topic::run(&arguments)),
+        Some(Verb::Group(arguments)) => Ok(group::run(&arguments)),
+        Some(Verb::Cluster(arguments)) => Ok(cluster::run(&arguments)),
         Some(Verb::Config(arguments)) => config::run(&arguments),
         Some(Verb::Health(arguments)) => health::run(&arguments),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
@@ -54,5 +72,17 @@ pub fn main() -> ExitCode {
             eprintln!("ottla: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
     }
 }
