@@ -106,6 +106,15 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Said(said) => f.write_str(&said.message),
+            Self::OutputClosed => f.write_str("the output is closed"),
+        }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match error.refusal().map(|refusal| refusal.code) {
@@ -234,7 +243,8 @@ pub(super) fn did_you_mean<'a>(
     name: &str,
     names: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let close = |candidate: &&str| distance(name, candidate) <= 1 + name.len() / 4;
+    // The same name again is one that has just gone.
+    let close = |candidate: &&str| (1..=1 + name.len() / 4).contains(&distance(name, candidate));
     names.filter(close).min_by_key(|candidate| distance(name, candidate))
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
 use super::error::ClientError;
-use crate::env::{BoxStream, Env};
+use crate::env::{BoxStream, Env, SteadyClock};
 use crate::model::{ErrorCode, Instant};
 use crate::wire::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{
@@ -37,7 +37,7 @@ const FRAME_BYTES_TRUSTED: usize = 4 << 20;
 const READ_BUFFER: usize = 64 << 10;
 
 /// Answers to be delivered, by correlation id; `None` once the connection has ended.
-type Awaited = Arc<Mutex<Option<BTreeMap<i32, oneshot::Sender<Bytes>>>>>;
+type Awaited = Arc<Mutex<Option<BTreeMap<i32, oneshot::Sender<(Bytes, Instant)>>>>>;
 
 /// A handle of a connection. Clones share it.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub struct Negotiated {
 #[derive(Debug)]
 pub struct Pending<R> {
     connection: Connection,
-    answer: oneshot::Receiver<Bytes>,
+    answer: oneshot::Receiver<(Bytes, Instant)>,
     version: i16,
     kind: PhantomData<fn() -> R>,
 }
@@ -215,11 +215,22 @@ impl<R: Request> Pending<R> {
     /// # Errors
     /// When none comes in time, the connection breaks, or the answer cannot be read.
     pub async fn receive(self, deadline: Instant) -> Result<R::Response, ClientError> {
+        Ok(self.receive_timed(deadline).await?.0)
+    }
+
+    /// The same, and when it came in, which may be a while ago.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub async fn receive_timed(
+        self,
+        deadline: Instant,
+    ) -> Result<(R::Response, Instant), ClientError> {
         let shared = Arc::clone(&self.connection.shared);
         let address = || shared.address.clone();
         let began = shared.env.steady.now();
-        let frame = match shared.env.steady.timeout_at(deadline, self.answer).await {
-            Ok(Ok(frame)) => frame,
+        let (frame, came) = match shared.env.steady.timeout_at(deadline, self.answer).await {
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) => return Err(ClientError::Closed { address: address(), api: R::KEY }),
             Err(_) => {
                 self.connection.close();
@@ -230,7 +241,7 @@ impl<R: Request> Pending<R> {
         let answer = decode_response::<R::Response>(self.version, &frame);
         let (_, response) =
             answer.map_err(|source| ClientError::Answer { address: address(), source })?;
-        Ok(response)
+        Ok((response, came))
     }
 }
 
@@ -369,10 +380,11 @@ fn spawn(
     cancel: CancellationToken,
 ) {
     let Halves { mut read, mut write } = halves;
+    let steady = env.steady.clone();
     env.tasks.spawn("connection to a broker", async move {
         let ended: io::Result<()> = tokio::select! {
             ended = write_all(&mut write, &mut queue) => ended,
-            ended = read_all(&mut read, &awaited) => ended,
+            ended = read_all(&mut read, &awaited, &steady) => ended,
             () = cancel.cancelled() => Ok(()),
         };
         if let Err(error) = ended {
@@ -396,7 +408,11 @@ async fn write_all(
     Ok(())
 }
 
-async fn read_all(read: &mut BufReader<ReadHalf<BoxStream>>, awaited: &Awaited) -> io::Result<()> {
+async fn read_all(
+    read: &mut BufReader<ReadHalf<BoxStream>>,
+    awaited: &Awaited,
+    steady: &SteadyClock,
+) -> io::Result<()> {
     loop {
         let length = read.read_i32().await?;
         if !(4..=FRAME_BYTES_MAX).contains(&length) {
@@ -407,7 +423,7 @@ async fn read_all(read: &mut BufReader<ReadHalf<BoxStream>>, awaited: &Awaited) 
         let waiting = awaited.lock().as_mut().and_then(|awaited| awaited.remove(&id));
         match waiting {
             // Nobody may want it any more.
-            Some(waiting) => drop(waiting.send(frame)),
+            Some(waiting) => drop(waiting.send((frame, steady.now()))),
             None => return Err(io::ErrorKind::InvalidData.into()),
         }
     }

@@ -140,19 +140,7 @@ impl Producer {
         topic: &str,
         options: ProducerOptions,
     ) -> Result<Self, ClientError> {
-        let metadata = cluster
-            .retry(async || {
-                let asked = [topic];
-                let topics = if options.create_topic {
-                    Topics::Created(&asked)
-                } else {
-                    Topics::Named(&asked)
-                };
-                let metadata = cluster.metadata(topics).await?;
-                metadata.leader_of(topic, PartitionId(0))?;
-                Ok(metadata)
-            })
-            .await?;
+        let metadata = find_topic(&cluster, topic, options.create_topic).await?;
         let identity = match options.idempotent {
             true => Some(cluster.retry(async || producer_id(&cluster).await).await?),
             false => None,
@@ -310,7 +298,7 @@ impl Producer {
     ) -> Result<Delivered, ClientError> {
         let now = self.cluster.env().steady.now();
         let deadline = now.plus(self.cluster.options().request_timeout);
-        let response = pending.receive(deadline).await?;
+        let (response, came) = pending.receive_timed(deadline).await?;
         let partition = batch.partition;
         let subject = || format!("{} partition {partition}", self.topic);
         let outcome =
@@ -331,7 +319,7 @@ impl Producer {
             base_offset: outcome.base_offset,
             records: batch.records,
             bytes: batch.bytes.len(),
-            took: self.cluster.env().steady.now().since(batch.sealed),
+            took: came.since(batch.sealed),
         })
     }
 
@@ -402,6 +390,30 @@ impl Producer {
     }
 }
 
+/// The cluster as it is with the topic in it. A broker that creates topics says that there is none when it begins to.
+async fn find_topic(cluster: &Cluster, topic: &str, create: bool) -> Result<Metadata, ClientError> {
+    let asked = [topic];
+    let topics = if create { Topics::Created(&asked) } else { Topics::Named(&asked) };
+    let created =
+        cluster.env().steady.now().plus(CREATION_TIME.min(cluster.options().operation_timeout));
+    let deadline = cluster.deadline();
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let metadata = cluster.metadata(topics).await?;
+        let error = match metadata.leader_of(topic, PartitionId(0)) {
+            Ok(_) => return Ok(metadata),
+            Err(error) => error,
+        };
+        let code = error.refusal().map(|refusal| refusal.code);
+        let is_created = create && code == Some(ErrorCode::UnknownTopicOrPartition);
+        let until = if is_created { created } else { deadline };
+        let may_pass = is_created || error.is_retriable();
+        if !may_pass || !cluster.pause(&mut pause, until).await {
+            return Err(error);
+        }
+    }
+}
+
 /// Whether a batch was refused because the one before it was.
 fn follows_a_failed_one(error: &ClientError) -> bool {
     let code = error.refusal().map(|refusal| refusal.code);
@@ -420,6 +432,8 @@ async fn producer_id(cluster: &Cluster) -> Result<(ProducerId, ProducerEpoch), C
     Ok((ProducerId(response.producer_id.0), ProducerEpoch(response.producer_epoch)))
 }
 
+/// How long a topic may take to be created when its first record comes.
+const CREATION_TIME: Duration = Duration::from_secs(5);
 /// After this version Produce names topics by id.
 const LAST_WITH_NAMES: i16 = 12;
 const UNKNOWN: i16 = -1;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::failure::{Failure, NOT_FOUND};
+use crate::cli::failure::Failure;
 use crate::cli::output::Table;
 use crate::cli::topic::Common;
 use crate::client::{Cluster, CoordinatorKind, Target, check};
@@ -123,22 +123,26 @@ fn abort(arguments: &AbortArguments) -> Result<ExitCode, Failure> {
 }
 
 async fn describe(cluster: &Cluster, id: &str) -> Result<TransactionState, Failure> {
-    let coordinator = cluster.coordinator(CoordinatorKind::Transaction, id).await?;
     let request = DescribeTransactionsRequest::default()
         .with_transactional_ids(vec![WireTransactionalId(Text::from_string(id.to_owned()))]);
-    let response = cluster.request(Target::Node(coordinator), &request).await?;
-    let missing = || {
-        let message = format!("there is no transactional id '{id}'");
-        Failure::new("TRANSACTIONAL_ID_NOT_FOUND", NOT_FOUND, message)
-            .hint("ottla cluster txn list shows all")
-    };
-    let state = response.transaction_states.into_iter().next().ok_or_else(missing)?;
-    if state.error_code == ErrorCode::TransactionalIdNotFound.code() {
-        return Err(missing());
-    }
-    let subject = || format!("transactional id '{id}'");
-    check(ApiKey::DescribeTransactions, state.error_code, subject, None)?;
-    Ok(state)
+    let described = cluster
+        .retry(async || {
+            let coordinator = cluster.coordinator(CoordinatorKind::Transaction, id).await?;
+            let response = cluster.request(Target::Node(coordinator), &request).await?;
+            let state = response.transaction_states.into_iter().next().unwrap_or_default();
+            let subject = || format!("transactional id '{id}'");
+            check(ApiKey::DescribeTransactions, state.error_code, subject, None)?;
+            Ok(state)
+        })
+        .await;
+    described.map_err(|error| {
+        let code = error.refusal().map(|refusal| refusal.code);
+        let failure = Failure::from(error);
+        if code == Some(ErrorCode::TransactionalIdNotFound) {
+            return failure.hint("ottla cluster txn list shows all");
+        }
+        failure
+    })
 }
 
 /// A new producer of the id: whoever has it now is fenced, and its transaction aborted (`Admin.fenceProducers`).

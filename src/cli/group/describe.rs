@@ -79,16 +79,20 @@ impl Member {
 
 /// Asks the coordinator for a group of either protocol; `None` if there is none.
 pub(super) async fn find(cluster: &Cluster, name: &str) -> Result<Option<DescribedGroup>, Failure> {
+    Ok(cluster.retry(async || find_once(cluster, name).await).await?)
+}
+
+async fn find_once(cluster: &Cluster, name: &str) -> Result<Option<DescribedGroup>, ClientError> {
     let coordinator = Target::Node(cluster.coordinator(CoordinatorKind::Group, name).await?);
     let id = WireGroupId(Text::from_string(name.to_owned()));
     let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![id.clone()]);
     let found = match cluster.request(coordinator, &request).await {
         Ok(response) => response.groups.into_iter().find(|group| group.error_code == 0),
         Err(ClientError::Unsupported { .. }) => None,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     if let Some(group) = found {
-        return Ok(Some(of_consumer_group(group)));
+        return Ok(Some(of_consumer_group(&group)));
     }
     let request = DescribeGroupsRequest::default().with_groups(vec![id]);
     let response = cluster.request(coordinator, &request).await?;
@@ -103,7 +107,7 @@ pub(super) async fn find(cluster: &Cluster, name: &str) -> Result<Option<Describ
 
 fn of_classic_group(
     group: &describe_groups_response::DescribedGroup,
-) -> Result<DescribedGroup, Failure> {
+) -> Result<DescribedGroup, ClientError> {
     let members = group.members.iter().map(|member| {
         // Members of other protocols than that of consumers have bytes of their own here.
         let assignment = match &*group.protocol_type {
@@ -122,11 +126,11 @@ fn of_classic_group(
         state: group.group_state.to_string(),
         kind: "classic",
         assignor: group.protocol_data.to_string(),
-        members: members.collect::<Result<_, Failure>>()?,
+        members: members.collect::<Result<_, ClientError>>()?,
     })
 }
 
-fn of_consumer_group(group: consumer_group_describe_response::DescribedGroup) -> DescribedGroup {
+fn of_consumer_group(group: &consumer_group_describe_response::DescribedGroup) -> DescribedGroup {
     let member = |member: &consumer_group_describe_response::Member| {
         let mut partitions: BTreeMap<String, Vec<PartitionId>> = BTreeMap::new();
         for topic in &member.assignment.topic_partitions {
