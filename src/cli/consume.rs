@@ -14,8 +14,8 @@ use super::place::{Place, PlaceRange, resolve};
 use super::template::{Shown, Template, write_record};
 use super::topic::known_topics;
 use crate::client::{
-    Cluster, Fetched, Fetcher, FetcherOptions, GroupConsumer, GroupOptions, ResetPolicy, Span,
-    Spans,
+    Cluster, Fetched, Fetcher, FetcherOptions, GroupConsumer, GroupOptions, ListedOffset,
+    OffsetQuery, ResetPolicy, Span, Spans,
 };
 use crate::model::{Offset, PartitionId};
 use crate::record::scan;
@@ -121,6 +121,8 @@ async fn spans(cluster: &Cluster, arguments: &ConsumeArguments) -> Result<Spans,
     let until = range.until.or(arguments.exit.then_some(Place::End));
     let from = resolve(cluster, &chosen, range.from).await?;
     let until = match until {
+        // Behind an open transaction nothing can be read, for who knows how long.
+        Some(Place::End) if arguments.read_committed => committed_ends(cluster, &chosen).await?,
         Some(place) => resolve(cluster, &chosen, place).await?,
         None => BTreeMap::new(),
     };
@@ -135,6 +137,21 @@ async fn spans(cluster: &Cluster, arguments: &ConsumeArguments) -> Result<Spans,
         (partition, span)
     };
     Ok(from.into_iter().map(span).collect())
+}
+
+/// Where the records of decided transactions end.
+async fn committed_ends(
+    cluster: &Cluster,
+    partitions: &[(String, PartitionId)],
+) -> Result<BTreeMap<(String, PartitionId), Offset>, Failure> {
+    let queries: Vec<_> = partitions
+        .iter()
+        .map(|(topic, index)| (topic.clone(), *index, OffsetQuery::LatestCommitted))
+        .collect();
+    let listed = cluster.list_offsets(&queries).await?;
+    let end =
+        |(partition, listed): (_, ListedOffset)| (partition, listed.offset.unwrap_or_default());
+    Ok(listed.into_iter().map(end).collect())
 }
 
 /// Reads as a member of a group. What was printed is committed, nothing else.

@@ -222,8 +222,11 @@ impl Lines<'_> {
             Err(words) => {
                 producer.flush().await?;
                 let message = format!("line {}: {words}", self.number);
-                let before = format!("the {} lines before it were written", self.number - 1);
-                Err(Failure::new("BAD_INPUT", REFUSED, message).hint(before))
+                let failure = Failure::new("BAD_INPUT", REFUSED, message);
+                Err(match self.number - 1 {
+                    0 => failure,
+                    before => failure.hint(format!("{before} before it were written")),
+                })
             }
         }
     }
