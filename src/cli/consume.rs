@@ -118,7 +118,7 @@ async fn spans(cluster: &Cluster, arguments: &ConsumeArguments) -> Result<Spans,
         }
     }
     let range = arguments.offset.unwrap_or(PlaceRange { from: Place::Start, until: None });
-    let until = range.until.or(arguments.exit.then_some(Place::End));
+    let until = range.until.or_else(|| arguments.exit.then_some(Place::End));
     let from = resolve(cluster, &chosen, range.from).await?;
     let until = match until {
         // Behind an open transaction nothing can be read, for who knows how long.

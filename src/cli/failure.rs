@@ -156,6 +156,7 @@ impl From<io::Error> for Failure {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are refusals and no more")]
 const fn exit_of(code: ErrorCode) -> u8 {
     match code {
         ErrorCode::UnknownTopicOrPartition
@@ -174,7 +175,6 @@ const fn exit_of(code: ErrorCode) -> u8 {
         | ErrorCode::UnknownMemberId
         | ErrorCode::ConcurrentTransactions => NOT_NOW,
         ErrorCode::RequestTimedOut => NO_CONNECTION,
-        #[expect(clippy::wildcard_enum_match_arm, reason = "all others are refusals and no more")]
         _ => REFUSED,
     }
 }

@@ -149,14 +149,16 @@ pub(super) async fn resolve(
         }
     };
     let found = list(cluster, partitions, query).await?;
-    let starts = match place {
-        Place::BeforeEnd(_) => list(cluster, partitions, OffsetQuery::Earliest).await?,
-        _ => BTreeMap::new(),
+    let starts = if matches!(place, Place::BeforeEnd(_)) {
+        list(cluster, partitions, OffsetQuery::Earliest).await?
+    } else {
+        BTreeMap::new()
     };
     // A time after the last record means the end.
-    let ends = match place {
-        Place::Time(_) => list(cluster, partitions, OffsetQuery::Latest).await?,
-        _ => BTreeMap::new(),
+    let ends = if matches!(place, Place::Time(_)) {
+        list(cluster, partitions, OffsetQuery::Latest).await?
+    } else {
+        BTreeMap::new()
     };
     let offset = |partition: &(String, PartitionId)| {
         let listed = found.get(partition).copied().flatten();

@@ -400,10 +400,7 @@ async fn find_topic(cluster: &Cluster, topic: &str, create: bool) -> Result<Meta
     let mut pause = PAUSE_FIRST;
     loop {
         let metadata = cluster.metadata(topics).await?;
-        let error = match metadata.leader_of(topic, PartitionId(0)) {
-            Ok(_) => return Ok(metadata),
-            Err(error) => error,
-        };
+        let Err(error) = metadata.leader_of(topic, PartitionId(0)) else { return Ok(metadata) };
         let code = error.refusal().map(|refusal| refusal.code);
         let is_created = create && code == Some(ErrorCode::UnknownTopicOrPartition);
         let until = if is_created { created } else { deadline };

@@ -117,7 +117,21 @@ fn take(piece: &Piece, bytes: &[u8], fields: &mut Fields) -> Result<(), String> 
             let number = text().trim().parse();
             fields.partition = Some(number.map_err(|_| format!("'{}' is no partition", text()))?);
         }
-        _ => {}
+        // These are not in a format for input.
+        Piece::Bytes(_)
+        | Piece::ValueLength
+        | Piece::ValueLengthBinary
+        | Piece::KeyLength
+        | Piece::HeaderCount
+        | Piece::Topic
+        | Piece::TopicLength
+        | Piece::Offset
+        | Piece::LeaderEpoch
+        | Piece::Date(_)
+        | Piece::ProducerId
+        | Piece::ProducerEpoch
+        | Piece::Compression
+        | Piece::Counter => {}
     }
     Ok(())
 }

@@ -190,7 +190,8 @@ pub(super) fn add_partitions(arguments: &AddPartitionsArguments) -> Result<ExitC
         let metadata = known_topics(&cluster, &[name]).await?;
         let present = metadata.topic(name).map_or(0, |topic| topic.partitions.len());
         let present = i32::try_from(present).unwrap_or(i32::MAX);
-        let total = arguments.total.unwrap_or(present + arguments.add.unwrap_or(0));
+        let total =
+            arguments.total.unwrap_or_else(|| present.saturating_add(arguments.add.unwrap_or(0)));
         let topic = create_partitions_request::CreatePartitionsTopic::default()
             .with_name(wire_name(name))
             .with_count(total)
