@@ -17,6 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("log", &["env", "config", "record"]),
     ("wire", &[]),
+    ("client", &["env", "record", "wire"]),
     ("cluster", &["config", "wire"]),
     ("replica", &["env", "telemetry", "config", "record", "log", "wire", "cluster"]),
     ("coordinator", &["env", "config", "record", "log", "cluster", "replica"]),
@@ -73,6 +74,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "record",
             "log",
             "wire",
+            "client",
             "cluster",
             "replica",
             "coordinator",
@@ -88,18 +90,32 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that may spawn, wait and use the runtime. All others are pure, but for files named `task.rs`.
-const MAY_WAIT: &[&str] =
-    &["env", "replica", "coordinator", "controller", "api", "net", "admin", "broker", "cli"];
+const MAY_WAIT: &[&str] = &[
+    "env",
+    "client",
+    "replica",
+    "coordinator",
+    "controller",
+    "api",
+    "net",
+    "admin",
+    "broker",
+    "cli",
+];
 
 /// The one module that may name a dependency.
 const HOMES: &[(&str, &str)] = &[
     ("anyhow", "cli"),
     ("clap", "cli"),
+    ("clap_complete", "cli"),
+    ("comfy_table", "cli"),
     ("crc_fast", "record"),
     ("flate2", "record"),
+    ("hdrhistogram", "cli"),
     ("http_body_util", "admin"),
     ("hyper", "admin"),
     ("hyper_util", "admin"),
+    ("jiff", "cli"),
     ("kafka_protocol", "wire"),
     ("libc", "env"),
     ("lz4", "record"),

@@ -7,6 +7,7 @@ pub mod config;
 pub mod record;
 pub mod log;
 pub mod wire;
+pub mod client;
 pub mod cluster;
 pub mod replica;
 pub mod coordinator;

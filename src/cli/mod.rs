@@ -5,11 +5,29 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what talks to people")]
 
+mod bench;
+mod cluster;
+mod completions;
 mod config;
+mod configs;
+mod connect;
+mod consume;
+mod doctor;
+mod failure;
+mod group;
 mod health;
+mod input;
+mod json_record;
 mod logs;
+mod output;
+mod place;
+mod produce;
+mod scratch;
 mod serve;
 mod sources;
+mod template;
+mod topic;
+mod units;
 
 use std::process::ExitCode;
 
@@ -29,6 +47,22 @@ struct Arguments {
 enum Verb {
     /// Start a broker. `ottla` alone does the same.
     Serve(serve::ServeArguments),
+    /// See, create, change and delete topics of any cluster
+    Topic(topic::TopicArguments),
+    /// Write lines as records, to any cluster
+    Produce(produce::ProduceArguments),
+    /// Print records, of any cluster
+    Consume(consume::ConsumeArguments),
+    /// See, reset and delete consumer groups of any cluster
+    Group(group::GroupArguments),
+    /// See a cluster's brokers, health, settings and transactions
+    Cluster(cluster::ClusterArguments),
+    /// Find out why a cluster cannot be used from here; 0 means that it can
+    Doctor(doctor::DoctorArguments),
+    /// Measure how fast a cluster writes, reads and passes on
+    Bench(bench::BenchArguments),
+    /// Print a script that makes a shell complete these verbs
+    Completions(completions::CompletionsArguments),
     /// Explain and check the configuration
     Config(config::ConfigArguments),
     /// Ask a broker of this machine whether it serves its clients; 0 means yes
@@ -44,6 +78,14 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.verb {
         None => serve::run(&arguments.serve),
         Some(Verb::Serve(arguments)) => serve::run(&arguments),
+        Some(Verb::Topic(arguments)) => Ok(topic::run(&arguments)),
+        Some(Verb::Produce(arguments)) => Ok(produce::run(&arguments)),
+        Some(Verb::Consume(arguments)) => Ok(consume::run(&arguments)),
+        Some(Verb::Group(arguments)) => Ok(group::run(&arguments)),
+        Some(Verb::Cluster(arguments)) => Ok(cluster::run(&arguments)),
+        Some(Verb::Doctor(arguments)) => Ok(doctor::run(&arguments)),
+        Some(Verb::Bench(arguments)) => Ok(bench::run(&arguments)),
+        Some(Verb::Completions(arguments)) => Ok(completions::run::<Arguments>(&arguments)),
         Some(Verb::Config(arguments)) => config::run(&arguments),
         Some(Verb::Health(arguments)) => health::run(&arguments),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
@@ -54,5 +96,17 @@ pub fn main() -> ExitCode {
             eprintln!("ottla: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
     }
 }

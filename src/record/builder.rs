@@ -147,6 +147,12 @@ impl BatchBuilder {
         self.header.record_count == 0
     }
 
+    /// Bytes of the records so far, before compression.
+    #[must_use]
+    pub const fn records_bytes(&self) -> usize {
+        self.records.len()
+    }
+
     /// The batch. The builder keeps what it has.
     ///
     /// # Panics

@@ -19,6 +19,7 @@ mod rig;
 mod admin;
 mod api_versions;
 mod authorization;
+mod cli;
 mod clock;
 mod compaction;
 mod configs;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 /// `ottla` with these arguments, ended when the value is dropped.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     /// The address of the ready line.
-    kafka: String,
+    pub(crate) kafka: String,
     /// That of HTTP, or `off`.
     http: String,
 }
@@ -25,7 +25,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 impl Program {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = command(arguments).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

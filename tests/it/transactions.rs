@@ -20,7 +20,7 @@ const KAFKAS: &str = "tests/data/kafka-4.3.1-transactions/t-0";
 const WRITTEN_AT: UnixMillis = UnixMillis(1_795_876_432_936);
 
 /// A broker whose only partition is the one that Apache Kafka wrote.
-async fn with_kafkas_partition() -> Rig {
+pub(crate) async fn with_kafkas_partition() -> Rig {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let rig = Rig::at(WRITTEN_AT, disk, Path::new("data")).await;
     rig.client().await.create("t", 1, &[]).await;

@@ -4,6 +4,7 @@
 //! Apache Kafka, which shows that they ask for nothing that Kafka does not do. A scenario is run for each client that
 //! has the skills it needs, on one shared broker, with a topic name of its own.
 
+mod cli;
 mod cluster;
 mod configs;
 mod consumer_groups;
@@ -145,6 +146,9 @@ type BrokerTest = fn(ServerKind) -> Result<()>;
 
 /// Tests of the broker rather than of a client; each starts its own.
 const BROKER_TESTS: &[(&str, BrokerTest)] = &[
+    ("cli::a_cluster_is_administered", cli::administration),
+    ("cli::records_go_to_and_from_kcat", cli::records),
+    ("cli::groups_go_on_where_they_stopped", cli::groups),
     ("log_dirs::a_partition_is_moved_by_the_tools", log_dirs::moved_by_the_tools),
     ("log_dirs::two_directories_of_apache_kafka", log_dirs::taken_over),
     ("takeover::a_directory_of_apache_kafka", takeover::of_apache_kafka),

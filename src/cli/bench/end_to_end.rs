@@ -1,0 +1,84 @@
+//! `ottla bench e2e`.
+
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::BenchCommon;
+use super::meter::Meter;
+use super::produce::random_bytes;
+use crate::cli::failure::Failure;
+use crate::cli::topic::known_topics;
+use crate::cli::units;
+use crate::client::{
+    Cluster, Fetcher, FetcherOptions, NewRecord, OffsetQuery, Producer, ProducerOptions, Span,
+    Spans,
+};
+use crate::model::{Offset, PartitionId};
+
+#[derive(Debug, Args)]
+pub(super) struct EndToEndBench {
+    /// Bytes of a record's value
+    #[arg(short = 's', long, value_name = "SIZE", default_value = "100", value_parser = units::bytes)]
+    size: usize,
+    /// How many records
+    #[arg(short = 'n', long, default_value_t = 1000)]
+    records: u64,
+    /// Records a second at most [default: as many as go]
+    #[arg(long)]
+    rate: Option<u64>,
+    #[command(flatten)]
+    pub(super) common: BenchCommon,
+}
+
+pub(super) fn run(arguments: &EndToEndBench) -> Result<ExitCode, Failure> {
+    arguments.common.run(async |cluster, topic| measure(arguments, cluster, topic).await)
+}
+
+async fn measure(arguments: &EndToEndBench, cluster: &Cluster, topic: &str) -> Result<(), Failure> {
+    known_topics(cluster, &[topic]).await?;
+    let mut producer = Producer::open(cluster.clone(), topic, ProducerOptions::default()).await?;
+    let partition = (topic.to_owned(), PartitionId(0));
+    let ends =
+        cluster.list_offsets(&[(partition.0.clone(), partition.1, OffsetQuery::Latest)]).await?;
+    let end = ends.get(&partition).and_then(|listed| listed.offset).unwrap_or(Offset::ZERO);
+    let spans = Spans::from([(partition, Span { from: end, until: None })]);
+    let mut fetcher = Fetcher::new(cluster.clone(), spans, FetcherOptions::default());
+    let value = random_bytes(cluster, arguments.size);
+    let steady = &cluster.env().steady;
+    let mut meter = Meter::new(steady);
+    let mut awaited = end;
+    while meter.records() < arguments.records {
+        if let Some(rate) = arguments.rate {
+            let due = u128::from(meter.records()) * 1_000_000 / u128::from(rate.max(1));
+            let due = Duration::from_micros(u64::try_from(due).unwrap_or(u64::MAX));
+            steady.sleep(due.saturating_sub(meter.elapsed())).await;
+        }
+        let began = steady.now();
+        let record = NewRecord {
+            key: None,
+            value: Some(&value),
+            headers: &[],
+            timestamp: None,
+            partition: Some(PartitionId(0)),
+        };
+        producer.push(record).await?;
+        producer.send_open().await?;
+        let mut seen = awaited;
+        while seen <= awaited {
+            fetcher.next().await?.visit(|record| {
+                seen = seen.max(record.offset.plus(1));
+                ControlFlow::Continue(())
+            })?;
+        }
+        awaited = seen;
+        meter.latency(steady.now().since(began));
+        meter.count(1, arguments.size as u64);
+        producer.flush().await?;
+        producer.take_delivered();
+        meter.show();
+    }
+    meter.finish("e2e", arguments.common.json)
+}

@@ -1,0 +1,110 @@
+//! `ottla bench produce`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::BenchCommon;
+use super::meter::Meter;
+use crate::cli::failure::Failure;
+use crate::cli::produce::Codec;
+use crate::cli::units;
+use crate::client::{Cluster, NewRecord, Producer, ProducerOptions};
+
+#[derive(Debug, Args)]
+pub(super) struct ProduceBench {
+    /// Bytes of a record's value
+    #[arg(short = 's', long, value_name = "SIZE", default_value = "100", value_parser = units::bytes)]
+    size: usize,
+    /// How many records
+    #[arg(short = 'n', long, conflicts_with = "duration")]
+    records: Option<u64>,
+    /// How long
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    duration: Duration,
+    /// Records a second at most [default: as many as go]
+    #[arg(long)]
+    rate: Option<u64>,
+    /// How batches are compressed
+    #[arg(short = 'z', long, value_enum, default_value_t = Codec::None)]
+    compression: Codec,
+    /// Bytes of a batch before it is compressed
+    #[arg(long, value_name = "SIZE", default_value = "256k", value_parser = units::bytes)]
+    batch_size: usize,
+    #[command(flatten)]
+    pub(super) common: BenchCommon,
+}
+
+/// Records between two looks at the clock.
+const RECORDS_BETWEEN_LOOKS: u64 = 256;
+/// How long records may wait for their batch to fill when the rate is bounded.
+const TICK: Duration = Duration::from_millis(5);
+
+pub(super) fn run(arguments: &ProduceBench) -> Result<ExitCode, Failure> {
+    arguments.common.run(async |cluster, topic| measure(arguments, cluster, topic).await)
+}
+
+async fn measure(arguments: &ProduceBench, cluster: &Cluster, topic: &str) -> Result<(), Failure> {
+    let options = ProducerOptions {
+        compression: arguments.compression.into(),
+        batch_bytes: arguments.batch_size.max(1),
+        ..ProducerOptions::default()
+    };
+    let mut producer = Producer::open(cluster.clone(), topic, options).await?;
+    let value = random_bytes(cluster, arguments.size);
+    let mut meter = Meter::new(&cluster.env().steady);
+    let mut sent = 0;
+    loop {
+        let elapsed = meter.elapsed();
+        let done = match arguments.records {
+            Some(records) => sent >= records,
+            None => elapsed >= arguments.duration,
+        };
+        if done {
+            break;
+        }
+        let mut now = RECORDS_BETWEEN_LOOKS;
+        if let Some(rate) = arguments.rate {
+            let due = u128::from(rate) * elapsed.as_micros() / 1_000_000;
+            let due = u64::try_from(due).unwrap_or(u64::MAX);
+            now = due.saturating_sub(sent);
+            if now == 0 {
+                producer.send_open().await?;
+                cluster.env().steady.sleep(TICK).await;
+                continue;
+            }
+        }
+        let now = now.min(arguments.records.map_or(u64::MAX, |records| records - sent));
+        for _ in 0..now {
+            let record = NewRecord {
+                key: None,
+                value: Some(&value),
+                headers: &[],
+                timestamp: None,
+                partition: None,
+            };
+            producer.push(record).await?;
+        }
+        sent += now;
+        take(&mut producer, &mut meter);
+        meter.show();
+    }
+    producer.flush().await?;
+    take(&mut producer, &mut meter);
+    meter.finish("produce", arguments.common.json)
+}
+
+fn take(producer: &mut Producer, meter: &mut Meter) {
+    for delivered in producer.take_delivered() {
+        meter.count(u64::from(delivered.records), delivered.bytes as u64);
+        meter.latency(delivered.took);
+    }
+}
+
+/// Bytes that do not compress.
+pub(super) fn random_bytes(cluster: &Cluster, size: usize) -> Vec<u8> {
+    let rng = &cluster.env().rng;
+    let words = std::iter::repeat_with(|| rng.next_u64().to_le_bytes());
+    words.take(size.div_ceil(8)).flatten().take(size).collect()
+}

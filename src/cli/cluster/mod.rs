@@ -1,0 +1,159 @@
+//! `ottla cluster`: brokers, their health, their settings, open transactions.
+
+mod config;
+mod transactions;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output::{Table, count, or_dash, print_json, print_text};
+use super::topic::Common;
+use crate::client::{Cluster, Metadata, Target, Topics};
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterArguments {
+    #[command(subcommand)]
+    verb: ClusterVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterVerb {
+    /// Show the cluster's id, brokers and features
+    Info(PlainArguments),
+    /// Say whether each partition has a leader and all its replicas; 0 means yes
+    Health(PlainArguments),
+    /// List brokers
+    Brokers(PlainArguments),
+    /// See and change settings of brokers
+    Config(config::ConfigArguments),
+    /// See and end transactions
+    Txn(transactions::TransactionArguments),
+}
+
+#[derive(Debug, Args)]
+struct PlainArguments {
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &ClusterArguments) -> ExitCode {
+    let (common, outcome) = match &arguments.verb {
+        ClusterVerb::Info(arguments) => (&arguments.common, info(&arguments.common)),
+        ClusterVerb::Health(arguments) => (&arguments.common, health(&arguments.common)),
+        ClusterVerb::Brokers(arguments) => (&arguments.common, brokers(&arguments.common)),
+        ClusterVerb::Config(arguments) => (arguments.common(), config::run(arguments)),
+        ClusterVerb::Txn(arguments) => (arguments.common(), transactions::run(arguments)),
+    };
+    outcome.unwrap_or_else(|failure| failure.report(common.output.is_json()))
+}
+
+fn info(common: &Common) -> Result<ExitCode, Failure> {
+    common.connection.run(async |cluster| {
+        let metadata = cluster.metadata(Topics::All).await?;
+        let connection = cluster.connection(Target::Any).await?;
+        let negotiated = connection.negotiated();
+        let features = &negotiated.features;
+        let topics = metadata.topics.iter().filter(|topic| !topic.is_internal);
+        let partitions: usize = topics.clone().map(|topic| topic.partitions.len()).sum();
+        if common.output.is_json() {
+            let brokers = broker_values(&metadata);
+            print_json(&json!({
+                "cluster_id": metadata.cluster_id, "controller": metadata.controller.map(|id| id.0),
+                "brokers": brokers, "topics": topics.count(), "partitions": partitions,
+                "features": features, "apis": negotiated.versions.len(),
+            }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut text = format!(
+            "cluster {}  {}, {}, {}\n",
+            or_dash(metadata.cluster_id.as_ref()),
+            count(metadata.brokers.len(), "broker"),
+            count(topics.count(), "topic"),
+            count(partitions, "partition"),
+        );
+        for (feature, level) in features {
+            text.push_str(&format!("  {feature}={level}\n"));
+        }
+        text.push_str(&broker_table(&metadata).to_string());
+        print_text(&text)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn brokers(common: &Common) -> Result<ExitCode, Failure> {
+    common.connection.run(async |cluster| {
+        let metadata = cluster.metadata(Topics::None).await?;
+        let json = json!({ "brokers": broker_values(&metadata) });
+        common.output.print(&broker_table(&metadata), &json)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn broker_table(metadata: &Metadata) -> Table {
+    let mut table = Table::new(&["ID", "ADDRESS", "RACK", "CONTROLLER"]);
+    for node in &metadata.brokers {
+        let is_controller = metadata.controller == Some(node.id);
+        table.row([
+            node.id.to_string(),
+            node.address.to_string(),
+            or_dash(node.rack.as_ref()),
+            if is_controller { "*".to_owned() } else { String::new() },
+        ]);
+    }
+    table
+}
+
+fn broker_values(metadata: &Metadata) -> Vec<serde_json::Value> {
+    let value = |node: &crate::client::Node| json!({ "id": node.id.0, "host": node.address.host, "port": node.address.port, "rack": node.rack });
+    metadata.brokers.iter().map(value).collect()
+}
+
+fn health(common: &Common) -> Result<ExitCode, Failure> {
+    common.connection.run(async |cluster: Cluster| {
+        let metadata = cluster.metadata(Topics::All).await?;
+        let mut table = Table::new(&["TOPIC", "PARTITION", "TROUBLE", "LEADER", "REPLICAS", "ISR"]);
+        let (mut rows, mut partitions) = (Vec::new(), 0);
+        for topic in &metadata.topics {
+            for partition in &topic.partitions {
+                partitions += 1;
+                let trouble = match partition.leader {
+                    None => "no leader",
+                    Some(_) if !partition.offline.is_empty() => "replicas away",
+                    Some(_) if partition.in_sync.len() < partition.replicas.len() => "not in sync",
+                    Some(_) => continue,
+                };
+                let ids = super::output::list::<crate::model::BrokerId>;
+                table.row([
+                    topic.name.clone(),
+                    partition.index.to_string(),
+                    trouble.to_owned(),
+                    or_dash(partition.leader),
+                    ids(&mut partition.replicas.iter().copied()),
+                    ids(&mut partition.in_sync.iter().copied()),
+                ]);
+                rows.push(json!({
+                    "topic": topic.name, "partition": partition.index.0, "trouble": trouble,
+                }));
+            }
+        }
+        let healthy = rows.is_empty() && !metadata.brokers.is_empty();
+        if common.output.is_json() {
+            print_json(&json!({
+                "healthy": healthy, "brokers": metadata.brokers.len(), "partitions": partitions,
+                "troubles": rows,
+            }))?;
+        } else if healthy {
+            let brokers = count(metadata.brokers.len(), "broker");
+            print_text(&format!(
+                "healthy: {brokers}, {}, all with leader and replicas\n",
+                count(partitions, "partition")
+            ))?;
+        } else {
+            print_text(&table.to_string())?;
+        }
+        Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}

@@ -1,0 +1,138 @@
+//! Settings of topics and brokers, asked for and changed.
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use crate::client::{Cluster, Target, check};
+use crate::model::BrokerId;
+use crate::wire::messages::{
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest, describe_configs_request,
+    incremental_alter_configs_request,
+};
+use crate::wire::{ApiKey, Text};
+
+/// One setting of a topic or a broker.
+#[derive(Debug)]
+pub(super) struct ConfigSetting {
+    pub(super) name: String,
+    value: Option<String>,
+    source: i8,
+    sensitive: bool,
+}
+
+impl ConfigSetting {
+    /// The kind of resource that a topic is.
+    pub(super) const TOPIC: i8 = 2;
+    /// The kind of resource that a broker is.
+    pub(super) const BROKER: i8 = 4;
+
+    /// Whether nobody has set it.
+    pub(super) const fn is_default(&self) -> bool {
+        self.source == DEFAULT_SOURCE
+    }
+
+    /// The value for people.
+    pub(super) fn shown(&self) -> &str {
+        match &self.value {
+            _ if self.sensitive => "(hidden)",
+            Some(value) => value,
+            None => "(none)",
+        }
+    }
+
+    /// Where the value comes from.
+    pub(super) const fn origin(&self) -> &'static str {
+        match self.source {
+            1 => "topic",
+            2 => "broker",
+            3 => "all brokers",
+            4 => "file",
+            DEFAULT_SOURCE => "default",
+            6 => "broker logger",
+            _ => "unknown",
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({ "value": self.value, "source": self.origin(), "sensitive": self.sensitive })
+    }
+}
+
+/// The settings of a topic, or of a broker by its id (empty for what all brokers share), by name.
+pub(super) async fn describe_configs(
+    cluster: &Cluster,
+    kind: i8,
+    resource: &str,
+) -> Result<Vec<ConfigSetting>, Failure> {
+    let asked = describe_configs_request::DescribeConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(Text::from_string(resource.to_owned()))
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![asked]);
+    let response = cluster.request(target(kind, resource)?, &request).await?;
+    let mut settings = Vec::new();
+    for result in &response.results {
+        check(
+            ApiKey::DescribeConfigs,
+            result.error_code,
+            || format!("the settings of {resource}"),
+            result.error_message.as_deref(),
+        )?;
+        settings.extend(result.configs.iter().map(|config| ConfigSetting {
+            name: config.name.to_string(),
+            value: config.value.as_ref().map(ToString::to_string),
+            source: config.config_source,
+            sensitive: config.is_sensitive,
+        }));
+    }
+    settings.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(settings)
+}
+
+/// Sets and unsets settings; what is not named stays as it is.
+pub(super) async fn alter_configs(
+    cluster: &Cluster,
+    kind: i8,
+    resource: &str,
+    set: &[(String, String)],
+    unset: &[String],
+) -> Result<(), Failure> {
+    let entry = |name: &str, operation, value: Option<&str>| {
+        incremental_alter_configs_request::AlterableConfig::default()
+            .with_name(Text::from_string(name.to_owned()))
+            .with_config_operation(operation)
+            .with_value(value.map(|value| Text::from_string(value.to_owned())))
+    };
+    let set = set.iter().map(|(name, value)| entry(name, SET, Some(value)));
+    let unset = unset.iter().map(|name| entry(name, DELETE, None));
+    let altered = incremental_alter_configs_request::AlterConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(Text::from_string(resource.to_owned()))
+        .with_configs(set.chain(unset).collect());
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![altered]);
+    let response = cluster.request(target(kind, resource)?, &request).await?;
+    for result in &response.responses {
+        check(
+            ApiKey::IncrementalAlterConfigs,
+            result.error_code,
+            || format!("the settings of {resource}"),
+            result.error_message.as_deref(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Settings of one broker are that broker's to tell and to change.
+fn target(kind: i8, resource: &str) -> Result<Target, Failure> {
+    if kind != ConfigSetting::BROKER || resource.is_empty() {
+        return Ok(Target::Controller);
+    }
+    let id = resource.parse().map_err(|_| {
+        Failure::usage(format!("'{resource}' is not the id of a broker, which is a number"))
+    })?;
+    Ok(Target::Node(BrokerId(id)))
+}
+
+const DEFAULT_SOURCE: i8 = 5;
+const SET: i8 = 0;
+const DELETE: i8 = 1;

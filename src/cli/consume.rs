@@ -1,0 +1,291 @@
+//! `ottla consume`: records become lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufWriter, Write as _};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::connect::ConnectionArguments;
+use super::failure::Failure;
+use super::json_record::write_json;
+use super::place::{Place, PlaceRange, resolve};
+use super::template::{Shown, Template, write_record};
+use super::topic::known_topics;
+use crate::client::{
+    Cluster, Fetched, Fetcher, FetcherOptions, GroupConsumer, GroupOptions, ListedOffset,
+    OffsetQuery, ResetPolicy, Span, Spans,
+};
+use crate::model::{Offset, PartitionId};
+use crate::record::scan;
+
+/// What is read, and how it is printed.
+#[derive(Debug, Args)]
+pub(super) struct ConsumeArguments {
+    /// Names of topics
+    #[arg(required = true)]
+    topics: Vec<String>,
+    /// From where, to where: start, end, N, +N, -N, @TIME, FROM:UNTIL [default: start; with -G where the group has stopped]
+    #[arg(short = 'o', long, value_name = "RANGE", value_parser = PlaceRange::parse, allow_hyphen_values = true)]
+    offset: Option<PlaceRange>,
+    /// Only these partitions
+    #[arg(short = 'p', long = "partition", value_delimiter = ',', conflicts_with = "group")]
+    partitions: Vec<i32>,
+    /// Stop after so many records
+    #[arg(short = 'n', long = "count", alias = "num", visible_short_alias = 'c')]
+    count: Option<u64>,
+    /// Stop at the end of what is there
+    #[arg(short = 'e', long)]
+    exit: bool,
+    /// How a record is printed, such as '%t[%p] %o: %k %s\n' [default: '%s\n']
+    #[arg(short = 'f', long = "format", value_name = "FORMAT", conflicts_with = "json")]
+    format: Option<String>,
+    /// Print JSON lines, as `ottla produce --json` reads them
+    #[arg(short = 'J', long)]
+    json: bool,
+    /// Read as a member of this group, and commit what was printed
+    #[arg(short = 'G', long)]
+    group: Option<String>,
+    /// Leave out records of open and aborted transactions
+    #[arg(long)]
+    read_committed: bool,
+    /// Print each record at once
+    #[arg(short = 'u', long)]
+    unbuffered: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+pub(super) fn run(arguments: &ConsumeArguments) -> ExitCode {
+    let text = arguments.format.as_deref().unwrap_or("%s\\n");
+    let outcome = Template::parse(text).map_err(Failure::usage).and_then(|template| {
+        let printer = Printer::new(arguments, template);
+        arguments.connection.run(async |cluster| match &arguments.group {
+            Some(group) => consume_group(&cluster, arguments, printer, group).await,
+            None => consume(&cluster, arguments, printer).await,
+        })
+    });
+    outcome.unwrap_or_else(|failure| failure.report(arguments.json))
+}
+
+fn fetcher_options(arguments: &ConsumeArguments) -> FetcherOptions {
+    FetcherOptions { read_committed: arguments.read_committed, ..FetcherOptions::default() }
+}
+
+/// Reads partitions on its own, from place to place.
+async fn consume(
+    cluster: &Cluster,
+    arguments: &ConsumeArguments,
+    mut printer: Printer<'_>,
+) -> Result<ExitCode, Failure> {
+    let mut spans = spans(cluster, arguments).await?;
+    // What has nothing to give is done before it begins.
+    spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
+    let mut open: BTreeMap<_, _> = spans.clone();
+    let mut fetcher = Fetcher::new(cluster.clone(), spans, fetcher_options(arguments));
+    while !open.is_empty() && !printer.is_done() {
+        let fetched = tokio::select! {
+            fetched = fetcher.next() => fetched?,
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                break;
+            }
+        };
+        let key = (fetched.topic.clone(), fetched.partition);
+        let until = open.get(&key).and_then(|span| span.until);
+        printer.print(&fetched, until)?;
+        if until.is_some_and(|until| fetched.next >= until) {
+            open.remove(&key);
+        }
+    }
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn spans(cluster: &Cluster, arguments: &ConsumeArguments) -> Result<Spans, Failure> {
+    let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
+    let metadata = known_topics(cluster, &names).await?;
+    let mut chosen = Vec::new();
+    for topic in &metadata.topics {
+        let all = topic.partitions.iter().map(|partition| partition.index);
+        let wanted = |index: &PartitionId| {
+            arguments.partitions.is_empty() || arguments.partitions.contains(&index.0)
+        };
+        chosen.extend(all.filter(wanted).map(|index| (topic.name.clone(), index)));
+        for index in &arguments.partitions {
+            metadata.leader_of(&topic.name, PartitionId(*index))?;
+        }
+    }
+    let range = arguments.offset.unwrap_or(PlaceRange { from: Place::Start, until: None });
+    let until = range.until.or_else(|| arguments.exit.then_some(Place::End));
+    let from = resolve(cluster, &chosen, range.from).await?;
+    let until = match until {
+        // Behind an open transaction nothing can be read, for who knows how long.
+        Some(Place::End) if arguments.read_committed => committed_ends(cluster, &chosen).await?,
+        Some(place) => resolve(cluster, &chosen, place).await?,
+        None => BTreeMap::new(),
+    };
+    // A number before the first record or behind the last one means the nearest that is there.
+    let starts = resolve(cluster, &chosen, Place::Start).await?;
+    let ends = resolve(cluster, &chosen, Place::End).await?;
+    let span = |(partition, from): ((String, PartitionId), Offset)| {
+        let start = starts.get(&partition).copied().unwrap_or(from);
+        let end = ends.get(&partition).copied().unwrap_or(from);
+        let until = until.get(&partition).copied();
+        let span = Span { from: from.clamp(start, end.max(start)), until };
+        (partition, span)
+    };
+    Ok(from.into_iter().map(span).collect())
+}
+
+/// Where the records of decided transactions end.
+async fn committed_ends(
+    cluster: &Cluster,
+    partitions: &[(String, PartitionId)],
+) -> Result<BTreeMap<(String, PartitionId), Offset>, Failure> {
+    let queries: Vec<_> = partitions
+        .iter()
+        .map(|(topic, index)| (topic.clone(), *index, OffsetQuery::LatestCommitted))
+        .collect();
+    let listed = cluster.list_offsets(&queries).await?;
+    let end =
+        |(partition, listed): (_, ListedOffset)| (partition, listed.offset.unwrap_or_default());
+    Ok(listed.into_iter().map(end).collect())
+}
+
+/// Reads as a member of a group. What was printed is committed, nothing else.
+async fn consume_group(
+    cluster: &Cluster,
+    arguments: &ConsumeArguments,
+    mut printer: Printer<'_>,
+    group: &str,
+) -> Result<ExitCode, Failure> {
+    let reset = match arguments.offset {
+        None | Some(PlaceRange { from: Place::Start, until: None }) => ResetPolicy::Earliest,
+        Some(PlaceRange { from: Place::Stored, until: None }) => ResetPolicy::Earliest,
+        Some(PlaceRange { from: Place::End, until: None }) => ResetPolicy::Latest,
+        Some(_) => {
+            return Err(Failure::usage(
+                "with -G, -o is start or end, for partitions without an offset",
+            )
+            .hint("ottla group reset moves a group"));
+        }
+    };
+    let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
+    known_topics(cluster, &names).await?;
+    let mut options = GroupOptions::new(group.to_owned(), arguments.topics.clone(), reset);
+    options.fetcher = fetcher_options(arguments);
+    let mut consumer = GroupConsumer::new(cluster.clone(), options);
+    let outcome = read_group(arguments, &mut printer, &mut consumer).await;
+    // Whatever has ended the reading: the others are not kept waiting, and what was printed is committed.
+    let left = consumer.leave().await;
+    outcome?;
+    left?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn read_group(
+    arguments: &ConsumeArguments,
+    printer: &mut Printer<'_>,
+    consumer: &mut GroupConsumer,
+) -> Result<(), Failure> {
+    let mut at_end: BTreeSet<(String, PartitionId)> = BTreeSet::new();
+    while !printer.is_done() {
+        let fetched = tokio::select! {
+            fetched = consumer.next() => fetched?,
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                break;
+            }
+        };
+        let printed = printer.print(&fetched, None)?;
+        if printed > fetched.from {
+            consumer.used(&fetched.topic, fetched.partition, printed);
+        }
+        let key = (fetched.topic, fetched.partition);
+        if fetched.next >= fetched.end {
+            at_end.insert(key);
+        } else {
+            at_end.remove(&key);
+        }
+        if arguments.exit && consumer.assigned().is_subset(&at_end) {
+            break;
+        }
+    }
+    printer.finish()
+}
+
+/// Prints records until there were enough.
+struct Printer<'a> {
+    arguments: &'a ConsumeArguments,
+    template: Template,
+    out: BufWriter<io::StdoutLock<'static>>,
+    number: u64,
+}
+
+const OUT_BYTES: usize = 256 << 10;
+
+impl<'a> Printer<'a> {
+    fn new(arguments: &'a ConsumeArguments, template: Template) -> Self {
+        let out = BufWriter::with_capacity(OUT_BYTES, io::stdout().lock());
+        Self { arguments, template, out, number: 0 }
+    }
+
+    fn is_done(&self) -> bool {
+        self.arguments.count.is_some_and(|count| self.number >= count)
+    }
+
+    /// Prints the records before `until`; gives the offset that follows what was printed or passed over.
+    fn print(&mut self, fetched: &Fetched, until: Option<Offset>) -> Result<Offset, Failure> {
+        let mut next = fetched.from;
+        let mut broken = None;
+        let mut headers = scan(&fetched.batches).filter_map(Result::ok).map(|batch| batch.header);
+        let mut header = headers.next();
+        fetched.visit(|record| {
+            if self.is_done() || until.is_some_and(|until| record.offset >= until) {
+                return ControlFlow::Break(());
+            }
+            while header.is_some_and(|header| header.last_offset() < record.offset) {
+                header = headers.next();
+            }
+            let Some(batch) = header else { return ControlFlow::Break(()) };
+            self.number += 1;
+            let shown = Shown {
+                topic: &fetched.topic,
+                partition: fetched.partition.0,
+                record,
+                batch: &batch,
+                number: self.number,
+            };
+            let written = match self.arguments.json {
+                true => write_json(&shown, &mut self.out),
+                false => write_record(&self.template, &shown, &mut self.out),
+            };
+            let written = written.and_then(|()| match self.arguments.unbuffered {
+                true => self.out.flush(),
+                false => Ok(()),
+            });
+            if let Err(error) = written {
+                broken = Some(error);
+                return ControlFlow::Break(());
+            }
+            next = record.offset.plus(1);
+            ControlFlow::Continue(())
+        })?;
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        // What nobody else is to see is behind us too, if all was printed.
+        if !self.is_done() && until.is_none() {
+            next = fetched.next;
+        }
+        // Records that wait in the buffer while nothing comes would be late.
+        self.out.flush()?;
+        Ok(next)
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
+    }
+}

@@ -1,0 +1,307 @@
+//! `ottla group describe` and `members`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::unknown_group;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Table, count, list as joined, or_dash, print_json, print_text};
+use crate::cli::topic::Common;
+use crate::client::{
+    Assignment, ClientError, Cluster, CommittedOffset, CoordinatorKind, OffsetQuery, Target,
+    Topics, check,
+};
+use crate::model::{ErrorCode, PartitionId};
+use crate::wire::messages::{
+    ConsumerGroupDescribeRequest, DescribeGroupsRequest, WireGroupId,
+    consumer_group_describe_response, describe_groups_response,
+};
+use crate::wire::{ApiKey, Text};
+
+#[derive(Debug, Args)]
+pub(super) struct DescribeArguments {
+    /// Names of groups
+    #[arg(required = true)]
+    groups: Vec<String>,
+    /// Only partitions that the group is behind in
+    #[arg(long)]
+    lag_only: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MembersArguments {
+    /// Names of groups
+    #[arg(required = true)]
+    groups: Vec<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// A group with its members.
+#[derive(Debug)]
+pub(super) struct DescribedGroup {
+    pub(super) state: String,
+    kind: &'static str,
+    assignor: String,
+    pub(super) members: Vec<Member>,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: String,
+    instance: Option<String>,
+    pub(super) client_id: String,
+    pub(super) host: String,
+    assignment: Assignment,
+}
+
+impl DescribedGroup {
+    /// Who has which partition.
+    fn owners(&self) -> BTreeMap<(String, PartitionId), &Member> {
+        let each = |member| {
+            let partitions = Member::partitions(member);
+            partitions.map(move |partition| (partition, member))
+        };
+        self.members.iter().flat_map(each).collect()
+    }
+}
+
+impl Member {
+    fn partitions(&self) -> impl Iterator<Item = (String, PartitionId)> {
+        self.assignment.iter().map(|(topic, partition)| (topic.to_owned(), partition))
+    }
+}
+
+/// Asks the coordinator for a group of either protocol; `None` if there is none.
+pub(super) async fn find(cluster: &Cluster, name: &str) -> Result<Option<DescribedGroup>, Failure> {
+    Ok(cluster.retry(async || find_once(cluster, name).await).await?)
+}
+
+async fn find_once(cluster: &Cluster, name: &str) -> Result<Option<DescribedGroup>, ClientError> {
+    let coordinator = Target::Node(cluster.coordinator(CoordinatorKind::Group, name).await?);
+    let id = WireGroupId(Text::from_string(name.to_owned()));
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![id.clone()]);
+    let found = match cluster.request(coordinator, &request).await {
+        Ok(response) => response.groups.into_iter().find(|group| group.error_code == 0),
+        Err(ClientError::Unsupported { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(group) = found {
+        return Ok(Some(of_consumer_group(&group)));
+    }
+    let request = DescribeGroupsRequest::default().with_groups(vec![id]);
+    let response = cluster.request(coordinator, &request).await?;
+    let Some(group) = response.groups.into_iter().next() else { return Ok(None) };
+    if group.error_code == ErrorCode::GroupIdNotFound.code() || &*group.group_state == "Dead" {
+        return Ok(None);
+    }
+    let message = group.error_message.as_deref();
+    check(ApiKey::DescribeGroups, group.error_code, || format!("group '{name}'"), message)?;
+    of_classic_group(&group).map(Some)
+}
+
+fn of_classic_group(
+    group: &describe_groups_response::DescribedGroup,
+) -> Result<DescribedGroup, ClientError> {
+    let members = group.members.iter().map(|member| {
+        // Members of other protocols than that of consumers have bytes of their own here.
+        let assignment = match &*group.protocol_type {
+            "consumer" => Assignment::read(&member.member_assignment)?,
+            _ => Assignment::default(),
+        };
+        Ok(Member {
+            id: member.member_id.to_string(),
+            instance: member.group_instance_id.as_ref().map(ToString::to_string),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            assignment,
+        })
+    });
+    Ok(DescribedGroup {
+        state: group.group_state.to_string(),
+        kind: "classic",
+        assignor: group.protocol_data.to_string(),
+        members: members.collect::<Result<_, ClientError>>()?,
+    })
+}
+
+fn of_consumer_group(group: &consumer_group_describe_response::DescribedGroup) -> DescribedGroup {
+    let member = |member: &consumer_group_describe_response::Member| {
+        let mut partitions: BTreeMap<String, Vec<PartitionId>> = BTreeMap::new();
+        for topic in &member.assignment.topic_partitions {
+            let entry = partitions.entry(topic.topic_name.0.to_string()).or_default();
+            entry.extend(topic.partitions.iter().copied().map(PartitionId));
+        }
+        Member {
+            id: member.member_id.to_string(),
+            instance: member.instance_id.as_ref().map(ToString::to_string),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            assignment: Assignment { partitions },
+        }
+    };
+    DescribedGroup {
+        state: group.group_state.to_string(),
+        kind: "consumer",
+        assignor: group.assignor_name.to_string(),
+        members: group.members.iter().map(member).collect(),
+    }
+}
+
+/// A partition of a group: where it has stopped, and where the log ends.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) committed: Option<CommittedOffset>,
+    pub(super) start: Option<i64>,
+    pub(super) end: Option<i64>,
+}
+
+impl Progress {
+    pub(super) fn lag(&self) -> Option<i64> {
+        Some((self.end? - self.committed.as_ref()?.offset.0).max(0))
+    }
+}
+
+/// The progress in all partitions that the group has committed for or that are given.
+pub(super) async fn progress(
+    cluster: &Cluster,
+    group: &str,
+    others: impl IntoIterator<Item = (String, PartitionId)>,
+) -> Result<BTreeMap<(String, PartitionId), Progress>, Failure> {
+    let committed = cluster.committed_offsets(group).await?;
+    let mut all: BTreeMap<_, _> = others.into_iter().map(|partition| (partition, None)).collect();
+    all.extend(committed.into_iter().map(|(partition, offset)| (partition, Some(offset))));
+    let mut names: Vec<&str> = all.keys().map(|(topic, _)| topic.as_str()).collect();
+    names.dedup();
+    // A topic may have gone since the group has read it, and a leader may be away.
+    let metadata = cluster.metadata(Topics::Named(&names)).await?;
+    let led = all.keys().filter(|(topic, index)| metadata.leader_of(topic, *index).is_ok());
+    let queries =
+        |query| led.clone().map(|(topic, index)| (topic.clone(), *index, query)).collect();
+    let queries: [Vec<_>; 2] = [queries(OffsetQuery::Earliest), queries(OffsetQuery::Latest)];
+    let starts = cluster.list_offsets(&queries[0]).await?;
+    let ends = cluster.list_offsets(&queries[1]).await?;
+    let progress = all.into_iter().map(|(partition, committed)| {
+        let start = starts.get(&partition).and_then(|listed| listed.offset).map(|offset| offset.0);
+        let end = ends.get(&partition).and_then(|listed| listed.offset).map(|offset| offset.0);
+        (partition, Progress { committed, start, end })
+    });
+    Ok(progress.collect())
+}
+
+pub(super) fn describe(arguments: &DescribeArguments) -> Result<ExitCode, Failure> {
+    arguments.common.connection.run(async |cluster| {
+        let mut values = Vec::new();
+        for name in &arguments.groups {
+            let Some(group) = find(&cluster, name).await? else {
+                return Err(unknown_group(&cluster, name).await);
+            };
+            let owners = group.owners();
+            let mut progress = progress(&cluster, name, owners.keys().cloned()).await?;
+            if arguments.lag_only {
+                progress.retain(|_, progress| progress.lag() != Some(0));
+            }
+            if arguments.common.output.is_json() {
+                values.push(value_of(name, &group, &owners, &progress));
+                continue;
+            }
+            let lag: i64 = progress.values().filter_map(Progress::lag).sum();
+            let mut text = format!(
+                "{name}  {}, {} group, {}, lag {lag}\n",
+                group.state,
+                group.kind,
+                count(group.members.len(), "member"),
+            );
+            if !progress.is_empty() {
+                text.push_str(&lag_table(&owners, &progress).to_string());
+            }
+            print_text(&text)?;
+        }
+        if arguments.common.output.is_json() {
+            print_json(&json!({ "groups": values }))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn lag_table(
+    owners: &BTreeMap<(String, PartitionId), &Member>,
+    progress: &BTreeMap<(String, PartitionId), Progress>,
+) -> Table {
+    let mut table =
+        Table::new(&["TOPIC", "PARTITION", "CURRENT", "END", "LAG", "MEMBER", "CLIENT", "HOST"]);
+    for ((topic, index), progress) in progress {
+        let owner = owners.get(&(topic.clone(), *index));
+        table.row([
+            topic.clone(),
+            index.to_string(),
+            or_dash(progress.committed.as_ref().map(|committed| committed.offset)),
+            or_dash(progress.end),
+            or_dash(progress.lag()),
+            or_dash(owner.map(|member| &member.id)),
+            or_dash(owner.map(|member| &member.client_id)),
+            or_dash(owner.map(|member| &member.host)),
+        ]);
+    }
+    table
+}
+
+fn value_of(
+    name: &str,
+    group: &DescribedGroup,
+    owners: &BTreeMap<(String, PartitionId), &Member>,
+    progress: &BTreeMap<(String, PartitionId), Progress>,
+) -> Value {
+    let partition = |(partition, progress): (&(String, PartitionId), &Progress)| {
+        json!({
+            "topic": partition.0, "partition": partition.1.0,
+            "current": progress.committed.as_ref().map(|committed| committed.offset.0),
+            "end": progress.end, "lag": progress.lag(),
+            "member": owners.get(partition).map(|member| &member.id),
+        })
+    };
+    json!({
+        "group": name, "state": group.state, "type": group.kind, "assignor": group.assignor,
+        "members": group.members.len(),
+        "lag": progress.values().filter_map(Progress::lag).sum::<i64>(),
+        "partitions": progress.iter().map(partition).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn members(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
+    arguments.common.connection.run(async |cluster| {
+        let mut table =
+            Table::new(&["GROUP", "MEMBER", "CLIENT", "HOST", "INSTANCE", "PARTITIONS"]);
+        let mut rows = Vec::new();
+        for name in &arguments.groups {
+            let Some(group) = find(&cluster, name).await? else {
+                return Err(unknown_group(&cluster, name).await);
+            };
+            for member in &group.members {
+                let partitions: Vec<_> = member
+                    .partitions()
+                    .map(|(topic, partition)| format!("{topic}:{partition}"))
+                    .collect();
+                table.row([
+                    name.clone(),
+                    member.id.clone(),
+                    member.client_id.clone(),
+                    member.host.clone(),
+                    or_dash(member.instance.as_ref()),
+                    if partitions.is_empty() { "-".to_owned() } else { joined(&partitions) },
+                ]);
+                rows.push(json!({
+                    "group": name, "member": member.id, "client_id": member.client_id,
+                    "host": member.host, "instance": member.instance, "partitions": partitions,
+                }));
+            }
+        }
+        arguments.common.output.print(&table, &json!({ "members": rows }))?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,24 @@
+//! Format strings: how records are printed, and how lines become records.
+//!
+//! | token | | token | |
+//! |---|---|---|---|
+//! | `%s` `%v` | value | `%S` `%V` | length of the value, -1 for none |
+//! | `%k` | key | `%K` | length of the key, -1 for none |
+//! | `%h` | headers, `a=1,b=2` | `%H` | number of headers |
+//! | `%t` | topic | `%p` | partition |
+//! | `%o` | offset | `%e` | leader epoch |
+//! | `%T` | timestamp in ms | `%d` | timestamp, RFC 3339 or `%d{strftime[…]}` |
+//! | `%x` `%y` | producer id and epoch | `%a` | compression |
+//! | `%i` | number of the record, from 1 | `%%` | a percent sign |
+//! | `%R` | length of the value in four bytes, big-endian | | |
+//!
+//! Values, keys and headers take `{hex}`, `{base64}` and `{json}`; `%t{len}` is the length of the topic. `\n`, `\t`, `\r`,
+//! `\0`, `\\` and `\xNN` are one byte each. Source: `-f` of kcat 1.7, and of rpk where it does not differ.
+
+mod parse;
+mod read;
+mod write;
+
+pub(super) use parse::Template;
+pub(super) use read::{Fields, LineReader};
+pub(super) use write::{Shown, write_record};

@@ -1,0 +1,241 @@
+//! From the text of a format string to its pieces.
+
+/// A format string that was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Template(pub(super) Vec<Piece>);
+
+/// One piece of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Piece {
+    /// Bytes as they are.
+    Bytes(Vec<u8>),
+    Value(Encoding),
+    Key(Encoding),
+    Headers(Encoding),
+    ValueLength,
+    ValueLengthBinary,
+    KeyLength,
+    HeaderCount,
+    Topic,
+    TopicLength,
+    Partition,
+    Offset,
+    LeaderEpoch,
+    Timestamp,
+    /// By this strftime pattern; none means RFC 3339.
+    Date(Option<String>),
+    ProducerId,
+    ProducerEpoch,
+    Compression,
+    Counter,
+}
+
+/// How bytes are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Encoding {
+    /// As they are.
+    Raw,
+    Hex,
+    Base64,
+    /// A JSON string; what is not UTF-8 is replaced.
+    Json,
+}
+
+impl Template {
+    /// # Errors
+    /// In words, when a token is not known.
+    pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = Pieces::default();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let after = &rest[first.len_utf8()..];
+            rest = match first {
+                '%' => pieces.token(after)?,
+                '\\' => pieces.escape(after)?,
+                _ => {
+                    pieces.bytes(&rest.as_bytes()[..first.len_utf8()]);
+                    after
+                }
+            };
+        }
+        pieces.finish_bytes();
+        Ok(Self(pieces.done))
+    }
+}
+
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Piece>,
+    /// Bytes that are not followed by a token yet.
+    bytes: Vec<u8>,
+}
+
+impl Pieces {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn finish_bytes(&mut self) {
+        if !self.bytes.is_empty() {
+            self.done.push(Piece::Bytes(std::mem::take(&mut self.bytes)));
+        }
+    }
+
+    /// Takes what follows a percent sign, and gives what is behind it.
+    fn token<'a>(&mut self, text: &'a str) -> Result<&'a str, String> {
+        let Some(letter) = text.chars().next() else {
+            return Err("a format ends with '%': write %% for a percent sign".to_owned());
+        };
+        let rest = &text[letter.len_utf8()..];
+        if letter == '%' {
+            self.bytes(b"%");
+            return Ok(rest);
+        }
+        let (modifier, rest) = modifier(rest)?;
+        let piece = piece(letter, modifier)?;
+        self.finish_bytes();
+        self.done.push(piece);
+        Ok(rest)
+    }
+
+    /// Takes what follows a backslash, and gives what is behind it.
+    fn escape<'a>(&mut self, text: &'a str) -> Result<&'a str, String> {
+        let Some(letter) = text.chars().next() else {
+            return Err("a format ends with a backslash: write \\\\ for one".to_owned());
+        };
+        let rest = &text[letter.len_utf8()..];
+        let byte = match letter {
+            'n' => b'\n',
+            't' => b'\t',
+            'r' => b'\r',
+            '0' => 0,
+            '\\' => b'\\',
+            '%' => b'%',
+            'x' => {
+                let digits = rest.get(..2).unwrap_or_default();
+                let byte = u8::from_str_radix(digits, 16);
+                let byte =
+                    byte.map_err(|_| format!("'\\x{digits}' is not \\x and two hex digits"))?;
+                self.bytes(&[byte]);
+                return Ok(&rest[2..]);
+            }
+            _ => return Err(format!("'\\{letter}' is not known in a format")),
+        };
+        self.bytes(&[byte]);
+        Ok(rest)
+    }
+}
+
+/// The `{…}` at the start of `text`, and what is behind it.
+fn modifier(text: &str) -> Result<(Option<&str>, &str), String> {
+    let Some(inner) = text.strip_prefix('{') else { return Ok((None, text)) };
+    // Only a date has brackets within.
+    let end = match inner.strip_prefix("strftime[") {
+        Some(_) => inner.find("]}").map(|at| at + 1),
+        None => inner.find('}'),
+    };
+    let end = end.ok_or_else(|| format!("'{{{inner}' has no end"))?;
+    Ok((Some(&inner[..end]), &inner[end + 1..]))
+}
+
+fn piece(letter: char, modifier: Option<&str>) -> Result<Piece, String> {
+    let wrong = || {
+        let modifier = modifier.map(|text| format!("{{{text}}}")).unwrap_or_default();
+        Err(format!("'%{letter}{modifier}' is not known in a format"))
+    };
+    let encoding = match modifier {
+        None => Some(Encoding::Raw),
+        Some("hex") => Some(Encoding::Hex),
+        Some("base64") => Some(Encoding::Base64),
+        Some("json") => Some(Encoding::Json),
+        Some(_) => None,
+    };
+    let with_encoding = match (letter, encoding) {
+        ('s' | 'v', Some(encoding)) => Some(Piece::Value(encoding)),
+        ('k', Some(encoding)) => Some(Piece::Key(encoding)),
+        ('h', Some(encoding)) => Some(Piece::Headers(encoding)),
+        _ => None,
+    };
+    if let Some(piece) = with_encoding {
+        return Ok(piece);
+    }
+    if letter == 'd' {
+        let pattern = match modifier {
+            None => None,
+            Some(text) => {
+                let inner = text.strip_prefix("strftime[").and_then(|text| text.strip_suffix(']'));
+                let Some(pattern) = inner else { return wrong() };
+                Some(pattern.to_owned())
+            }
+        };
+        return Ok(Piece::Date(pattern));
+    }
+    if (letter, modifier) == ('t', Some("len")) {
+        return Ok(Piece::TopicLength);
+    }
+    if modifier.is_some() {
+        return wrong();
+    }
+    Ok(match letter {
+        'S' | 'V' => Piece::ValueLength,
+        'R' => Piece::ValueLengthBinary,
+        'K' => Piece::KeyLength,
+        'H' => Piece::HeaderCount,
+        't' => Piece::Topic,
+        'p' => Piece::Partition,
+        'o' => Piece::Offset,
+        'e' => Piece::LeaderEpoch,
+        'T' => Piece::Timestamp,
+        'x' => Piece::ProducerId,
+        'y' => Piece::ProducerEpoch,
+        'a' => Piece::Compression,
+        'i' => Piece::Counter,
+        _ => return wrong(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_escapes_and_modifiers_are_read() {
+        let pieces =
+            Template::parse("%k{hex}\\t%s 100%%\\x0a%d{strftime[%F %T]}%t{len}").unwrap().0;
+        assert_eq!(
+            pieces,
+            [
+                Piece::Key(Encoding::Hex),
+                Piece::Bytes(b"\t".to_vec()),
+                Piece::Value(Encoding::Raw),
+                Piece::Bytes(b" 100%\n".to_vec()),
+                Piece::Date(Some("%F %T".to_owned())),
+                Piece::TopicLength,
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        for (text, words) in [
+            ("%", "ends with '%'"),
+            ("a\\", "ends with a backslash"),
+            ("%q", "'%q' is not known"),
+            ("%o{hex}", "'%o{hex}' is not known"),
+            ("%s{hex", "has no end"),
+            ("%s{big}", "'%s{big}' is not known"),
+            ("\\xg1", "two hex digits"),
+            ("\\q", "is not known"),
+        ] {
+            let error = Template::parse(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[%\\\\{}\\[\\]skhoxé0-9a-f]{0,24}") {
+            drop(Template::parse(&text));
+        }
+    }
+}

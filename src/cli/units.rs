@@ -1,0 +1,57 @@
+//! Times and sizes as people write them.
+
+use std::time::Duration;
+
+/// Reads `500ms`, `30s`, `5m`, `2h`, `7d`; a number alone is seconds.
+///
+/// # Errors
+/// In words, when it is none of these.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a time such as 500ms, 30s, 5m, 2h or 7d");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Reads `100`, `1k`, `16Ki`, `2M`; k and M are of 1024 like Ki and Mi.
+///
+/// # Errors
+/// In words, when it is none of these.
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let wrong = || format!("'{text}' is not a size such as 100, 16k or 2M");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: usize = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.trim_end_matches(['B', 'b']).trim_end_matches('i') {
+        "" => 1,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        assert!(duration("x").is_err() && duration("5y").is_err() && duration("").is_err());
+        assert_eq!((bytes("100"), bytes("16Ki"), bytes("2MB")), (Ok(100), Ok(16_384), Ok(2 << 20)));
+        assert!(bytes("2x").is_err() && bytes("k").is_err());
+    }
+}

@@ -1,0 +1,402 @@
+//! A member of a consumer group, by the classic protocol: it joins, shares, reads, commits and leaves.
+//!
+//! The protocol is the eager one with ranges, which all members of all clients know: at a rebalance everything is given up
+//! and shared anew. What was used is committed before.
+//!
+//! **Invariant:** only offsets that [`GroupConsumer::used`] was told of are committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::assignment::{Assignment, Subscription, assign_ranges};
+use super::cluster::{Cluster, CoordinatorKind, Target};
+use super::error::ClientError;
+use super::fetcher::{Fetched, Fetcher, FetcherOptions, Span, Spans};
+use super::group_offsets::Committer;
+use super::metadata::Topics;
+use super::offsets::OffsetQuery;
+use super::refusal::check;
+use crate::model::{BrokerId, ErrorCode, Instant, Offset, PartitionId};
+use crate::wire::messages::{
+    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+    WireGroupId, join_group_request, leave_group_request, sync_group_request,
+};
+use crate::wire::{ApiKey, Text};
+
+/// How a member behaves.
+#[derive(Clone, Debug)]
+pub struct GroupOptions {
+    /// The group.
+    pub group: String,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// Where to begin in a partition of which the group has committed nothing.
+    pub reset: ResetPolicy,
+    /// How it reads.
+    pub fetcher: FetcherOptions,
+    /// After how long without a sign of life the member is given up by its group.
+    pub session_timeout: Duration,
+    /// How often what was used is committed.
+    pub commit_interval: Duration,
+}
+
+/// Where to begin if there is nothing to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetPolicy {
+    /// At the first record.
+    Earliest,
+    /// At the end.
+    Latest,
+}
+
+impl GroupOptions {
+    /// Kafka's times.
+    #[must_use]
+    pub fn new(group: String, topics: Vec<String>, reset: ResetPolicy) -> Self {
+        Self {
+            group,
+            topics,
+            reset,
+            fetcher: FetcherOptions::default(),
+            session_timeout: Duration::from_secs(45),
+            commit_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A member of a group.
+#[derive(Debug)]
+pub struct GroupConsumer {
+    cluster: Cluster,
+    options: GroupOptions,
+    coordinator: BrokerId,
+    committer: Committer,
+    /// What it has, while it is part of a generation.
+    share: Option<Share>,
+    /// What was used and is not committed yet.
+    used: BTreeMap<(String, PartitionId), Offset>,
+}
+
+#[derive(Debug)]
+struct Share {
+    assigned: BTreeSet<(String, PartitionId)>,
+    fetcher: Fetcher,
+    heartbeat: Instant,
+    commit: Instant,
+}
+
+impl GroupConsumer {
+    /// A member that has not joined yet: [`next`](Self::next) does.
+    #[must_use]
+    pub fn new(cluster: Cluster, options: GroupOptions) -> Self {
+        Self {
+            cluster,
+            options,
+            coordinator: BrokerId(-1),
+            committer: Committer::nobody(),
+            share: None,
+            used: BTreeMap::new(),
+        }
+    }
+
+    /// The partitions that it has at present.
+    #[must_use]
+    pub fn assigned(&self) -> BTreeSet<(String, PartitionId)> {
+        self.share.as_ref().map(|share| share.assigned.clone()).unwrap_or_default()
+    }
+
+    /// What was read before `offset` of a partition has been used.
+    pub fn used(&mut self, topic: &str, partition: PartitionId, offset: Offset) {
+        self.used.insert((topic.to_owned(), partition), offset);
+    }
+
+    /// The next piece; joins, beats and commits on the way. May be dropped at any time; [`leave`](Self::leave) then still
+    /// leaves in good order.
+    ///
+    /// # Errors
+    /// When the group does not take the member, or a partition cannot be read any more.
+    pub async fn next(&mut self) -> Result<Fetched, ClientError> {
+        loop {
+            let Some(share) = &mut self.share else {
+                self.join().await?;
+                continue;
+            };
+            let due = share.heartbeat.min(share.commit);
+            let steady = self.cluster.env().steady.clone();
+            if steady.now() >= due {
+                self.do_what_is_due().await?;
+                continue;
+            }
+            tokio::select! {
+                fetched = share.fetcher.next() => return fetched,
+                () = steady.sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Commits what was used, and leaves the group.
+    ///
+    /// # Errors
+    /// When the coordinator refuses.
+    pub async fn leave(mut self) -> Result<(), ClientError> {
+        if self.committer.member_id.is_empty() {
+            return Ok(());
+        }
+        self.commit().await?;
+        self.share = None;
+        let member_id = Text::from_string(self.committer.member_id.clone());
+        let make = |version| {
+            let request = LeaveGroupRequest::default().with_group_id(self.group_id());
+            if version >= MEMBERS_SINCE {
+                let member = leave_group_request::MemberIdentity::default();
+                request.with_members(vec![member.with_member_id(member_id)])
+            } else {
+                request.with_member_id(member_id)
+            }
+        };
+        let target = Target::Node(self.coordinator);
+        let response = self.cluster.request_with(target, i16::MAX, make).await?;
+        let subject = || format!("group '{}'", self.options.group);
+        check(ApiKey::LeaveGroup, response.error_code, subject, None)?;
+        Ok(())
+    }
+
+    /// Commits what was used. A group that has gone on without us keeps what it has.
+    ///
+    /// # Errors
+    /// When the coordinator refuses for another reason.
+    pub async fn commit(&mut self) -> Result<(), ClientError> {
+        if self.used.is_empty() {
+            return Ok(());
+        }
+        let committed =
+            self.cluster.commit_offsets(&self.options.group, &self.committer, &self.used).await;
+        match committed {
+            Ok(()) => self.used.clear(),
+            Err(error) if is_out(&error) => {
+                tracing::warn!(%error, "the group went on without this member: its last offsets are not committed");
+                self.used.clear();
+                self.share = None;
+                self.committer = Committer::nobody();
+            }
+            // It is committed when the members have joined again, or read again by another one.
+            Err(error) if code_of(&error) == Some(ErrorCode::RebalanceInProgress) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn do_what_is_due(&mut self) -> Result<(), ClientError> {
+        let now = self.cluster.env().steady.now();
+        let interval = self.options.commit_interval;
+        if let Some(share) = &mut self.share
+            && share.commit <= now
+        {
+            share.commit = now.plus(interval);
+            self.commit().await?;
+        }
+        let beat = self.options.session_timeout / 15;
+        match &mut self.share {
+            Some(share) if share.heartbeat <= now => share.heartbeat = now.plus(beat),
+            Some(_) | None => return Ok(()),
+        }
+        match self.heartbeat().await {
+            Ok(()) => {}
+            Err(error) if code_of(&error) == Some(ErrorCode::RebalanceInProgress) => {
+                self.commit().await?;
+                self.share = None;
+            }
+            Err(error) if is_out(&error) => {
+                self.committer = Committer::nobody();
+                self.share = None;
+            }
+            Err(error) if error.is_retriable() || matches!(error, ClientError::Timeout { .. }) => {
+                let group = self.options.group.clone();
+                self.coordinator = self.cluster.coordinator(CoordinatorKind::Group, &group).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&self) -> Result<(), ClientError> {
+        let request = HeartbeatRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(self.committer.generation)
+            .with_member_id(Text::from_string(self.committer.member_id.clone()));
+        let response = self.cluster.request(Target::Node(self.coordinator), &request).await?;
+        let subject = || format!("group '{}'", self.options.group);
+        Ok(check(ApiKey::Heartbeat, response.error_code, subject, None)?)
+    }
+
+    /// Joins a generation: from nothing to a fetcher that begins where the group has stopped.
+    async fn join(&mut self) -> Result<(), ClientError> {
+        let group = self.options.group.clone();
+        let deadline = self.cluster.deadline();
+        let mut pause = super::cluster::PAUSE_FIRST;
+        let assignment = loop {
+            self.coordinator = self.cluster.coordinator(CoordinatorKind::Group, &group).await?;
+            let error = match self.join_and_sync().await {
+                Ok(assignment) => break assignment,
+                Err(error) => error,
+            };
+            match code_of(&error) {
+                // The coordinator has given us a name; the next question is asked under it.
+                Some(ErrorCode::MemberIdRequired) => continue,
+                Some(ErrorCode::RebalanceInProgress) => {}
+                _ if is_out(&error) => self.committer = Committer::nobody(),
+                _ if error.is_retriable() => {}
+                _ => return Err(error),
+            }
+            if !self.cluster.pause(&mut pause, deadline).await {
+                return Err(error);
+            }
+        };
+        let assigned: BTreeSet<(String, PartitionId)> =
+            assignment.iter().map(|(topic, partition)| (topic.to_owned(), partition)).collect();
+        tracing::info!(group = self.options.group, partitions = assigned.len(), "joined");
+        // Others may have used what we had before.
+        self.used.retain(|partition, _| assigned.contains(partition));
+        let spans = self.beginnings(&assigned).await?;
+        let now = self.cluster.env().steady.now();
+        self.share = Some(Share {
+            fetcher: Fetcher::new(self.cluster.clone(), spans, self.options.fetcher.clone()),
+            assigned,
+            heartbeat: now.plus(self.options.session_timeout / 15),
+            commit: now.plus(self.options.commit_interval),
+        });
+        Ok(())
+    }
+
+    async fn join_and_sync(&mut self) -> Result<Assignment, ClientError> {
+        let subscription = Subscription { topics: self.options.topics.clone() };
+        let protocol = join_group_request::JoinGroupRequestProtocol::default()
+            .with_name(Text::from_static_str(ASSIGNOR))
+            .with_metadata(subscription.to_bytes());
+        let session = i32::try_from(self.options.session_timeout.as_millis());
+        let request = JoinGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_session_timeout_ms(session.unwrap_or(i32::MAX))
+            .with_rebalance_timeout_ms(REBALANCE_TIMEOUT_MS)
+            .with_member_id(Text::from_string(self.committer.member_id.clone()))
+            .with_protocol_type(Text::from_static_str("consumer"))
+            .with_protocols(vec![protocol]);
+        let connection = self.cluster.connection(Target::Node(self.coordinator)).await?;
+        let version = connection.version_up_to(ApiKey::JoinGroup, i16::MAX)?;
+        // Members have the time of a rebalance to come.
+        let patience = self.cluster.options().request_timeout
+            + Duration::from_millis(u64::from(REBALANCE_TIMEOUT_MS.unsigned_abs()));
+        let joined = connection.call(version, &request, patience).await?;
+        let asked = joined.error_code == ErrorCode::MemberIdRequired.code();
+        if joined.error_code == 0 || asked {
+            self.committer.member_id = joined.member_id.to_string();
+        }
+        let subject = || format!("group '{}'", self.options.group);
+        check(ApiKey::JoinGroup, joined.error_code, subject, None)?;
+        self.committer.generation = joined.generation_id;
+        self.sync(&joined).await
+    }
+
+    async fn sync(&self, joined: &JoinGroupResponse) -> Result<Assignment, ClientError> {
+        let mut assignments = Vec::new();
+        if joined.leader == joined.member_id && !joined.skip_assignment {
+            for (member, assignment) in self.assign(joined).await? {
+                let entry = sync_group_request::SyncGroupRequestAssignment::default()
+                    .with_member_id(Text::from_string(member))
+                    .with_assignment(assignment.to_bytes());
+                assignments.push(entry);
+            }
+        }
+        let make = |version| {
+            let mut request = SyncGroupRequest::default()
+                .with_group_id(self.group_id())
+                .with_generation_id(joined.generation_id)
+                .with_member_id(joined.member_id.clone())
+                .with_assignments(assignments);
+            if version >= PROTOCOL_SINCE {
+                request.protocol_type = Some(Text::from_static_str("consumer"));
+                request.protocol_name = joined.protocol_name.clone();
+            }
+            request
+        };
+        let target = Target::Node(self.coordinator);
+        let response = self.cluster.request_with(target, i16::MAX, make).await?;
+        let subject = || format!("group '{}'", self.options.group);
+        check(ApiKey::SyncGroup, response.error_code, subject, None)?;
+        Assignment::read(&response.assignment)
+    }
+
+    /// What the leader of the group does: shares the partitions.
+    async fn assign(
+        &self,
+        joined: &JoinGroupResponse,
+    ) -> Result<BTreeMap<String, Assignment>, ClientError> {
+        let mut members = BTreeMap::new();
+        for member in &joined.members {
+            members.insert(member.member_id.to_string(), Subscription::read(&member.metadata)?);
+        }
+        let topics: BTreeSet<&str> =
+            members.values().flat_map(|wants| wants.topics.iter().map(String::as_str)).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
+        let metadata = self.cluster.metadata(Topics::Named(&topics)).await?;
+        let count = |partitions: usize| u32::try_from(partitions).unwrap_or(0);
+        let counts = metadata
+            .topics
+            .iter()
+            .map(|topic| (topic.name.clone(), count(topic.partitions.len())))
+            .collect();
+        Ok(assign_ranges(&members, &counts))
+    }
+
+    /// Where each partition is read from: what we have used, else what is committed, else as the policy says.
+    async fn beginnings(
+        &self,
+        assigned: &BTreeSet<(String, PartitionId)>,
+    ) -> Result<Spans, ClientError> {
+        let committed = self.cluster.committed_offsets(&self.options.group).await?;
+        let (mut spans, mut unknown) = (Spans::new(), Vec::new());
+        let query = match self.options.reset {
+            ResetPolicy::Earliest => OffsetQuery::Earliest,
+            ResetPolicy::Latest => OffsetQuery::Latest,
+        };
+        for partition in assigned {
+            let known = self.used.get(partition).copied();
+            match known.or_else(|| committed.get(partition).map(|committed| committed.offset)) {
+                Some(from) => drop(spans.insert(partition.clone(), Span { from, until: None })),
+                None => unknown.push((partition.0.clone(), partition.1, query)),
+            }
+        }
+        for (partition, listed) in self.cluster.list_offsets(&unknown).await? {
+            let from = listed.offset.unwrap_or(Offset::ZERO);
+            spans.insert(partition, Span { from, until: None });
+        }
+        Ok(spans)
+    }
+
+    fn group_id(&self) -> WireGroupId {
+        WireGroupId(Text::from_string(self.options.group.clone()))
+    }
+}
+
+fn code_of(error: &ClientError) -> Option<ErrorCode> {
+    error.refusal().map(|refusal| refusal.code)
+}
+
+/// Whether the group has given the member up.
+fn is_out(error: &ClientError) -> bool {
+    matches!(
+        code_of(error),
+        Some(
+            ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration | ErrorCode::FencedInstanceId
+        )
+    )
+}
+
+/// The assignor that all clients have.
+const ASSIGNOR: &str = "range";
+/// How long members may take to join a new generation.
+const REBALANCE_TIMEOUT_MS: i32 = 60_000;
+/// Since when LeaveGroup takes several members.
+const MEMBERS_SINCE: i16 = 3;
+/// Since when SyncGroup names the protocol.
+const PROTOCOL_SINCE: i16 = 5;

@@ -1,0 +1,436 @@
+//! Writing records to one topic: batches, pipelining, sequences that make repetition harmless.
+//!
+//! Records are collected in a batch a partition. A full batch is sealed with its sequence numbers and goes to the leader
+//! behind those that are already on their way, at most [`IN_FLIGHT`] a partition, which is what a broker remembers of a
+//! producer (KIP-98). Answers are taken in the order of the requests.
+//!
+//! **Invariant:** batches of a partition are sent, and sent again, in the order of their sequence numbers; a batch is
+//! given up only when its time is over or the broker says that it will never take it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::cluster::{Cluster, PAUSE_FIRST, Target};
+use super::connection::Pending;
+use super::error::ClientError;
+use super::metadata::{Metadata, Topics};
+use super::partitioner::Partitioner;
+use super::refusal::{check, is_retriable};
+use crate::model::{
+    BrokerId, ErrorCode, Instant, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId,
+    UnixMillis,
+};
+use crate::record::{BatchBuilder, Compression};
+use crate::wire::messages::{InitProducerIdRequest, WireProducerId};
+use crate::wire::produce::{ProducePartition, ProduceTopic};
+use crate::wire::{ApiKey, ProduceRequest, Text};
+
+/// Batches of a partition that may be on their way.
+const IN_FLIGHT: usize = 5;
+
+/// How records are written.
+#[derive(Clone, Debug)]
+pub struct ProducerOptions {
+    /// How batches are compressed.
+    pub compression: Compression,
+    /// A batch is sealed when its records have so many bytes.
+    pub batch_bytes: usize,
+    /// Whether all replicas in sync have to have the records, or the leader alone.
+    pub all_replicas: bool,
+    /// Whether batches carry sequence numbers, so that none is written twice.
+    pub idempotent: bool,
+    /// How long a batch may take, with all its repetitions.
+    pub delivery_timeout: Duration,
+    /// Whether the brokers may create the topic.
+    pub create_topic: bool,
+}
+
+impl Default for ProducerOptions {
+    fn default() -> Self {
+        Self {
+            compression: Compression::None,
+            batch_bytes: 256 << 10,
+            all_replicas: true,
+            idempotent: true,
+            delivery_timeout: Duration::from_secs(120),
+            create_topic: true,
+        }
+    }
+}
+
+/// A record that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; none makes it a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// Its time; none means now.
+    pub timestamp: Option<UnixMillis>,
+    /// Where it goes; none means where its key says.
+    pub partition: Option<PartitionId>,
+}
+
+/// A batch that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Where.
+    pub partition: PartitionId,
+    /// The offset of its first record, -1 if the broker does not tell.
+    pub base_offset: Offset,
+    /// How many records it has.
+    pub records: u32,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// How long it took from the moment it was sealed.
+    pub took: Duration,
+}
+
+/// Writes to one topic.
+#[derive(Debug)]
+pub struct Producer {
+    cluster: Cluster,
+    options: ProducerOptions,
+    topic: String,
+    topic_id: TopicId,
+    metadata: Metadata,
+    partitioner: Partitioner,
+    identity: Option<(ProducerId, ProducerEpoch)>,
+    partitions: BTreeMap<PartitionId, Open>,
+    /// Requests on their way, in the order in which they were sent.
+    in_flight: VecDeque<InFlight>,
+    delivered: Vec<Delivered>,
+}
+
+/// What a partition has.
+#[derive(Debug, Default)]
+struct Open {
+    builder: BatchBuilder,
+    records: u32,
+    next_sequence: i32,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    pending: Pending<ProduceRequest>,
+    batch: Batch,
+}
+
+/// A sealed batch.
+#[derive(Clone, Debug)]
+struct Batch {
+    partition: PartitionId,
+    bytes: Bytes,
+    records: u32,
+    sealed: Instant,
+}
+
+impl Producer {
+    /// Looks the topic up, and gets an id for the sequence numbers.
+    ///
+    /// # Errors
+    /// When the topic is not there and not created, or no broker gives an id.
+    pub async fn open(
+        cluster: Cluster,
+        topic: &str,
+        options: ProducerOptions,
+    ) -> Result<Self, ClientError> {
+        let metadata = find_topic(&cluster, topic, options.create_topic).await?;
+        let identity = match options.idempotent {
+            true => Some(cluster.retry(async || producer_id(&cluster).await).await?),
+            false => None,
+        };
+        let found = metadata.topic(topic);
+        let count = found.map_or(1, |topic| topic.partitions.len());
+        let start = cluster.env().rng.below(1 << 20);
+        Ok(Self {
+            topic_id: found.map_or(TopicId::ZERO, |topic| topic.id),
+            partitioner: Partitioner::new(u32::try_from(count).unwrap_or(1), start),
+            topic: topic.to_owned(),
+            metadata,
+            cluster,
+            options,
+            identity,
+            partitions: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            delivered: Vec::new(),
+        })
+    }
+
+    /// Takes a record. Waits when too much is on its way.
+    ///
+    /// # Errors
+    /// When the partition is not there, or an earlier batch could not be written.
+    pub async fn push(&mut self, record: NewRecord<'_>) -> Result<(), ClientError> {
+        let partition = match record.partition {
+            Some(partition) => partition,
+            None => PartitionId(self.partitioner.partition(record.key).cast_signed()),
+        };
+        let time = record.timestamp.unwrap_or_else(|| self.cluster.env().clock.now());
+        if !self.partitions.contains_key(&partition) {
+            self.metadata.leader_of(&self.topic, partition)?;
+        }
+        let open = self.partitions.entry(partition).or_default();
+        open.builder.push_with_headers(time, record.key, record.value, record.headers);
+        open.records += 1;
+        if open.builder.records_bytes() >= self.options.batch_bytes {
+            self.seal(partition).await?;
+            if record.key.is_none() && record.partition.is_none() {
+                self.partitioner.next_sticky();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what was collected, without waiting for answers.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub async fn send_open(&mut self) -> Result<(), ClientError> {
+        let open = self.partitions.iter().filter(|(_, open)| open.records > 0);
+        let partitions: Vec<_> = open.map(|(partition, _)| *partition).collect();
+        for partition in partitions {
+            self.seal(partition).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was collected and waits until all is written.
+    ///
+    /// # Errors
+    /// When a batch could not be written.
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        self.send_open().await?;
+        while !self.in_flight.is_empty() {
+            self.take_answer().await?;
+        }
+        Ok(())
+    }
+
+    /// What was written since this was last asked.
+    pub fn take_delivered(&mut self) -> Vec<Delivered> {
+        std::mem::take(&mut self.delivered)
+    }
+
+    /// How many batches are on their way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Waits for the answer to the oldest batch on its way; nothing if there is none.
+    ///
+    /// # Errors
+    /// When that batch, or one with it, could not be written.
+    pub async fn take_answer(&mut self) -> Result<(), ClientError> {
+        let Some(InFlight { pending, batch }) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        let outcome = self.outcome(pending, &batch).await;
+        self.settle(batch.partition);
+        match outcome {
+            Ok(delivered) => self.delivered.push(delivered),
+            Err(error) if self.may_repeat(&error) => self.recover(batch, error).await?,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn seal(&mut self, partition: PartitionId) -> Result<(), ClientError> {
+        while self.partitions.get(&partition).is_some_and(|open| open.in_flight >= IN_FLIGHT) {
+            self.take_answer().await?;
+        }
+        let identity = self.identity;
+        let open = self.partitions.entry(partition).or_default();
+        let mut builder = std::mem::take(&mut open.builder);
+        let records = std::mem::take(&mut open.records);
+        builder.compression(self.options.compression);
+        if let Some((id, epoch)) = identity {
+            builder.producer(id, epoch, open.next_sequence);
+            // After 2^31 - 1 comes 0.
+            open.next_sequence = open.next_sequence.wrapping_add(records.cast_signed()) & i32::MAX;
+        }
+        let sealed = self.cluster.env().steady.now();
+        let batch = Batch { partition, bytes: builder.build(), records, sealed };
+        match self.send(&batch).await {
+            Ok(pending) => {
+                self.partitions.entry(partition).or_default().in_flight += 1;
+                self.in_flight.push_back(InFlight { pending, batch });
+                Ok(())
+            }
+            Err(error) if error.is_retriable() => self.recover(batch, error).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<Pending<ProduceRequest>, ClientError> {
+        let (leader, _) = self.metadata.leader_of(&self.topic, batch.partition)?;
+        let connection = self.cluster.connection(Target::Node(leader)).await?;
+        // Without an id the topic goes by its name.
+        let max = if self.topic_id.is_zero() { LAST_WITH_NAMES } else { i16::MAX };
+        let version = connection.version_up_to(ApiKey::Produce, max)?;
+        let timeout = self.cluster.options().request_timeout.as_millis();
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: if self.options.all_replicas { -1 } else { 1 },
+            timeout_ms: i32::try_from(timeout).unwrap_or(i32::MAX),
+            topics: vec![ProduceTopic {
+                name: Text::from_string(self.topic.clone()),
+                topic_id: self.topic_id,
+                partitions: vec![ProducePartition {
+                    index: batch.partition,
+                    records: Some(batch.bytes.clone()),
+                }],
+            }],
+        };
+        connection.send(version, &request).await
+    }
+
+    async fn outcome(
+        &self,
+        pending: Pending<ProduceRequest>,
+        batch: &Batch,
+    ) -> Result<Delivered, ClientError> {
+        let now = self.cluster.env().steady.now();
+        let deadline = now.plus(self.cluster.options().request_timeout);
+        let (response, came) = pending.receive_timed(deadline).await?;
+        let partition = batch.partition;
+        let subject = || format!("{} partition {partition}", self.topic);
+        let outcome =
+            response.topics.first().and_then(|topic| topic.partitions.first()).ok_or_else(
+                || {
+                    let error = check(ApiKey::Produce, UNKNOWN, subject, Some("it did not answer"));
+                    error.err().map_or(ClientError::NoSuchBroker { node: BrokerId(-1) }, Into::into)
+                },
+            )?;
+        // A duplicate is what a repetition finds when the first one came through.
+        if outcome.error_code != ErrorCode::DuplicateSequenceNumber {
+            let record = outcome.record_errors.first().and_then(|error| error.message.as_ref());
+            let message = record.or(outcome.error_message.as_ref()).map(ToString::to_string);
+            check(ApiKey::Produce, outcome.error_code.code(), subject, message.as_deref())?;
+        }
+        Ok(Delivered {
+            partition,
+            base_offset: outcome.base_offset,
+            records: batch.records,
+            bytes: batch.bytes.len(),
+            took: came.since(batch.sealed),
+        })
+    }
+
+    /// Whether a batch may be sent again after this error: surely if it carries a sequence number; else only if the broker
+    /// has said that it did not take it.
+    fn may_repeat(&self, error: &ClientError) -> bool {
+        let refused = error.refusal().map(|refusal| refusal.code);
+        match refused {
+            Some(ErrorCode::RequestTimedOut) => self.identity.is_some(),
+            Some(code) => is_retriable(code),
+            None => {
+                let timeout = matches!(error, ClientError::Timeout { .. });
+                (error.is_retriable() || timeout) && self.identity.is_some()
+            }
+        }
+    }
+
+    /// Takes all answers that are due, then sends what was not taken again, one by one, until it is or its time is over.
+    async fn recover(&mut self, first: Batch, error: ClientError) -> Result<(), ClientError> {
+        tracing::debug!(%error, partition = %first.partition, "a batch is sent again");
+        let mut failed = vec![first];
+        while let Some(InFlight { pending, batch }) = self.in_flight.pop_front() {
+            self.settle(batch.partition);
+            match self.outcome(pending, &batch).await {
+                Ok(delivered) => self.delivered.push(delivered),
+                Err(error) if self.may_repeat(&error) || follows_a_failed_one(&error) => {
+                    failed.push(batch);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for batch in failed {
+            self.repeat(&batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn repeat(&mut self, batch: &Batch) -> Result<(), ClientError> {
+        let deadline = batch.sealed.plus(self.options.delivery_timeout);
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let outcome = match self.send(batch).await {
+                Ok(pending) => self.outcome(pending, batch).await,
+                Err(error) => Err(error),
+            };
+            let error = match outcome {
+                Ok(delivered) => {
+                    self.delivered.push(delivered);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let may_repeat = self.may_repeat(&error) || error.is_retriable();
+            if !may_repeat || !self.cluster.pause(&mut pause, deadline).await {
+                return Err(error);
+            }
+            match self.cluster.metadata(Topics::Named(&[&self.topic])).await {
+                Ok(metadata) => self.metadata = metadata,
+                Err(error) => tracing::debug!(%error, "the leaders could not be asked for"),
+            }
+        }
+    }
+
+    fn settle(&mut self, partition: PartitionId) {
+        if let Some(open) = self.partitions.get_mut(&partition) {
+            open.in_flight -= 1;
+        }
+    }
+}
+
+/// The cluster as it is with the topic in it. A broker that creates topics says that there is none when it begins to.
+async fn find_topic(cluster: &Cluster, topic: &str, create: bool) -> Result<Metadata, ClientError> {
+    let asked = [topic];
+    let topics = if create { Topics::Created(&asked) } else { Topics::Named(&asked) };
+    let created =
+        cluster.env().steady.now().plus(CREATION_TIME.min(cluster.options().operation_timeout));
+    let deadline = cluster.deadline();
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let metadata = cluster.metadata(topics).await?;
+        let Err(error) = metadata.leader_of(topic, PartitionId(0)) else { return Ok(metadata) };
+        let code = error.refusal().map(|refusal| refusal.code);
+        let is_created = create && code == Some(ErrorCode::UnknownTopicOrPartition);
+        let until = if is_created { created } else { deadline };
+        let may_pass = is_created || error.is_retriable();
+        if !may_pass || !cluster.pause(&mut pause, until).await {
+            return Err(error);
+        }
+    }
+}
+
+/// Whether a batch was refused because the one before it was.
+fn follows_a_failed_one(error: &ClientError) -> bool {
+    let code = error.refusal().map(|refusal| refusal.code);
+    code == Some(ErrorCode::OutOfOrderSequenceNumber)
+}
+
+async fn producer_id(cluster: &Cluster) -> Result<(ProducerId, ProducerEpoch), ClientError> {
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(i32::MAX)
+        .with_producer_id(WireProducerId(-1))
+        .with_producer_epoch(-1);
+    let response = cluster.request(Target::Any, &request).await?;
+    let subject = || "the id of an idempotent producer".to_owned();
+    check(ApiKey::InitProducerId, response.error_code, subject, None)?;
+    Ok((ProducerId(response.producer_id.0), ProducerEpoch(response.producer_epoch)))
+}
+
+/// How long a topic may take to be created when its first record comes.
+const CREATION_TIME: Duration = Duration::from_secs(5);
+/// After this version Produce names topics by id.
+const LAST_WITH_NAMES: i16 = 12;
+const UNKNOWN: i16 = -1;

@@ -1,0 +1,158 @@
+//! Connections to peers that are scripted here.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+use crate::env::{BoxStream, Env, Listener};
+use crate::wire::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, HeartbeatRequest, HeartbeatResponse,
+    api_versions_response,
+};
+use crate::wire::{ApiKey, RequestHeader, Response, decode_request, encode_response};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn listen(env: &Env) -> (Listener, Address) {
+    let listener = env.net.listen("127.0.0.1", 0, 5).await.unwrap();
+    let port = listener.local_address().port();
+    (listener, Address { host: "127.0.0.1".into(), port })
+}
+
+/// The next request of a client.
+async fn request(stream: &mut BoxStream) -> (RequestHeader, bytes::Bytes) {
+    let length = stream.read_i32().await.unwrap();
+    let mut frame = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut frame).await.unwrap();
+    let frame = bytes::Bytes::from(frame);
+    let (header, body) = RequestHeader::decode(&frame).unwrap();
+    (header, frame.slice(body..))
+}
+
+async fn answer<M: Response>(stream: &mut BoxStream, version: i16, id: i32, message: &M) {
+    let frame = encode_response(version, id, message).unwrap();
+    stream.write_all(&frame.to_bytes()).await.unwrap();
+}
+
+fn speaks(apis: &[(ApiKey, i16, i16)]) -> ApiVersionsResponse {
+    let mut response = ApiVersionsResponse::default();
+    let api = |(key, min, max): &(ApiKey, i16, i16)| {
+        api_versions_response::ApiVersion::default()
+            .with_api_key(key.code())
+            .with_min_version(*min)
+            .with_max_version(*max)
+    };
+    response.api_keys = apis.iter().map(api).collect();
+    response
+}
+
+/// Opens a connection to a peer that does as `script` says with it.
+async fn open_to<F: Future<Output = ()> + Send>(
+    script: impl FnOnce(BoxStream) -> F,
+    patience: Duration,
+) -> Result<Connection, ClientError> {
+    let env = Env::in_memory();
+    let (listener, address) = listen(&env).await;
+    let serve = async { script(listener.accept().await.unwrap()).await };
+    let (opened, ()) = tokio::join!(Connection::open(&env, &address, "test", patience), serve);
+    opened
+}
+
+#[tokio::test]
+async fn an_old_broker_is_asked_in_its_own_version() {
+    let serve = async |mut stream: BoxStream| {
+        let (header, _) = request(&mut stream).await;
+        assert_eq!(header.api_version, 4);
+        let mut refused = speaks(&[(ApiKey::ApiVersions, 0, 2)]);
+        refused.error_code = 35;
+        answer(&mut stream, 0, header.correlation_id, &refused).await;
+        let (header, body) = request(&mut stream).await;
+        assert_eq!(header.api_version, 2);
+        decode_request::<ApiVersionsRequest>(&header, body).unwrap();
+        let spoken = speaks(&[(ApiKey::Metadata, 0, 5), (ApiKey::Produce, 0, 2)]);
+        answer(&mut stream, 2, header.correlation_id, &spoken).await;
+    };
+    let connection = open_to(serve, PATIENCE).await.unwrap();
+    assert_eq!(connection.version_up_to(ApiKey::Metadata, i16::MAX).unwrap(), 5);
+    assert_eq!(connection.version_up_to(ApiKey::Metadata, 3).unwrap(), 3);
+    let error = connection.version_up_to(ApiKey::Produce, i16::MAX).unwrap_err().to_string();
+    assert!(
+        error.contains("does not know Produce in a version that this client speaks"),
+        "{error}"
+    );
+    let error = connection.version_up_to(ApiKey::Fetch, i16::MAX).unwrap_err();
+    assert!(matches!(error, ClientError::Unsupported { broker: None, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn who_speaks_something_else_is_known_by_its_first_bytes() {
+    for (first, words) in [
+        (&b"\x15\x03\x03\x00\x02\x02\x0a"[..], "speaks TLS"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "it speaks HTTP"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "it speaks SSH"),
+        (b"\xff\xff\xff\xff", "something else"),
+        (b"", "closed the connection at the first request"),
+    ] {
+        let serve = async |mut stream: BoxStream| {
+            request(&mut stream).await;
+            stream.write_all(first).await.unwrap();
+        };
+        let error = open_to(serve, PATIENCE).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.is_connection());
+    }
+}
+
+#[tokio::test]
+async fn a_dead_and_a_silent_port_are_told_apart() {
+    let env = Env::in_memory();
+    let (listener, address) = listen(&env).await;
+    let patience = Duration::from_millis(50);
+    let error = Connection::open(&env, &address, "test", patience).await.unwrap_err();
+    assert!(matches!(error, ClientError::Timeout { api: ApiKey::ApiVersions, .. }), "{error}");
+    drop(listener);
+    let error = Connection::open(&env, &address, "test", PATIENCE).await.unwrap_err();
+    assert!(matches!(error, ClientError::Connect { .. }), "{error}");
+    let nowhere = Address::parse("nowhere.invalid").unwrap();
+    let error = Connection::open(&env, &nowhere, "test", PATIENCE).await.unwrap_err();
+    assert!(matches!(error, ClientError::Resolve { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn requests_are_pipelined_and_a_broken_connection_fails_those_that_wait() {
+    let env = Env::in_memory();
+    let (listener, address) = listen(&env).await;
+    let both = async {
+        let mut stream = listener.accept().await.unwrap();
+        let (header, _) = request(&mut stream).await;
+        let spoken = speaks(&[(ApiKey::Heartbeat, 0, 4)]);
+        answer(&mut stream, 4, header.correlation_id, &spoken).await;
+        let (first, _) = request(&mut stream).await;
+        let (second, _) = request(&mut stream).await;
+        request(&mut stream).await;
+        let beat = HeartbeatResponse::default();
+        answer(&mut stream, 4, first.correlation_id, &beat).await;
+        answer(&mut stream, 4, second.correlation_id, &beat).await;
+    };
+    let client = async {
+        let connection = Connection::open(&env, &address, "test", PATIENCE).await.unwrap();
+        let deadline = env.steady.now().plus(PATIENCE);
+        let beat = HeartbeatRequest::default();
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            sent.push(connection.send(4, &beat).await.unwrap());
+        }
+        let mut answers = Vec::new();
+        for pending in sent {
+            answers.push(pending.receive(deadline).await);
+        }
+        assert!(answers[0].is_ok() && answers[1].is_ok());
+        let error = answers.pop().unwrap().unwrap_err();
+        assert!(matches!(error, ClientError::Closed { api: ApiKey::Heartbeat, .. }), "{error}");
+        assert!(connection.is_closed());
+        let error = connection.send(4, &beat).await.unwrap_err();
+        assert!(matches!(error, ClientError::Closed { .. }));
+    };
+    tokio::join!(both, client);
+}

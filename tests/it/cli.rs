@@ -1,0 +1,303 @@
+//! The verbs of the command line that speak to a cluster: what they print, for people and for programs, and how they fail.
+//!
+//! `tests/data/cli/*.txt` are transcripts. Each line that begins with `$ ` is run by a shell against a broker of the
+//! transcript's own; what follows is what it prints, standard error last, and its exit code if that is not 0.
+//! `UPDATE_TRANSCRIPTS=1` writes them anew.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use regex::Regex;
+
+use crate::process::Program;
+use crate::transactions::{committed_values, with_kafkas_partition};
+
+fn broker() -> Program {
+    Program::start(&["serve", "--memory", "--listen", "127.0.0.1:0", "--http", "off"])
+}
+
+fn binary_folder() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_ottla")).parent().unwrap().to_owned()
+}
+
+/// A command with our binary in its path and this broker to begin with.
+fn command(program: &str, broker: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", binary_folder().display()))
+        .env("OTTLA_BOOTSTRAP", broker)
+        .env("TZ", "UTC")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn ottla(broker: &str, arguments: &[&str]) -> Output {
+    command("ottla", broker).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What differs from run to run, as words.
+fn normalized(output: &str, broker: &str) -> String {
+    let port = broker.rsplit(':').next().unwrap();
+    let mut text = output.replace(broker, "BROKER").replace(port, "PORT");
+    for (pattern, with) in [
+        (r#"(id |cluster |id": ")[A-Za-z0-9_-]{22}"#, "${1}ID"),
+        (r#"(timestamp":|\[)1[0-9]{12}"#, "${1}TIME"),
+        (r"[0-9a-zA-Z]+-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "MEMBER"),
+        (r"in [0-9]+ ms", "in N ms"),
+        (r"[0-9]+ APIs", "N APIs"),
+        (r"(?m)[ ]+$", ""),
+    ] {
+        text = Regex::new(pattern).unwrap().replace_all(&text, with).into_owned();
+    }
+    text
+}
+
+fn run_transcript(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cli").join(name);
+    let written = fs::read_to_string(&path).unwrap();
+    let broker = broker();
+    let mut found = String::new();
+    for line in written.lines() {
+        if line.starts_with("# ") {
+            found.push_str(line);
+            found.push('\n');
+        }
+        let Some(run) = line.strip_prefix("$ ") else { continue };
+        let output = command("sh", &broker.kafka).args(["-c", run]).output().unwrap();
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        found.push_str(&format!("{line}\n{}", normalized(&printed, &broker.kafka)));
+        if !found.ends_with('\n') {
+            found.push('\n');
+        }
+        match output.status.code() {
+            Some(0) => {}
+            code => found.push_str(&format!("(exit code {})\n", code.unwrap_or(-1))),
+        }
+    }
+    if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
+        fs::write(&path, &found).unwrap();
+    }
+    assert_eq!(found, written, "{name}: UPDATE_TRANSCRIPTS=1 writes it anew");
+}
+
+#[test]
+fn transcript_of_topics() {
+    run_transcript("topics.txt");
+}
+
+#[test]
+fn transcript_of_records() {
+    run_transcript("records.txt");
+}
+
+#[test]
+fn transcript_of_groups() {
+    run_transcript("groups.txt");
+}
+
+#[test]
+fn transcript_of_the_cluster() {
+    run_transcript("cluster.txt");
+}
+
+/// Who listens there and is no broker: nobody, somebody silent, TLS, HTTP. Each has its own words, and all exit with 3.
+#[test]
+fn ports_without_a_broker_are_told_apart() {
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let (silent, tls, http) = (
+        peer(b""),
+        peer(b"\x15\x03\x03\x00\x02\x02\x46"),
+        peer(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    );
+    for (address, words) in [
+        (&nobody, "Connection refused"),
+        (&silent.0, "did not answer ApiVersions within 300 ms"),
+        (&tls.0, "speaks TLS"),
+        (&http.0, "it speaks HTTP"),
+        (&"nowhere.invalid:9092".to_owned(), "cannot resolve 'nowhere.invalid'"),
+    ] {
+        let arguments = ["topic", "list", "-b", address, "--timeout", "300ms"];
+        let output = ottla("", &arguments);
+        let error = text(&output.stderr);
+        assert!(error.contains(words) && error.contains("hint:"), "{error}");
+        assert_eq!(output.status.code(), Some(3), "{error}");
+        let output = ottla("", &[&arguments[..], &["--json"]].concat());
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert!(error["error"]["message"].as_str().unwrap().contains(words), "{error}");
+        let output = ottla("", &["doctor", "-b", address, "--timeout", "300ms"]);
+        let found = text(&output.stdout);
+        assert!(found.contains(words) && found.contains("fix: "), "{found}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+/// A peer that says this to everybody, and holds the connection if it says nothing.
+fn peer(says: &'static [u8]) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serve = std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 16];
+            drop(stream.read(&mut request));
+            drop(stream.write_all(says));
+            if says.is_empty() {
+                held.push(stream);
+            }
+        }
+    });
+    (address, serve)
+}
+
+/// A reader that has seen enough is no error, neither of a pipe nor of a file of its own.
+#[test]
+fn a_broken_pipe_ends_quietly() {
+    let broker = broker();
+    let shell = |line: &str| command("sh", &broker.kafka).args(["-c", line]).output().unwrap();
+    let written = shell("seq 100000 | ottla produce many");
+    assert!(written.status.success(), "{written:?}");
+    for verb in ["consume many", "consume many -e", "consume many --json", "topic list"] {
+        let output = shell(&format!("{{ ottla {verb}; echo $? >&2; }} | true"));
+        assert_eq!(text(&output.stderr), "0\n", "{verb}");
+    }
+    let output = shell("ottla consume many | head -2");
+    assert_eq!(text(&output.stdout), "1\n2\n");
+}
+
+/// A running `ottla` whose lines are read one by one.
+struct Running {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn start(broker: &str, arguments: &[&str]) -> Self {
+        let mut child = command("ottla", broker).args(arguments).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Ends it with Ctrl-C; gives what it still printed.
+    fn interrupt(mut self) -> Vec<String> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+        let rest = self.lines.by_ref().lines().map(Result::unwrap).collect();
+        assert!(self.child.wait().unwrap().success());
+        rest
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn produce(broker: &str, topic: &str, lines: &str) {
+    let mut child =
+        command("ottla", broker).args(["produce", topic]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// Ctrl-C leaves the group at once, with all that was printed committed: the next member goes on behind it.
+#[test]
+fn an_interrupted_member_loses_and_repeats_nothing() {
+    let broker = broker();
+    let broker = broker.kafka.as_str();
+    produce(broker, "t", "1\n2\n3\n");
+    let mut first = Running::start(broker, &["consume", "t", "-G", "g"]);
+    assert_eq!([first.line(), first.line(), first.line()], ["1", "2", "3"]);
+    assert!(first.interrupt().is_empty());
+    let described = ottla(broker, &["group", "describe", "g", "--json"]);
+    let group: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap();
+    assert_eq!(group["groups"][0]["state"], "Empty");
+    assert_eq!(group["groups"][0]["partitions"][0]["current"], 3);
+    produce(broker, "t", "4\n");
+    let next = ottla(broker, &["consume", "t", "-G", "g", "-n", "1"]);
+    assert_eq!(text(&next.stdout), "4\n");
+}
+
+/// Two members share the partitions, and the one that stays takes over what the other one had.
+#[test]
+fn members_share_and_take_over() {
+    let broker = broker();
+    let broker = broker.kafka.as_str();
+    let made = ottla(broker, &["topic", "create", "t", "-p", "2"]);
+    assert!(made.status.success(), "{made:?}");
+    let consume = ["consume", "t", "-G", "g", "-f", "%p %s\\n"];
+    let mut first = Running::start(broker, &consume);
+    let write = |partition: &str, value: &str| {
+        let line = format!("echo {value} | ottla produce t -p {partition}");
+        let written = command("sh", broker).args(["-c", &line]).output().unwrap();
+        assert!(written.status.success(), "{written:?}");
+    };
+    write("0", "a");
+    write("1", "b");
+    let mut both = [first.line(), first.line()];
+    both.sort();
+    assert_eq!(both, ["0 a", "1 b"]);
+    let mut second = Running::start(broker, &consume);
+    let shared = |count: usize| {
+        let members = ottla(broker, &["group", "members", "g", "--json"]);
+        let members: serde_json::Value = serde_json::from_slice(&members.stdout).unwrap();
+        let members = members["members"].as_array().unwrap().clone();
+        let each: Vec<usize> =
+            members.iter().map(|member| member["partitions"].as_array().unwrap().len()).collect();
+        each == vec![2 / count; count]
+    };
+    while !shared(2) {
+        std::thread::yield_now();
+    }
+    write("0", "c");
+    write("1", "d");
+    let mut each = [first.line(), second.line()];
+    each.sort();
+    assert_eq!(each, ["0 c", "1 d"]);
+    assert!(first.interrupt().is_empty());
+    while !shared(1) {
+        std::thread::yield_now();
+    }
+    write("0", "e");
+    write("1", "f");
+    let mut rest = [second.line(), second.line()];
+    rest.sort();
+    assert_eq!(rest, ["0 e", "1 f"], "nothing twice, nothing lost");
+    assert!(second.interrupt().is_empty());
+}
+
+/// Records of open and aborted transactions are not for those who read committed ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_records_alone() {
+    let rig = with_kafkas_partition().await;
+    let broker = rig.broker.addresses()[0].to_string();
+    let committed = committed_values(&mut rig.client().await).await;
+    let read = |arguments: &[&str]| {
+        let output = text(&ottla(&broker, arguments).stdout);
+        output.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&["consume", "t", "-e", "--read-committed"]), committed);
+    let all = read(&["consume", "t", "-e"]);
+    assert!(all.len() > committed.len(), "{all:?}");
+}
