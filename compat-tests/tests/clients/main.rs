@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod configs;
 mod consumer_groups;
+mod copiers;
 mod crash;
 mod exactly_once;
 mod files;
@@ -20,6 +21,7 @@ mod page;
 mod powercut;
 mod probe;
 mod records;
+mod streams;
 mod suites;
 mod takeover;
 mod tools;
@@ -169,6 +171,10 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("crash::java_loses_nothing", crash::java),
     ("exactly_once::under_kills", exactly_once::under_kills),
     ("exactly_once::tools_know_transactions", exactly_once::administered),
+    ("exactly_once::copiers_with_a_partition_each", copiers::with_a_partition_each),
+    ("exactly_once::copiers_in_a_group", copiers::in_a_group),
+    ("streams::counts_words_exactly_once", streams::exactly_once),
+    ("streams::counts_words", streams::at_least_once),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),
