@@ -44,21 +44,36 @@ fn tool_command(name: &str) -> Command {
     command
 }
 
-/// A set of jars that a Java program runs on, and the folder of its sources.
+/// A set of jars that Java programs run on, and the sources of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Library {
-    /// Below `compat-tests`.
-    sources: &'static str,
+    /// Folders below `compat-tests`, and files.
+    sources: &'static [&'static str],
     /// `GROUP:ARTIFACT:VERSION`; none for Apache Kafka's broker and tools, at the version that the launcher pins.
     coordinates: Option<&'static str>,
 }
 
 impl Library {
     /// What the broker and the tools of Apache Kafka run on.
-    pub const KAFKA: Self = Self { sources: "java", coordinates: None };
+    pub const KAFKA: Self = Self { sources: &["java"], coordinates: None };
     /// Kafka Streams.
-    pub const STREAMS: Self =
-        Self { sources: "java/streams", coordinates: Some("org.apache.kafka:kafka-streams:4.3.1") };
+    pub const STREAMS: Self = Self {
+        sources: &["java/streams"],
+        coordinates: Some("org.apache.kafka:kafka-streams:4.3.1"),
+    };
+    /// The first clients that know version 2 of records well: they are still found in old applications.
+    pub const CLIENTS_2_1: Self = Self::old_clients("org.apache.kafka:kafka-clients:2.1.1");
+    /// The last clients before idempotence became the default.
+    pub const CLIENTS_2_8: Self = Self::old_clients("org.apache.kafka:kafka-clients:2.8.2");
+    /// The last clients before 4.0.
+    pub const CLIENTS_3_9: Self = Self::old_clients("org.apache.kafka:kafka-clients:3.9.2");
+
+    const fn old_clients(coordinates: &'static str) -> Self {
+        Self {
+            sources: &["java/versions", "java/GroupMember.java"],
+            coordinates: Some(coordinates),
+        }
+    }
 
     /// The version, where it is not that of the broker.
     #[must_use]
@@ -80,7 +95,10 @@ impl Library {
     }
 
     fn compile(self) -> Result<()> {
-        let files = java_files(&sources().join(self.sources))?;
+        let mut files = Vec::new();
+        for source in self.sources {
+            files.extend(java_files(&sources().join(source))?);
+        }
         output(self.launcher().arg("javac").arg(self.classes()?).args(files))?;
         Ok(())
     }
@@ -129,7 +147,11 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(printed)
 }
 
+/// A file, or the files of a folder.
 fn java_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    if folder.is_file() {
+        return Ok(vec![folder.to_owned()]);
+    }
     let mut files: Vec<_> = std::fs::read_dir(folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<_>>()?;

@@ -18,7 +18,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::ClientKind;
-use ottla_compat_tests::java::java_class;
 use ottla_compat_tests::program::Program;
 use ottla_compat_tests::workspace::{built, sources};
 use serde::{Deserialize, Serialize};
@@ -107,7 +106,9 @@ impl Member {
                 command.arg("member").arg(library.name());
                 command
             }
-            ClientKind::Java => java_class("GroupMember")?,
+            ClientKind::Java | ClientKind::Java21 | ClientKind::Java28 | ClientKind::Java39 => {
+                library.java().context("no Java library")?.class("GroupMember")?
+            }
             ClientKind::KafkaJs => {
                 let mut command = Command::new("node");
                 command

@@ -16,6 +16,7 @@ mod group_history;
 mod group_member;
 mod groups;
 mod log_dirs;
+mod matrix;
 mod offsets;
 mod page;
 mod powercut;
@@ -35,6 +36,8 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 use ottla_compat_tests::{Client, ClientKind, Server, ServerKind, Skill, wait_until};
+
+use crate::matrix::Cell;
 
 /// One thing that a client does and what must come of it.
 #[derive(Clone, Copy)]
@@ -94,14 +97,14 @@ impl SharedServer {
 fn main() -> ExitCode {
     let shared = Arc::new(SharedServer::default());
     let mut trials = client_trials(&shared);
-    trials.extend(
-        BROKER_TESTS.iter().map(|(name, test)| {
-            trial((*name).to_owned(), || test(ServerKind::from_environment()?))
-        }),
-    );
     trials.extend(groups::trials());
-    trials.push(powercut::trial());
     trials.extend(transactions::trials());
+    if !matrix::is_asked_for() {
+        trials.extend(BROKER_TESTS.iter().map(|(name, test)| {
+            trial((*name).to_owned(), || test(ServerKind::from_environment()?))
+        }));
+        trials.push(powercut::trial());
+    }
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     if let Some(Ok(mut server)) = Arc::into_inner(shared).and_then(|shared| shared.0.into_inner())
         && let Err(error) = server.stop()
@@ -112,24 +115,28 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// A trial per client and scenario that it has the skills for.
-fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
-    let scenarios = [
+fn scenarios() -> Vec<Scenario> {
+    [
         records::SCENARIOS,
         topics::SCENARIOS,
         offsets::SCENARIOS,
         configs::SCENARIOS,
         cluster::SCENARIOS,
     ]
-    .concat();
+    .concat()
+}
+
+/// A trial per client and scenario that it has the skills for.
+fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
+    let scenarios = scenarios();
     let mut trials = Vec::new();
-    // Those that are run as members of groups alone have trials of their own.
-    for kind in ClientKind::ALL.into_iter().filter(|kind| kind.can(Skill::Metadata)) {
+    for kind in matrix::chosen() {
         for scenario in
             scenarios.iter().filter(|scenario| scenario.needs.iter().all(|skill| kind.can(*skill)))
         {
             let (shared, scenario) = (Arc::clone(shared), *scenario);
-            trials.push(trial(format!("{}::{}", kind.name(), scenario.name), move || {
+            let name = format!("{}::{}", kind.name(), scenario.name);
+            trials.push(matrix_trial(name, Cell::new(kind, scenario.name), move || {
                 let server = shared.get()?;
                 let client = kind.connect(server.bootstrap())?;
                 let topic = format!("{}-{}", kind.name(), scenario.name);
@@ -142,6 +149,15 @@ fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
 
 fn trial(name: String, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     Trial::test(name, || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}
+
+/// A trial that the matrix of `docs/COMPATIBILITY.md` has a cell for.
+fn matrix_trial(
+    name: String,
+    cell: Cell,
+    test: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    trial(name, move || matrix::told(cell, test))
 }
 
 type BrokerTest = fn(ServerKind) -> Result<()>;

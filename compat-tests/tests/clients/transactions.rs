@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
-use ottla_compat_tests::java::{java_class, output};
+use ottla_compat_tests::java::output;
 use ottla_compat_tests::wait::bounded;
 use ottla_compat_tests::workspace::{built, sources};
 use ottla_compat_tests::{ClientKind, Server, ServerKind, Skill, wait_until};
@@ -21,16 +21,21 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{create, trial};
+use crate::matrix::{self, Cell};
+use crate::{create, matrix_trial};
 
 const TOPIC: &str = "t";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A trial for each library that has transactions.
 pub(crate) fn trials() -> Vec<Trial> {
-    let kinds = ClientKind::ALL.into_iter().filter(|kind| kind.can(Skill::Transactions));
+    let kinds = matrix::chosen().filter(|kind| kind.can(Skill::Transactions));
     kinds
-        .map(|kind| trial(format!("{}::has_transactions", kind.name()), move || transactions(kind)))
+        .map(|kind| {
+            let name = format!("{}::has_transactions", kind.name());
+            let cell = Cell::new(kind, matrix::TRANSACTIONS);
+            matrix_trial(name, cell, move || transactions(kind))
+        })
         .collect()
 }
 
@@ -53,8 +58,9 @@ fn transactions(library: ClientKind) -> Result<()> {
 
 fn program(library: ClientKind) -> Result<Command> {
     let name = library.name();
-    if library == ClientKind::Java {
-        return java_class("Transactions");
+    if let Some(java) = library.java() {
+        let is_new = library == ClientKind::Java;
+        return java.class(if is_new { "Transactions" } else { "OldTransactions" });
     }
     if [ClientKind::FranzGo, ClientKind::Sarama].contains(&library) {
         let mut command = bounded(built()?.join("go/client"));
