@@ -61,6 +61,11 @@ impl Library {
         sources: &["java/streams"],
         coordinates: Some("org.apache.kafka:kafka-streams:4.3.1"),
     };
+    /// Spring's client, over Apache Kafka's.
+    pub const SPRING: Self = Self {
+        sources: &["java/spring"],
+        coordinates: Some("org.springframework.kafka:spring-kafka:4.0.6"),
+    };
     /// The first clients that know version 2 of records well: they are still found in old applications.
     pub const CLIENTS_2_1: Self = Self::old_clients("org.apache.kafka:kafka-clients:2.1.1");
     /// The last clients before idempotence became the default.

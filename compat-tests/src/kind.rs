@@ -1,6 +1,6 @@
 //! The client libraries, and what each of them can be asked to do.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::client::{Client, Transport};
 use crate::java::Library;
@@ -35,6 +35,10 @@ pub enum ClientKind {
     Java28,
     /// The same, the last ones before 4.0.
     Java39,
+    /// Spring's, over Apache Kafka's.
+    SpringKafka,
+    /// Kafka Streams: it counts words, and is asked for nothing else.
+    KafkaStreams,
     /// Node.
     KafkaJs,
 }
@@ -82,11 +86,13 @@ pub enum Skill {
     ConsumerGroups,
     /// Produce and commit offsets in transactions.
     Transactions,
+    /// Process streams.
+    Streams,
 }
 
 impl ClientKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Kcat,
         Self::Librdkafka,
         Self::KafkaPython,
@@ -99,6 +105,8 @@ impl ClientKind {
         Self::Java39,
         Self::Java28,
         Self::Java21,
+        Self::SpringKafka,
+        Self::KafkaStreams,
         Self::KafkaJs,
     ];
 
@@ -118,6 +126,8 @@ impl ClientKind {
             Self::Java21 => "java-2.1",
             Self::Java28 => "java-2.8",
             Self::Java39 => "java-3.9",
+            Self::SpringKafka => "spring-kafka",
+            Self::KafkaStreams => "kafka-streams",
             Self::KafkaJs => "kafkajs",
         }
     }
@@ -136,6 +146,8 @@ impl ClientKind {
             Self::Java21 => Some(Library::CLIENTS_2_1),
             Self::Java28 => Some(Library::CLIENTS_2_8),
             Self::Java39 => Some(Library::CLIENTS_3_9),
+            Self::SpringKafka => Some(Library::SPRING),
+            Self::KafkaStreams => Some(Library::STREAMS),
             _ => None,
         }
     }
@@ -146,7 +158,7 @@ impl ClientKind {
         use Skill::{
             AllCodecs, AlterConfigs, AutoCreation, ClassicGroups, Cluster, Configs, Consume,
             ConsumerGroups, DeleteRecords, Idempotence, Internals, MaxTimestamp, Metadata,
-            NullHeaders, Offsets, Produce, Replies, Timestamps, Topics, Transactions,
+            NullHeaders, Offsets, Produce, Replies, Streams, Timestamps, Topics, Transactions,
         };
         let skills: &[Skill] = match self {
             Self::Kcat => &[
@@ -325,6 +337,17 @@ impl ClientKind {
                 ClassicGroups,
                 Transactions,
             ],
+            Self::SpringKafka => &[
+                Produce,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                NullHeaders,
+                Consume,
+                Offsets,
+                ClassicGroups,
+            ],
+            Self::KafkaStreams => &[Streams],
             Self::KafkaJs => &[
                 Metadata,
                 Topics,
@@ -346,7 +369,7 @@ impl ClientKind {
     /// A client of this kind for the broker at `bootstrap`.
     ///
     /// # Errors
-    /// When its program does not start.
+    /// When its program does not start, and for Kafka Streams, which is no client of this vocabulary.
     pub fn connect(self, bootstrap: &str) -> Result<Client> {
         let transport: Box<dyn Transport> = match self {
             Self::Kcat => Box::new(Kcat::new(bootstrap)),
@@ -363,6 +386,10 @@ impl ClientKind {
             Self::Java21 => Box::new(Program::java(Library::CLIENTS_2_1, "OldClient", bootstrap)?),
             Self::Java28 => Box::new(Program::java(Library::CLIENTS_2_8, "OldClient", bootstrap)?),
             Self::Java39 => Box::new(Program::java(Library::CLIENTS_3_9, "OldClient", bootstrap)?),
+            Self::SpringKafka => {
+                Box::new(Program::java(Library::SPRING, "SpringClient", bootstrap)?)
+            }
+            Self::KafkaStreams => bail!("Kafka Streams has programs of its own"),
             Self::KafkaJs => Box::new(Program::node(bootstrap)?),
         };
         Ok(Client { transport })

@@ -16,8 +16,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ottla_compat_tests::ClientKind;
+use ottla_compat_tests::java::Library;
 use ottla_compat_tests::program::Program;
 use ottla_compat_tests::workspace::{built, sources};
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,8 @@ impl Member {
             ClientKind::Java | ClientKind::Java21 | ClientKind::Java28 | ClientKind::Java39 => {
                 library.java().context("no Java library")?.class("GroupMember")?
             }
+            ClientKind::SpringKafka => Library::SPRING.class("SpringMember")?,
+            ClientKind::KafkaStreams => bail!("its members are its own affair"),
             ClientKind::KafkaJs => {
                 let mut command = Command::new("node");
                 command

@@ -376,6 +376,7 @@ const STYLES: &[Style] = &[
     // (KAFKA-14639).
     classic("java_2_8", ClientKind::Java28, "range"),
     classic("java_3_9", ClientKind::Java39, "cooperative-sticky"),
+    classic("spring_kafka", ClientKind::SpringKafka, "range"),
     classic("kafka_python", ClientKind::KafkaPython, "range"),
     classic("confluent_kafka", ClientKind::ConfluentKafka, "roundrobin"),
     consumer("confluent_kafka_consumer", ClientKind::ConfluentKafka, "range"),

@@ -47,6 +47,12 @@ struct Scenario {
     run: fn(&mut Bench<'_>) -> Result<()>,
 }
 
+impl Scenario {
+    fn is_for(&self, kind: ClientKind) -> bool {
+        !kind.can(Skill::Streams) && self.needs.iter().all(|skill| kind.can(*skill))
+    }
+}
+
 /// What a scenario works with.
 struct Bench<'a> {
     server: &'a Server,
@@ -99,6 +105,7 @@ fn main() -> ExitCode {
     let mut trials = client_trials(&shared);
     trials.extend(groups::trials());
     trials.extend(transactions::trials());
+    trials.extend(streams::trials());
     if !matrix::is_asked_for() {
         trials.extend(BROKER_TESTS.iter().map(|(name, test)| {
             trial((*name).to_owned(), || test(ServerKind::from_environment()?))
@@ -131,9 +138,7 @@ fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
     let scenarios = scenarios();
     let mut trials = Vec::new();
     for kind in matrix::chosen() {
-        for scenario in
-            scenarios.iter().filter(|scenario| scenario.needs.iter().all(|skill| kind.can(*skill)))
-        {
+        for scenario in scenarios.iter().filter(|scenario| scenario.is_for(kind)) {
             let (shared, scenario) = (Arc::clone(shared), *scenario);
             let name = format!("{}::{}", kind.name(), scenario.name);
             trials.push(matrix_trial(name, Cell::new(kind, scenario.name), move || {
@@ -189,8 +194,6 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("exactly_once::tools_know_transactions", exactly_once::administered),
     ("exactly_once::copiers_with_a_partition_each", copiers::with_a_partition_each),
     ("exactly_once::copiers_in_a_group", copiers::in_a_group),
-    ("streams::counts_words_exactly_once", streams::exactly_once),
-    ("streams::counts_words", streams::at_least_once),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),

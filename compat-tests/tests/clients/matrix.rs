@@ -26,6 +26,8 @@ pub(crate) const CLASSIC: &str = "lives_in_a_group_of_the_classic_protocol";
 pub(crate) const CONSUMER: &str = "lives_in_a_group_of_the_consumer_protocol";
 pub(crate) const SLOW: &str = "is_put_out_of_its_group_when_slow";
 pub(crate) const TRANSACTIONS: &str = "has_transactions";
+pub(crate) const COUNTS: &str = "counts_words";
+pub(crate) const COUNTS_ONCE: &str = "counts_words_exactly_once";
 
 /// A cell of the matrix.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +69,9 @@ pub(crate) fn rows() -> Vec<(String, Box<dyn Fn(ClientKind) -> bool>)> {
     rows.push((words(CONSUMER), Box::new(|kind| groups::is_member(kind, "consumer"))));
     rows.push((words(SLOW), Box::new(groups::can_be_slow)));
     rows.push((words(TRANSACTIONS), Box::new(|kind| kind.can(Skill::Transactions))));
+    for row in [COUNTS, COUNTS_ONCE] {
+        rows.push((words(row), Box::new(|kind| kind.can(Skill::Streams))));
+    }
     rows
 }
 

@@ -131,7 +131,11 @@ fn version(kind: ClientKind) -> Result<String> {
         ClientKind::Sarama => after("go/go.mod", "IBM/sarama v"),
         ClientKind::FranzGo => after("go/go.mod", "franz-go v"),
         ClientKind::Java => after("kafka", "KAFKA_VERSION:-"),
-        ClientKind::Java21 | ClientKind::Java28 | ClientKind::Java39 => {
+        ClientKind::Java21
+        | ClientKind::Java28
+        | ClientKind::Java39
+        | ClientKind::SpringKafka
+        | ClientKind::KafkaStreams => {
             let library = kind.java().and_then(|java| java.version());
             Ok(library.context("no version")?.to_owned())
         }

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use libtest_mimic::Trial;
 use ottla_compat_tests::client::ProduceOptions;
 use ottla_compat_tests::java::Library;
 use ottla_compat_tests::program::Program;
@@ -15,8 +16,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-use crate::create;
+use crate::matrix::{self, Cell};
 use crate::transactions::CommittedReader;
+use crate::{create, matrix_trial};
 
 const INPUT: &str = "lines";
 const OUTPUT: &str = "counts";
@@ -26,8 +28,24 @@ const WORDS_PER_LINE: usize = 5;
 /// How many lines are written at a time.
 const LINES: usize = 1000;
 
+/// A trial for each guarantee.
+pub(crate) fn trials() -> Vec<Trial> {
+    type Test = fn(ServerKind) -> Result<()>;
+    let tests: [(&str, Test); 2] =
+        [(matrix::COUNTS, at_least_once), (matrix::COUNTS_ONCE, exactly_once)];
+    let kind = ClientKind::KafkaStreams;
+    let is_chosen = matrix::chosen().any(|chosen| chosen == kind);
+    let chosen = tests.into_iter().filter(|_| is_chosen);
+    chosen
+        .map(|(row, test)| {
+            let name = format!("streams::{row}");
+            matrix_trial(name, Cell::new(kind, row), move || test(ServerKind::from_environment()?))
+        })
+        .collect()
+}
+
 /// Two instances, of which one is killed amid its work.
-pub(crate) fn exactly_once(kind: ServerKind) -> Result<()> {
+fn exactly_once(kind: ServerKind) -> Result<()> {
     let mut count = WordCount::new(kind, "exactly_once_v2")?;
     let victim = count.start()?;
     count.write_lines()?;
@@ -45,7 +63,7 @@ pub(crate) fn exactly_once(kind: ServerKind) -> Result<()> {
 }
 
 /// One instance after the other.
-pub(crate) fn at_least_once(kind: ServerKind) -> Result<()> {
+fn at_least_once(kind: ServerKind) -> Result<()> {
     let mut count = WordCount::new(kind, "at_least_once")?;
     for _ in 0..2 {
         let instance = count.start()?;
@@ -100,7 +118,7 @@ impl WordCount {
                 return Ok(());
             }
         }
-        Err(anyhow::anyhow!("it ended: {}", program.complaints()))
+        Err(anyhow!("it ended: {}", program.complaints()))
     }
 
     fn write_lines(&mut self) -> Result<()> {
