@@ -41,6 +41,8 @@ pub enum ClientKind {
     KafkaStreams,
     /// Node.
     KafkaJs,
+    /// Node; `@platformatic/kafka`.
+    Platformatic,
 }
 
 /// What a client library can be asked to do.
@@ -92,7 +94,7 @@ pub enum Skill {
 
 impl ClientKind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Kcat,
         Self::Librdkafka,
         Self::KafkaPython,
@@ -108,6 +110,7 @@ impl ClientKind {
         Self::SpringKafka,
         Self::KafkaStreams,
         Self::KafkaJs,
+        Self::Platformatic,
     ];
 
     /// The name that tests and reports use.
@@ -129,6 +132,7 @@ impl ClientKind {
             Self::SpringKafka => "spring-kafka",
             Self::KafkaStreams => "kafka-streams",
             Self::KafkaJs => "kafkajs",
+            Self::Platformatic => "platformatic",
         }
     }
 
@@ -348,6 +352,9 @@ impl ClientKind {
                 ClassicGroups,
             ],
             Self::KafkaStreams => &[Streams],
+            Self::Platformatic => {
+                &[Metadata, Topics, Produce, Idempotence, Timestamps, Consume, Offsets]
+            }
             Self::KafkaJs => &[
                 Metadata,
                 Topics,
@@ -390,7 +397,8 @@ impl ClientKind {
                 Box::new(Program::java(Library::SPRING, "SpringClient", bootstrap)?)
             }
             Self::KafkaStreams => bail!("Kafka Streams has programs of its own"),
-            Self::KafkaJs => Box::new(Program::node(bootstrap)?),
+            Self::KafkaJs => Box::new(Program::node("client.js", bootstrap)?),
+            Self::Platformatic => Box::new(Program::node("platformatic.js", bootstrap)?),
         };
         Ok(Client { transport })
     }

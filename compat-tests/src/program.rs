@@ -66,13 +66,13 @@ impl Program {
         Self::start(Command::new(built()?.join("go/client")).args([library, bootstrap]))
     }
 
-    /// The Node client, with the packages that `./test` installs.
-    pub(crate) fn node(bootstrap: &str) -> Result<Self> {
+    /// The client for a Node library, with the packages that `./test` installs.
+    pub(crate) fn node(script: &str, bootstrap: &str) -> Result<Self> {
         let modules = built()?.join("node/node_modules");
         Self::start(
             Command::new("node")
                 .env("NODE_PATH", modules)
-                .arg(sources().join("node/client.js"))
+                .arg(sources().join("node").join(script))
                 .arg(bootstrap),
         )
     }

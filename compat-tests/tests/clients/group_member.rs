@@ -111,7 +111,9 @@ impl Member {
                 library.java().context("no Java library")?.class("GroupMember")?
             }
             ClientKind::SpringKafka => Library::SPRING.class("SpringMember")?,
-            ClientKind::KafkaStreams => bail!("its members are its own affair"),
+            ClientKind::KafkaStreams | ClientKind::Platformatic => {
+                bail!("{} has no program for members", library.name())
+            }
             ClientKind::KafkaJs => {
                 let mut command = Command::new("node");
                 command

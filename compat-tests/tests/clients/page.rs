@@ -17,15 +17,26 @@ const APIS: (&str, &str) =
 const CLIENTS: (&str, &str) =
     ("<!-- begin: clients, printed by compat-tests -->\n", "<!-- end: clients -->");
 
+/// Clients that users have and nobody here has tried, with the reason.
+const NOT_RUN: [(&str, &str); 3] = [
+    (
+        "`@confluentinc/kafka-javascript`, `node-rdkafka`",
+        "their native part does not come with the registry's package; librdkafka itself is run",
+    ),
+    ("rskafka, krafka", "no program for them yet"),
+    ("the zstd codec of `@platformatic/kafka`", "needs Node 22"),
+];
+
 /// The clients on the page, their versions and the cells that they can have are those of the tests; what is in the cells is
 /// the result of the last whole run (`compat-tests/matrix`), which is written here when `UPDATE_DOCS` is set.
 pub(crate) fn clients(_: ServerKind) -> Result<()> {
     let page = page()?;
     let (before, found, after) = split(&page, CLIENTS)?;
-    let known = parse(found);
+    let heads = heads()?;
+    let known = parse(found, &heads);
     let updates = env::var_os("UPDATE_DOCS").is_some();
     let results = if updates { matrix::results()? } else { HashMap::new() };
-    let expected = matrix(|cell| {
+    let expected = matrix(&heads, |cell| {
         let cell = (cell.client.clone(), cell.row.clone());
         results.get(&cell).or_else(|| known.get(&cell)).cloned().unwrap_or_else(|| "–".to_owned())
     })?;
@@ -41,18 +52,23 @@ pub(crate) fn clients(_: ServerKind) -> Result<()> {
     Ok(())
 }
 
-/// The cells of a table, by client and row. A client whose version has changed has none.
-fn parse(table: &str) -> HashMap<(String, String), String> {
-    let mut rows = table.lines().map(|line| {
-        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
-        cells
+/// The cells of a table, by client and row. A client that is not in `heads`, with its version, has none.
+fn parse(table: &str, heads: &[String]) -> HashMap<(String, String), String> {
+    let lines = table.lines().filter(|line| line.starts_with('|'));
+    let mut rows = lines.map(|line| {
+        // Without what is before the first stroke and after the last one.
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        cells.get(1..cells.len() - 1).unwrap_or_default().to_vec()
     });
     let Some(head) = rows.next() else { return HashMap::new() };
     let mut cells = HashMap::new();
     for row in rows.skip(1) {
         let Some((name, results)) = row.split_first() else { continue };
-        for (client, result) in head.iter().skip(1).zip(results) {
-            let client = client.split(' ').next().unwrap_or_default();
+        for (head, result) in head.iter().skip(1).zip(results) {
+            if !heads.iter().any(|known| known == head) {
+                continue;
+            }
+            let client = head.split(' ').next().unwrap_or_default();
             cells.insert((client.to_owned(), (*name).to_owned()), (*result).to_owned());
         }
     }
@@ -89,12 +105,8 @@ fn split<'a>(page: &'a str, (begin, end): (&str, &str)) -> Result<(&'a str, &'a 
 }
 
 /// A column for each client, a row for each thing that some of them are asked to do.
-fn matrix(result: impl Fn(&Cell) -> String) -> Result<String> {
-    let mut table = String::from("| |");
-    for kind in ClientKind::ALL {
-        table.push_str(&format!(" {} {} |", kind.name(), version(kind)?));
-    }
-    table.push_str(&format!("\n|---|{}\n", "---|".repeat(ClientKind::ALL.len())));
+fn matrix(heads: &[String], result: impl Fn(&Cell) -> String) -> Result<String> {
+    let mut table = format!("| | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
     for (row, applies) in matrix::rows() {
         table.push_str(&format!("| {row} |"));
         for kind in ClientKind::ALL {
@@ -106,7 +118,17 @@ fn matrix(result: impl Fn(&Cell) -> String) -> Result<String> {
         }
         table.push('\n');
     }
+    table.push_str("\nNot run:\n");
+    for (client, reason) in NOT_RUN {
+        table.push_str(&format!("- {client}: {reason}\n"));
+    }
     Ok(table)
+}
+
+/// The names of all clients with their versions.
+fn heads() -> Result<Vec<String>> {
+    let head = |kind: ClientKind| Ok(format!("{} {}", kind.name(), version(kind)?));
+    ClientKind::ALL.into_iter().map(head).collect()
 }
 
 /// The version that is installed, from where it is pinned.
@@ -139,6 +161,7 @@ fn version(kind: ClientKind) -> Result<String> {
             let library = kind.java().and_then(|java| java.version());
             Ok(library.context("no version")?.to_owned())
         }
+        ClientKind::Platformatic => after("node/package.json", "\"@platformatic/kafka\": \""),
         ClientKind::KafkaJs => after("node/package.json", "\"kafkajs\": \""),
     }
 }
