@@ -142,8 +142,12 @@ fn version(kind: ClientKind) -> Result<String> {
     match kind {
         ClientKind::Kcat => {
             let printed = output(Command::new("kcat").arg("-V"))?;
-            let (_, rest) = printed.split_once("Version ").context("kcat tells no version")?;
-            Ok(rest.split_whitespace().next().unwrap_or_default().to_owned())
+            let after = |mark| {
+                let (_, rest) = printed.split_once(mark).context("kcat tells no version")?;
+                Ok::<_, anyhow::Error>(rest.split_whitespace().next().unwrap_or_default())
+            };
+            // The oldest librdkafka of all.
+            Ok(format!("{} (librdkafka {})", after("Version ")?, after("librdkafka ")?))
         }
         ClientKind::Librdkafka => Ok(rdkafka::util::get_rdkafka_version().1),
         ClientKind::KafkaPython => after("python/requirements.txt", "kafka-python=="),
