@@ -136,10 +136,11 @@ impl ClientKind {
         }
     }
 
-    /// Whether `./test` runs it. The others are left to the whole matrix: they differ little from one of these.
+    /// Whether `./test` runs it. The others are left to the whole matrix: they differ little from one of these, or have few
+    /// users.
     #[must_use]
     pub const fn is_run_daily(self) -> bool {
-        !matches!(self, Self::Java28 | Self::Java39)
+        !matches!(self, Self::Java28 | Self::Java39 | Self::Platformatic)
     }
 
     /// What a Java client runs on; none for other languages.

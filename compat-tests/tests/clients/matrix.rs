@@ -58,9 +58,12 @@ pub(crate) fn chosen() -> impl Iterator<Item = ClientKind> {
     })
 }
 
-/// The rows, in order, each with the clients that have a cell in it.
-pub(crate) fn rows() -> Vec<(String, Box<dyn Fn(ClientKind) -> bool>)> {
-    let mut rows: Vec<(String, Box<dyn Fn(ClientKind) -> bool>)> = Vec::new();
+/// Whether a client has a cell in a row.
+type Applies = Box<dyn Fn(ClientKind) -> bool>;
+
+/// The rows, in order.
+pub(crate) fn rows() -> Vec<(String, Applies)> {
+    let mut rows: Vec<(String, Applies)> = Vec::new();
     for scenario in scenarios() {
         let applies = move |kind: ClientKind| scenario.needs.iter().all(|skill| kind.can(*skill));
         rows.push((words(scenario.name), Box::new(applies)));

@@ -92,8 +92,11 @@ fn cross_client(bench: &mut Bench<'_>) -> Result<()> {
             ProduceOptions { codec: *codec, ..Default::default() },
         )?;
     }
-    let daily = ClientKind::ALL.into_iter().filter(|kind| kind.is_run_daily());
-    for reader in daily.filter(|kind| kind.can(Skill::Consume)) {
+    // Spring reads by the client of Java.
+    let readers = ClientKind::ALL
+        .into_iter()
+        .filter(|kind| kind.is_run_daily() && *kind != ClientKind::SpringKafka);
+    for reader in readers.filter(|kind| kind.can(Skill::Consume)) {
         let mut client = reader.connect(bench.server.bootstrap())?;
         for (codec, topic) in topics.iter().filter(|(codec, _)| codecs(reader).contains(codec)) {
             let read = client
