@@ -65,7 +65,7 @@ type Applies = Box<dyn Fn(ClientKind) -> bool>;
 pub(crate) fn rows() -> Vec<(String, Applies)> {
     let mut rows: Vec<(String, Applies)> = Vec::new();
     for scenario in scenarios() {
-        let applies = move |kind: ClientKind| scenario.needs.iter().all(|skill| kind.can(*skill));
+        let applies = move |kind| scenario.is_for(kind);
         rows.push((words(scenario.name), Box::new(applies)));
     }
     rows.push((words(CLASSIC), Box::new(|kind| groups::is_member(kind, "classic"))));
