@@ -18,7 +18,7 @@ type client struct {
 
 type object = map[string]any
 
-func newClient(bootstrap string) (*client, error) {
+func newClient(bootstrap string) (handler, error) {
 	base, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func newClient(bootstrap string) (*client, error) {
 func (c *client) handle(ctx context.Context, r *request) (any, error) {
 	switch r.Do {
 	case "version":
-		return version()
+		return versionOf("github.com/twmb/franz-go")
 	case "list-topics":
 		topics, err := c.admin.ListTopics(ctx)
 		return topics.Names(), err

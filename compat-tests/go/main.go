@@ -1,5 +1,5 @@
-// The client program for franz-go: requests as JSON lines in, answers as JSON lines out.
-// The vocabulary is described in src/client.rs. As `client member LIBRARY OPTIONS` it is a member of a consumer group;
+// The client program for the Go libraries, as `client LIBRARY BOOTSTRAP`: requests as JSON lines in, answers as JSON lines
+// out. The vocabulary is described in src/client.rs. As `client member LIBRARY OPTIONS` it is a member of a consumer group;
 // as `client transactions LIBRARY …` it runs the transactions of tests/clients/transactions.rs.
 package main
 
@@ -75,6 +75,30 @@ type answer struct {
 	Error *failure `json:"error,omitempty"`
 }
 
+// handler answers requests by one library.
+type handler interface {
+	handle(ctx context.Context, r *request) (any, error)
+}
+
+var clientPrograms = map[string]func(bootstrap string) (handler, error){
+	"franz-go": newClient,
+	"kafka-go": newKafkaGoClient,
+	"sarama":   newSaramaClient,
+}
+
+// time gives what a request for offsets asks for: the numbers of the library for both ends, or milliseconds since 1970.
+func (r *request) time(earliest, latest int64) (int64, error) {
+	switch string(r.At) {
+	case `"earliest"`:
+		return earliest, nil
+	case `"latest"`:
+		return latest, nil
+	}
+	var at struct{ Time int64 }
+	err := json.Unmarshal(r.At, &at)
+	return at.Time, err
+}
+
 func main() {
 	if len(os.Args) == 4 && os.Args[1] == "member" {
 		runMember(os.Args[2], os.Args[3])
@@ -84,7 +108,11 @@ func main() {
 		runTransactions(os.Args[2], transactions{os.Args[3], os.Args[4], os.Args[5], os.Args[6]})
 		return
 	}
-	client, err := newClient(os.Args[1])
+	connect, ok := clientPrograms[os.Args[1]]
+	if !ok || len(os.Args) != 3 {
+		log.Fatalf("no client of %v", os.Args[1:])
+	}
+	client, err := connect(os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -101,7 +129,7 @@ func main() {
 	}
 }
 
-func answerTo(client *client, line []byte) answer {
+func answerTo(client handler, line []byte) answer {
 	var r request
 	if err := json.Unmarshal(line, &r); err != nil {
 		log.Fatal(err)
@@ -116,19 +144,24 @@ func answerTo(client *client, line []byte) answer {
 	var refused *kerr.Error
 	if errors.As(err, &refused) {
 		failed.Code = &refused.Code
+	} else if code, ok := saramaCode(err); ok {
+		failed.Code = &code
+	} else if code, ok := kafkaGoCode(err); ok {
+		failed.Code = &code
 	}
 	return answer{Error: &failed}
 }
 
-func version() (string, error) {
+// versionOf tells which version of a module is built in.
+func versionOf(path string) (string, error) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "", errors.New("no build information")
 	}
 	for _, module := range info.Deps {
-		if module.Path == "github.com/twmb/franz-go" {
+		if module.Path == path {
 			return fmt.Sprintf("%s (%s)", module.Version, info.GoVersion), nil
 		}
 	}
-	return "", errors.New("built without franz-go")
+	return "", errors.New("built without " + path)
 }

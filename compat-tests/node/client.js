@@ -1,5 +1,6 @@
 // The client program for kafkajs: requests as JSON lines in, answers as JSON lines out.
-// The vocabulary is described in src/client.rs. kafkajs consumes only as member of a group.
+// The vocabulary is described in src/client.rs. kafkajs consumes only as member of a group: each request to consume is a
+// group of its own.
 'use strict'
 
 const readline = require('node:readline')
@@ -15,6 +16,13 @@ function headersOf (record) {
   const headers = {}
   for (const [name, value] of record.headers) (headers[name] ??= []).push(decode(value))
   return headers
+}
+
+const encode = bytes => (bytes === null || bytes === undefined ? null : bytes.toString('base64'))
+
+function recordOf (partition, { offset, timestamp, key, value, headers }) {
+  const pairs = Object.entries(headers ?? {}).flatMap(([name, values]) => [values].flat().map(value => [name, encode(value)]))
+  return { partition, offset: Number(offset), timestamp: Number(timestamp), key: encode(key), value: encode(value), headers: pairs }
 }
 
 function byPartition (entries, value) {
@@ -73,6 +81,30 @@ const requests = {
       return offsets
     } finally {
       await producer.disconnect()
+    }
+  },
+
+  'consume': async ({ topic, count }) => {
+    const groupId = `reader-${process.pid}-${Date.now()}`
+    const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 50, maxBytesPerPartition: 20_000_000 })
+    await consumer.connect()
+    try {
+      await consumer.subscribe({ topics: [topic], fromBeginning: true })
+      const records = []
+      await new Promise((resolve, reject) => {
+        consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
+        consumer.run({
+          autoCommit: false,
+          eachMessage: async ({ partition, message }) => {
+            if (records.length < count) records.push(recordOf(partition, message))
+            if (records.length === count) resolve()
+          }
+        }).catch(reject)
+        setTimeout(() => reject(new Error(`${records.length} of ${count} records came`)), 50_000).unref()
+      })
+      return records
+    } finally {
+      await consumer.disconnect()
     }
   },
 

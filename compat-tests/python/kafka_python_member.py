@@ -36,7 +36,12 @@ consumer.subscribe([options.topic], listener=Listener())
 # silent for ever. So it knows them before it joins.
 consumer.partitions_for_topic(options.topic)
 while not member.leaving:
-    batches = consumer.poll(timeout_ms=100)
+    try:
+        batches = consumer.poll(timeout_ms=100)
+    except KafkaError as error:
+        # There is no coordinator for a while, as when a broker takes long to start again.
+        member.failed(error)
+        continue
     if not batches:
         continue
     offsets = member.read([(r.partition, r.offset) for batch in batches.values() for r in batch])

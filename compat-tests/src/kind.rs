@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::client::{Client, Transport};
-use crate::java::java_class;
+use crate::java::Library;
 use crate::kcat::Kcat;
 use crate::librdkafka::Librdkafka;
 use crate::program::Program;
@@ -19,18 +19,30 @@ pub enum ClientKind {
     KafkaPython,
     /// Python, over librdkafka.
     ConfluentKafka,
-    /// Python, asynchronous; as member of a group alone.
+    /// Python, asynchronous.
     Aiokafka,
     /// Go.
     FranzGo,
-    /// Go; as member of a group alone.
+    /// Go.
     KafkaGo,
-    /// Go; as member of a group alone.
+    /// Go.
     Sarama,
     /// Apache Kafka's own.
     Java,
+    /// The same, of 2019.
+    Java21,
+    /// The same, of 2021.
+    Java28,
+    /// The same, the last ones before 4.0.
+    Java39,
+    /// Spring's, over Apache Kafka's.
+    SpringKafka,
+    /// Kafka Streams: it counts words, and is asked for nothing else.
+    KafkaStreams,
     /// Node.
     KafkaJs,
+    /// Node; `@platformatic/kafka`.
+    Platformatic,
 }
 
 /// What a client library can be asked to do.
@@ -44,6 +56,8 @@ pub enum Skill {
     Produce,
     /// Produce with all four codecs.
     AllCodecs,
+    /// Produce so that the broker recognises repeated batches.
+    Idempotence,
     /// Produce records with given timestamps.
     Timestamps,
     /// Tell the offsets of produced records and the broker's error code.
@@ -74,36 +88,13 @@ pub enum Skill {
     ConsumerGroups,
     /// Produce and commit offsets in transactions.
     Transactions,
-}
-
-impl Skill {
-    /// All of them, with the words that the page for users has for them.
-    pub const ALL: [(Self, &str); 19] = [
-        (Self::Metadata, "list and describe topics"),
-        (Self::Topics, "create, enlarge, delete topics"),
-        (Self::Produce, "produce, with headers, tombstones, large records"),
-        (Self::AllCodecs, "produce with gzip, snappy, lz4, zstd"),
-        (Self::Timestamps, "produce with given timestamps"),
-        (Self::Replies, "see offsets of what was produced, and errors"),
-        (Self::NullHeaders, "produce headers without value"),
-        (Self::AutoCreation, "have topics created by the first record"),
-        (Self::Consume, "consume by assignment"),
-        (Self::Offsets, "look up offsets by time"),
-        (Self::MaxTimestamp, "look up the record of the greatest timestamp"),
-        (Self::Configs, "describe configs"),
-        (Self::AlterConfigs, "alter configs"),
-        (Self::DeleteRecords, "delete records"),
-        (Self::Cluster, "describe the cluster"),
-        (Self::Internals, "describe log directories and producers"),
-        (Self::ClassicGroups, "consume as a group, classic protocol"),
-        (Self::ConsumerGroups, "consume as a group, `group.protocol=consumer`"),
-        (Self::Transactions, "produce and commit offsets in transactions"),
-    ];
+    /// Process streams.
+    Streams,
 }
 
 impl ClientKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Kcat,
         Self::Librdkafka,
         Self::KafkaPython,
@@ -113,7 +104,13 @@ impl ClientKind {
         Self::KafkaGo,
         Self::Sarama,
         Self::Java,
+        Self::Java39,
+        Self::Java28,
+        Self::Java21,
+        Self::SpringKafka,
+        Self::KafkaStreams,
         Self::KafkaJs,
+        Self::Platformatic,
     ];
 
     /// The name that tests and reports use.
@@ -129,7 +126,34 @@ impl ClientKind {
             Self::KafkaGo => "kafka-go",
             Self::Sarama => "sarama",
             Self::Java => "java",
+            Self::Java21 => "java-2.1",
+            Self::Java28 => "java-2.8",
+            Self::Java39 => "java-3.9",
+            Self::SpringKafka => "spring-kafka",
+            Self::KafkaStreams => "kafka-streams",
             Self::KafkaJs => "kafkajs",
+            Self::Platformatic => "platformatic",
+        }
+    }
+
+    /// Whether `./test` runs it. The others are left to the whole matrix: they differ little from one of these, or have few
+    /// users.
+    #[must_use]
+    pub const fn is_run_daily(self) -> bool {
+        !matches!(self, Self::Java28 | Self::Java39 | Self::Platformatic)
+    }
+
+    /// What a Java client runs on; none for other languages.
+    #[must_use]
+    pub const fn java(self) -> Option<Library> {
+        match self {
+            Self::Java => Some(Library::KAFKA),
+            Self::Java21 => Some(Library::CLIENTS_2_1),
+            Self::Java28 => Some(Library::CLIENTS_2_8),
+            Self::Java39 => Some(Library::CLIENTS_3_9),
+            Self::SpringKafka => Some(Library::SPRING),
+            Self::KafkaStreams => Some(Library::STREAMS),
+            _ => None,
         }
     }
 
@@ -138,18 +162,26 @@ impl ClientKind {
     pub fn can(self, skill: Skill) -> bool {
         use Skill::{
             AllCodecs, AlterConfigs, AutoCreation, ClassicGroups, Cluster, Configs, Consume,
-            ConsumerGroups, DeleteRecords, Internals, MaxTimestamp, Metadata, NullHeaders, Offsets,
-            Produce, Replies, Timestamps, Topics, Transactions,
+            ConsumerGroups, DeleteRecords, Idempotence, Internals, MaxTimestamp, Metadata,
+            NullHeaders, Offsets, Produce, Replies, Streams, Timestamps, Topics, Transactions,
         };
         let skills: &[Skill] = match self {
-            Self::Kcat => {
-                &[Metadata, Produce, AllCodecs, AutoCreation, Consume, Offsets, ClassicGroups]
-            }
+            Self::Kcat => &[
+                Metadata,
+                Produce,
+                AllCodecs,
+                Idempotence,
+                AutoCreation,
+                Consume,
+                Offsets,
+                ClassicGroups,
+            ],
             Self::Librdkafka => &[
                 Metadata,
                 Topics,
                 Produce,
                 AllCodecs,
+                Idempotence,
                 Timestamps,
                 Replies,
                 NullHeaders,
@@ -168,6 +200,7 @@ impl ClientKind {
                 Topics,
                 Produce,
                 AllCodecs,
+                Idempotence,
                 Timestamps,
                 Replies,
                 AutoCreation,
@@ -185,6 +218,7 @@ impl ClientKind {
                 Topics,
                 Produce,
                 AllCodecs,
+                Idempotence,
                 Timestamps,
                 Replies,
                 NullHeaders,
@@ -200,13 +234,59 @@ impl ClientKind {
                 ConsumerGroups,
                 Transactions,
             ],
-            Self::Aiokafka | Self::Sarama => &[ClassicGroups, Transactions],
-            Self::KafkaGo => &[ClassicGroups],
+            Self::Aiokafka => &[
+                Metadata,
+                Topics,
+                Produce,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                Replies,
+                Consume,
+                Offsets,
+                Configs,
+                DeleteRecords,
+                Cluster,
+                ClassicGroups,
+                Transactions,
+            ],
+            Self::Sarama => &[
+                Metadata,
+                Topics,
+                Produce,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                Replies,
+                NullHeaders,
+                Consume,
+                Offsets,
+                Configs,
+                AlterConfigs,
+                DeleteRecords,
+                Cluster,
+                ClassicGroups,
+                Transactions,
+            ],
+            Self::KafkaGo => &[
+                Metadata,
+                Topics,
+                Produce,
+                AllCodecs,
+                Timestamps,
+                Consume,
+                Offsets,
+                Configs,
+                AlterConfigs,
+                Cluster,
+                ClassicGroups,
+            ],
             Self::FranzGo => &[
                 Metadata,
                 Topics,
                 Produce,
                 AllCodecs,
+                Idempotence,
                 Timestamps,
                 Replies,
                 NullHeaders,
@@ -227,6 +307,7 @@ impl ClientKind {
                 Topics,
                 Produce,
                 AllCodecs,
+                Idempotence,
                 Timestamps,
                 Replies,
                 NullHeaders,
@@ -243,12 +324,46 @@ impl ClientKind {
                 ConsumerGroups,
                 Transactions,
             ],
+            Self::Java21 | Self::Java28 | Self::Java39 => &[
+                Metadata,
+                Topics,
+                Produce,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                Replies,
+                NullHeaders,
+                AutoCreation,
+                Consume,
+                Offsets,
+                Configs,
+                DeleteRecords,
+                Cluster,
+                ClassicGroups,
+                Transactions,
+            ],
+            Self::SpringKafka => &[
+                Produce,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                NullHeaders,
+                Consume,
+                Offsets,
+                ClassicGroups,
+            ],
+            Self::KafkaStreams => &[Streams],
+            Self::Platformatic => {
+                &[Metadata, Topics, Produce, Idempotence, Timestamps, Consume, Offsets]
+            }
             Self::KafkaJs => &[
                 Metadata,
                 Topics,
                 Produce,
+                Idempotence,
                 Timestamps,
                 Replies,
+                Consume,
                 Offsets,
                 Configs,
                 DeleteRecords,
@@ -262,7 +377,7 @@ impl ClientKind {
     /// A client of this kind for the broker at `bootstrap`.
     ///
     /// # Errors
-    /// When its program does not start, and for those that are run as members of groups alone.
+    /// When its program does not start, and for Kafka Streams, which is no client of this vocabulary.
     pub fn connect(self, bootstrap: &str) -> Result<Client> {
         let transport: Box<dyn Transport> = match self {
             Self::Kcat => Box::new(Kcat::new(bootstrap)),
@@ -271,12 +386,20 @@ impl ClientKind {
             Self::ConfluentKafka => {
                 Box::new(Program::python("confluent_kafka_client.py", bootstrap)?)
             }
-            Self::Aiokafka | Self::KafkaGo | Self::Sarama => {
-                bail!("{} is run as a member of a group alone", self.name())
+            Self::Aiokafka => Box::new(Program::python("aiokafka_client.py", bootstrap)?),
+            Self::FranzGo | Self::KafkaGo | Self::Sarama => {
+                Box::new(Program::go(self.name(), bootstrap)?)
             }
-            Self::FranzGo => Box::new(Program::go(bootstrap)?),
-            Self::Java => Box::new(Program::start(java_class("ClientProgram")?.arg(bootstrap))?),
-            Self::KafkaJs => Box::new(Program::node(bootstrap)?),
+            Self::Java => Box::new(Program::java(Library::KAFKA, "ClientProgram", bootstrap)?),
+            Self::Java21 => Box::new(Program::java(Library::CLIENTS_2_1, "OldClient", bootstrap)?),
+            Self::Java28 => Box::new(Program::java(Library::CLIENTS_2_8, "OldClient", bootstrap)?),
+            Self::Java39 => Box::new(Program::java(Library::CLIENTS_3_9, "OldClient", bootstrap)?),
+            Self::SpringKafka => {
+                Box::new(Program::java(Library::SPRING, "SpringClient", bootstrap)?)
+            }
+            Self::KafkaStreams => bail!("Kafka Streams has programs of its own"),
+            Self::KafkaJs => Box::new(Program::node("client.js", bootstrap)?),
+            Self::Platformatic => Box::new(Program::node("platformatic.js", bootstrap)?),
         };
         Ok(Client { transport })
     }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::client::{ClientError, Request, Transport};
+use crate::java::Library;
 use crate::wait::PATIENCE;
 use crate::workspace::{built, sources};
 
@@ -60,20 +61,25 @@ impl Program {
         Self::start(Command::new(python).arg(sources().join("python").join(script)).arg(bootstrap))
     }
 
-    /// The Go client, as `./test` builds it.
-    pub(crate) fn go(bootstrap: &str) -> Result<Self> {
-        Self::start(Command::new(built()?.join("go/client")).arg(bootstrap))
+    /// The client for a Go library, as `./test` builds it.
+    pub(crate) fn go(library: &str, bootstrap: &str) -> Result<Self> {
+        Self::start(Command::new(built()?.join("go/client")).args([library, bootstrap]))
     }
 
-    /// The Node client, with the packages that `./test` installs.
-    pub(crate) fn node(bootstrap: &str) -> Result<Self> {
+    /// The client for a Node library, with the packages that `./test` installs.
+    pub(crate) fn node(script: &str, bootstrap: &str) -> Result<Self> {
         let modules = built()?.join("node/node_modules");
         Self::start(
             Command::new("node")
                 .env("NODE_PATH", modules)
-                .arg(sources().join("node/client.js"))
+                .arg(sources().join("node").join(script))
                 .arg(bootstrap),
         )
+    }
+
+    /// A Java client.
+    pub(crate) fn java(library: Library, class: &str, bootstrap: &str) -> Result<Self> {
+        Self::start(library.class(class)?.arg(bootstrap))
     }
 
     /// Sends one line.

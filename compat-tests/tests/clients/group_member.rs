@@ -16,9 +16,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ottla_compat_tests::ClientKind;
-use ottla_compat_tests::java::java_class;
+use ottla_compat_tests::java::Library;
 use ottla_compat_tests::program::Program;
 use ottla_compat_tests::workspace::{built, sources};
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,13 @@ impl Member {
                 command.arg("member").arg(library.name());
                 command
             }
-            ClientKind::Java => java_class("GroupMember")?,
+            ClientKind::Java | ClientKind::Java21 | ClientKind::Java28 | ClientKind::Java39 => {
+                library.java().context("no Java library")?.class("GroupMember")?
+            }
+            ClientKind::SpringKafka => Library::SPRING.class("SpringMember")?,
+            ClientKind::KafkaStreams | ClientKind::Platformatic => {
+                bail!("{} has no program for members", library.name())
+            }
             ClientKind::KafkaJs => {
                 let mut command = Command::new("node");
                 command

@@ -16,18 +16,23 @@ use rdkafka::{Message, TopicPartitionList};
 
 use crate::group_history::{History, now};
 use crate::group_member::{Event, Member, Membership, Style};
-use crate::{create, trial};
+use crate::matrix::{self, Cell};
+use crate::{create, matrix_trial};
 
 /// A trial per style of every library, and one per style whose members can be slow.
 pub(crate) fn trials() -> Vec<Trial> {
+    let is_chosen = |style: &&Style| matrix::chosen().any(|kind| kind == style.library);
     let mut trials = Vec::new();
-    for style in STYLES {
-        trials.push(trial(format!("groups::{}", style.name), || {
+    for style in STYLES.iter().filter(is_chosen) {
+        let row = if style.protocol == "classic" { matrix::CLASSIC } else { matrix::CONSUMER };
+        let cell = Cell::new(style.library, row);
+        trials.push(matrix_trial(format!("groups::{}", style.name), cell, || {
             life(style, ServerKind::from_environment()?)
         }));
     }
-    for style in STYLES.iter().filter(|style| SLOW.contains(&style.name)) {
-        trials.push(trial(format!("groups::{}_slow", style.name), || {
+    for style in STYLES.iter().filter(is_chosen).filter(|style| SLOW.contains(&style.name)) {
+        let cell = Cell::new(style.library, matrix::SLOW);
+        trials.push(matrix_trial(format!("groups::{}_slow", style.name), cell, || {
             slow(style, ServerKind::from_environment()?)
         }));
     }
@@ -366,6 +371,12 @@ const STYLES: &[Style] = &[
     classic("java_cooperative", ClientKind::Java, "cooperative-sticky"),
     Style { is_static: true, ..classic("java_static", ClientKind::Java, "range") },
     consumer("java_consumer", ClientKind::Java, "uniform"),
+    classic("java_2_1", ClientKind::Java21, "range"),
+    // Not cooperative: before 3.5 its assignor may give a partition away in the rebalance that takes it from its owner
+    // (KAFKA-14639).
+    classic("java_2_8", ClientKind::Java28, "range"),
+    classic("java_3_9", ClientKind::Java39, "cooperative-sticky"),
+    classic("spring_kafka", ClientKind::SpringKafka, "range"),
     classic("kafka_python", ClientKind::KafkaPython, "range"),
     classic("confluent_kafka", ClientKind::ConfluentKafka, "roundrobin"),
     consumer("confluent_kafka_consumer", ClientKind::ConfluentKafka, "range"),
@@ -377,6 +388,16 @@ const STYLES: &[Style] = &[
     classic("sarama", ClientKind::Sarama, "range"),
     classic("kafkajs", ClientKind::KafkaJs, "roundrobin"),
 ];
+
+/// Whether members of a library are run that speak `protocol`.
+pub(crate) fn is_member(library: ClientKind, protocol: &str) -> bool {
+    STYLES.iter().any(|style| style.library == library && style.protocol == protocol)
+}
+
+/// Whether members of a library can be slow.
+pub(crate) fn can_be_slow(library: ClientKind) -> bool {
+    STYLES.iter().any(|style| style.library == library && SLOW.contains(&style.name))
+}
 
 /// Styles whose members stop at the word `stall`.
 const SLOW: &[&str] =

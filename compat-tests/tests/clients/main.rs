@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod configs;
 mod consumer_groups;
+mod copiers;
 mod crash;
 mod exactly_once;
 mod files;
@@ -15,11 +16,13 @@ mod group_history;
 mod group_member;
 mod groups;
 mod log_dirs;
+mod matrix;
 mod offsets;
 mod page;
 mod powercut;
 mod probe;
 mod records;
+mod streams;
 mod suites;
 mod takeover;
 mod tools;
@@ -34,12 +37,20 @@ use anyhow::{Context, Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 use ottla_compat_tests::{Client, ClientKind, Server, ServerKind, Skill, wait_until};
 
+use crate::matrix::Cell;
+
 /// One thing that a client does and what must come of it.
 #[derive(Clone, Copy)]
 struct Scenario {
     name: &'static str,
     needs: &'static [Skill],
     run: fn(&mut Bench<'_>) -> Result<()>,
+}
+
+impl Scenario {
+    fn is_for(&self, kind: ClientKind) -> bool {
+        !kind.can(Skill::Streams) && self.needs.iter().all(|skill| kind.can(*skill))
+    }
 }
 
 /// What a scenario works with.
@@ -92,14 +103,15 @@ impl SharedServer {
 fn main() -> ExitCode {
     let shared = Arc::new(SharedServer::default());
     let mut trials = client_trials(&shared);
-    trials.extend(
-        BROKER_TESTS.iter().map(|(name, test)| {
-            trial((*name).to_owned(), || test(ServerKind::from_environment()?))
-        }),
-    );
     trials.extend(groups::trials());
-    trials.push(powercut::trial());
     trials.extend(transactions::trials());
+    trials.extend(streams::trials());
+    if !matrix::is_asked_for() {
+        trials.extend(BROKER_TESTS.iter().map(|(name, test)| {
+            trial((*name).to_owned(), || test(ServerKind::from_environment()?))
+        }));
+        trials.push(powercut::trial());
+    }
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     if let Some(Ok(mut server)) = Arc::into_inner(shared).and_then(|shared| shared.0.into_inner())
         && let Err(error) = server.stop()
@@ -110,24 +122,26 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// A trial per client and scenario that it has the skills for.
-fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
-    let scenarios = [
+fn scenarios() -> Vec<Scenario> {
+    [
         records::SCENARIOS,
         topics::SCENARIOS,
         offsets::SCENARIOS,
         configs::SCENARIOS,
         cluster::SCENARIOS,
     ]
-    .concat();
+    .concat()
+}
+
+/// A trial per client and scenario that it has the skills for.
+fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
+    let scenarios = scenarios();
     let mut trials = Vec::new();
-    // Those that are run as members of groups alone have trials of their own.
-    for kind in ClientKind::ALL.into_iter().filter(|kind| kind.can(Skill::Metadata)) {
-        for scenario in
-            scenarios.iter().filter(|scenario| scenario.needs.iter().all(|skill| kind.can(*skill)))
-        {
+    for kind in matrix::chosen() {
+        for scenario in scenarios.iter().filter(|scenario| scenario.is_for(kind)) {
             let (shared, scenario) = (Arc::clone(shared), *scenario);
-            trials.push(trial(format!("{}::{}", kind.name(), scenario.name), move || {
+            let name = format!("{}::{}", kind.name(), scenario.name);
+            trials.push(matrix_trial(name, Cell::new(kind, scenario.name), move || {
                 let server = shared.get()?;
                 let client = kind.connect(server.bootstrap())?;
                 let topic = format!("{}-{}", kind.name(), scenario.name);
@@ -140,6 +154,15 @@ fn client_trials(shared: &Arc<SharedServer>) -> Vec<Trial> {
 
 fn trial(name: String, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     Trial::test(name, || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}
+
+/// A trial that the matrix of `docs/COMPATIBILITY.md` has a cell for.
+fn matrix_trial(
+    name: String,
+    cell: Cell,
+    test: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    trial(name, move || matrix::told(cell, test))
 }
 
 type BrokerTest = fn(ServerKind) -> Result<()>;
@@ -169,6 +192,8 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("crash::java_loses_nothing", crash::java),
     ("exactly_once::under_kills", exactly_once::under_kills),
     ("exactly_once::tools_know_transactions", exactly_once::administered),
+    ("exactly_once::copiers_with_a_partition_each", copiers::with_a_partition_each),
+    ("exactly_once::copiers_in_a_group", copiers::in_a_group),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),

@@ -1,6 +1,6 @@
 //! `docs/COMPATIBILITY.md` says what was run: the clients, their versions, what they did; and the APIs of the broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::fs;
 use std::process::Command;
@@ -8,28 +8,71 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::java::output;
 use ottla_compat_tests::workspace::sources;
-use ottla_compat_tests::{ClientKind, ServerKind, Skill};
+use ottla_compat_tests::{ClientKind, ServerKind};
+
+use crate::matrix::{self, Cell};
 
 const APIS: (&str, &str) =
     ("<!-- begin: APIs, printed from the registry -->\n", "<!-- end: APIs -->");
 const CLIENTS: (&str, &str) =
     ("<!-- begin: clients, printed by compat-tests -->\n", "<!-- end: clients -->");
 
-/// The clients on the page are those that are run. With `UPDATE_DOCS` set their lines are written instead.
+/// Clients that users have and nobody here has tried, with the reason.
+const NOT_RUN: [(&str, &str); 3] = [
+    (
+        "`@confluentinc/kafka-javascript`, `node-rdkafka`",
+        "their native part does not come with the registry's package; librdkafka itself is run",
+    ),
+    ("rskafka, krafka", "no program for them yet"),
+    ("the zstd codec of `@platformatic/kafka`", "needs Node 22"),
+];
+
+/// The clients on the page, their versions and the cells that they can have are those of the tests; what is in the cells is
+/// the result of the last whole run (`compat-tests/matrix`), which is written here when `UPDATE_DOCS` is set.
 pub(crate) fn clients(_: ServerKind) -> Result<()> {
     let page = page()?;
     let (before, found, after) = split(&page, CLIENTS)?;
-    let expected = matrix()?;
-    if env::var_os("UPDATE_DOCS").is_some() {
+    let heads = heads()?;
+    let known = parse(found, &heads);
+    let updates = env::var_os("UPDATE_DOCS").is_some();
+    let results = if updates { matrix::results()? } else { HashMap::new() };
+    let expected = matrix(&heads, |cell| {
+        let cell = (cell.client.clone(), cell.row.clone());
+        results.get(&cell).or_else(|| known.get(&cell)).cloned().unwrap_or_else(|| "–".to_owned())
+    })?;
+    if updates {
         let (begin, end) = CLIENTS;
         fs::write(path(), format!("{before}{begin}{expected}{end}{after}"))?;
         return Ok(());
     }
     ensure!(
         found == expected,
-        "docs/COMPATIBILITY.md is stale: run `UPDATE_DOCS=1 cargo test -p ottla-compat-tests --test clients page`"
+        "docs/COMPATIBILITY.md is stale: run `compat-tests/matrix`, with `--client NAME` if only one has changed"
     );
     Ok(())
+}
+
+/// The cells of a table, by client and row. A client that is not in `heads`, with its version, has none.
+fn parse(table: &str, heads: &[String]) -> HashMap<(String, String), String> {
+    let lines = table.lines().filter(|line| line.starts_with('|'));
+    let mut rows = lines.map(|line| {
+        // Without what is before the first stroke and after the last one.
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        cells.get(1..cells.len() - 1).unwrap_or_default().to_vec()
+    });
+    let Some(head) = rows.next() else { return HashMap::new() };
+    let mut cells = HashMap::new();
+    for row in rows.skip(1) {
+        let Some((name, results)) = row.split_first() else { continue };
+        for (head, result) in head.iter().skip(1).zip(results) {
+            if !heads.iter().any(|known| known == head) {
+                continue;
+            }
+            let client = head.split(' ').next().unwrap_or_default();
+            cells.insert((client.to_owned(), (*name).to_owned()), (*result).to_owned());
+        }
+    }
+    cells
 }
 
 /// The APIs on the page, as `kafka-broker-api-versions` names them: `Fetch(1)` and `4 to 18`.
@@ -62,20 +105,30 @@ fn split<'a>(page: &'a str, (begin, end): (&str, &str)) -> Result<(&'a str, &'a 
 }
 
 /// A column for each client, a row for each thing that some of them are asked to do.
-fn matrix() -> Result<String> {
-    let mut table = String::from("| |");
-    for kind in ClientKind::ALL {
-        table.push_str(&format!(" {} {} |", kind.name(), version(kind)?));
+fn matrix(heads: &[String], result: impl Fn(&Cell) -> String) -> Result<String> {
+    let mut table = format!("| | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
+    for (row, applies) in matrix::rows() {
+        table.push_str(&format!("| {row} |"));
+        for kind in ClientKind::ALL {
+            if applies(kind) {
+                table.push_str(&format!(" {} |", result(&Cell::new(kind, &row))));
+            } else {
+                table.push_str(" |");
+            }
+        }
+        table.push('\n');
     }
-    table.push_str(&format!("\n|---|{}\n", "---|".repeat(ClientKind::ALL.len())));
-    for (skill, words) in Skill::ALL {
-        let cells: String = ClientKind::ALL
-            .iter()
-            .map(|kind| if kind.can(skill) { " yes |" } else { " |" })
-            .collect();
-        table.push_str(&format!("| {words} |{cells}\n"));
+    table.push_str("\nNot run:\n");
+    for (client, reason) in NOT_RUN {
+        table.push_str(&format!("- {client}: {reason}\n"));
     }
     Ok(table)
+}
+
+/// The names of all clients with their versions.
+fn heads() -> Result<Vec<String>> {
+    let head = |kind: ClientKind| Ok(format!("{} {}", kind.name(), version(kind)?));
+    ClientKind::ALL.into_iter().map(head).collect()
 }
 
 /// The version that is installed, from where it is pinned.
@@ -89,8 +142,12 @@ fn version(kind: ClientKind) -> Result<String> {
     match kind {
         ClientKind::Kcat => {
             let printed = output(Command::new("kcat").arg("-V"))?;
-            let (_, rest) = printed.split_once("Version ").context("kcat tells no version")?;
-            Ok(rest.split_whitespace().next().unwrap_or_default().to_owned())
+            let after = |mark| {
+                let (_, rest) = printed.split_once(mark).context("kcat tells no version")?;
+                Ok::<_, anyhow::Error>(rest.split_whitespace().next().unwrap_or_default())
+            };
+            // The oldest librdkafka of all.
+            Ok(format!("{} (librdkafka {})", after("Version ")?, after("librdkafka ")?))
         }
         ClientKind::Librdkafka => Ok(rdkafka::util::get_rdkafka_version().1),
         ClientKind::KafkaPython => after("python/requirements.txt", "kafka-python=="),
@@ -100,6 +157,15 @@ fn version(kind: ClientKind) -> Result<String> {
         ClientKind::Sarama => after("go/go.mod", "IBM/sarama v"),
         ClientKind::FranzGo => after("go/go.mod", "franz-go v"),
         ClientKind::Java => after("kafka", "KAFKA_VERSION:-"),
+        ClientKind::Java21
+        | ClientKind::Java28
+        | ClientKind::Java39
+        | ClientKind::SpringKafka
+        | ClientKind::KafkaStreams => {
+            let library = kind.java().and_then(|java| java.version());
+            Ok(library.context("no version")?.to_owned())
+        }
+        ClientKind::Platformatic => after("node/package.json", "\"@platformatic/kafka\": \""),
         ClientKind::KafkaJs => after("node/package.json", "\"kafkajs\": \""),
     }
 }

@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::Message;
 
-use crate::{Bench, Scenario, create};
+use crate::{Bench, Scenario, create, wait_for_partitions};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "connects", needs: &[], run: connects },
@@ -27,12 +27,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: round_trip,
     },
     Scenario { name: "is_read_by_all_others", needs: &[Skill::Produce], run: cross_client },
-    Scenario { name: "writes_idempotently", needs: &[Skill::Produce], run: idempotent },
+    Scenario {
+        name: "writes_idempotently",
+        needs: &[Skill::Produce, Skill::Idempotence],
+        run: idempotent,
+    },
     Scenario { name: "writes_with_all_acks", needs: &[Skill::Produce], run: acks },
     Scenario {
         name: "moves_big_records",
         needs: &[Skill::Produce, Skill::Consume],
         run: big_records,
+    },
+    Scenario {
+        name: "moves_a_record_of_10_mb",
+        needs: &[Skill::Produce, Skill::Consume],
+        run: huge_record,
+    },
+    Scenario {
+        name: "goes_on_after_a_kill_of_the_broker",
+        needs: &[Skill::Produce, Skill::Consume],
+        run: goes_on,
     },
     Scenario { name: "is_told_that_a_record_is_too_big", needs: &[Skill::Replies], run: too_big },
 ];
@@ -78,9 +92,13 @@ fn cross_client(bench: &mut Bench<'_>) -> Result<()> {
             ProduceOptions { codec: *codec, ..Default::default() },
         )?;
     }
-    for reader in ClientKind::ALL.into_iter().filter(|kind| kind.can(Skill::Consume)) {
+    // Spring reads by the client of Java.
+    let readers = ClientKind::ALL
+        .into_iter()
+        .filter(|kind| kind.is_run_daily() && *kind != ClientKind::SpringKafka);
+    for reader in readers.filter(|kind| kind.can(Skill::Consume)) {
         let mut client = reader.connect(bench.server.bootstrap())?;
-        for (codec, topic) in &topics {
+        for (codec, topic) in topics.iter().filter(|(codec, _)| codecs(reader).contains(codec)) {
             let read = client
                 .consume(topic, PARTITIONS, records.len())
                 .with_context(|| format!("{} reads {codec:?}", reader.name()))?;
@@ -131,6 +149,32 @@ fn big_records(bench: &mut Bench<'_>) -> Result<()> {
         )?;
     }
     assert_same(&records, &bench.client.consume(&bench.topic, 1, records.len())?);
+    Ok(())
+}
+
+fn huge_record(bench: &mut Bench<'_>) -> Result<()> {
+    create(&mut admin(bench)?, &bench.topic, 1, &[("max.message.bytes", "12000000")])?;
+    let record = [Record::new(0, noise(10_000_000, 1))];
+    bench.client.produce(&bench.topic, &record, ProduceOptions::default())?;
+    assert_same(&record, &bench.client.consume(&bench.topic, 1, 1)?);
+    Ok(())
+}
+
+/// On a broker of its own, which is killed between what the client does. At the end it reads again what it has read.
+fn goes_on(bench: &mut Bench<'_>) -> Result<()> {
+    let mut server = Server::start(bench.server.kind(), &["offsets.topic.num.partitions=3"])?;
+    let mut client = bench.kind.connect(server.bootstrap())?;
+    let mut admin = ClientKind::Librdkafka.connect(server.bootstrap())?;
+    create(&mut admin, &bench.topic, 1, &[])?;
+    let first = [Record::new(0, "before the kill")];
+    client.produce(&bench.topic, &first, ProduceOptions::default())?;
+    assert_same(&first, &client.consume(&bench.topic, 1, 1)?);
+    server.kill()?;
+    server.restart()?;
+    wait_for_partitions(&mut client, &bench.topic, 1)?;
+    let second = [Record::new(0, "after the kill")];
+    client.produce(&bench.topic, &second, ProduceOptions::default())?;
+    assert_same(&[first, second].concat(), &client.consume(&bench.topic, 1, 2)?);
     Ok(())
 }
 
@@ -209,11 +253,12 @@ fn odd_records(kind: ClientKind) -> Vec<Record> {
     if kind == ClientKind::Kcat {
         return Vec::new();
     }
-    let mut records = vec![
-        Record::new(0, (0..=255).collect::<Vec<u8>>()).key(vec![0, 0xff, 0xfe]),
-        Record::new(1, "").key(""),
-        Record::new(1, "x").header("", Some("")),
-    ];
+    let mut records = vec![Record::new(0, (0..=255).collect::<Vec<u8>>()).key(vec![0, 0xff, 0xfe])];
+    // kafka-go reads what is empty as null.
+    if kind != ClientKind::KafkaGo {
+        records.push(Record::new(1, "").key(""));
+        records.push(Record::new(1, "x").header("", Some("")));
+    }
     if kind.can(Skill::NullHeaders) {
         records.push(Record::new(0, "x").header("nothing", None).header("empty", Some("")));
     }

@@ -4,12 +4,13 @@
 //! A library commits `committed-0` and offset 3, aborts `aborted` and offset 9, and commits `committed-1`; while it writes
 //! `lost`, another producer of its id begins, which fences it and commits `committed-2`.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
-use ottla_compat_tests::java::{java_class, output};
+use ottla_compat_tests::java::output;
 use ottla_compat_tests::wait::bounded;
 use ottla_compat_tests::workspace::{built, sources};
 use ottla_compat_tests::{ClientKind, Server, ServerKind, Skill, wait_until};
@@ -20,16 +21,21 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{create, trial};
+use crate::matrix::{self, Cell};
+use crate::{create, matrix_trial};
 
 const TOPIC: &str = "t";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A trial for each library that has transactions.
 pub(crate) fn trials() -> Vec<Trial> {
-    let kinds = ClientKind::ALL.into_iter().filter(|kind| kind.can(Skill::Transactions));
+    let kinds = matrix::chosen().filter(|kind| kind.can(Skill::Transactions));
     kinds
-        .map(|kind| trial(format!("{}::has_transactions", kind.name()), move || transactions(kind)))
+        .map(|kind| {
+            let name = format!("{}::has_transactions", kind.name());
+            let cell = Cell::new(kind, matrix::TRANSACTIONS);
+            matrix_trial(name, cell, move || transactions(kind))
+        })
         .collect()
 }
 
@@ -52,8 +58,9 @@ fn transactions(library: ClientKind) -> Result<()> {
 
 fn program(library: ClientKind) -> Result<Command> {
     let name = library.name();
-    if library == ClientKind::Java {
-        return java_class("Transactions");
+    if let Some(java) = library.java() {
+        let is_new = library == ClientKind::Java;
+        return java.class(if is_new { "Transactions" } else { "OldTransactions" });
     }
     if [ClientKind::FranzGo, ClientKind::Sarama].contains(&library) {
         let mut command = bounded(built()?.join("go/client"));
@@ -80,6 +87,88 @@ pub(crate) fn committed_values(bootstrap: &str, count: usize) -> Result<Vec<Stri
         Ok((values.len() >= count).then_some(()))
     })?;
     Ok(values)
+}
+
+/// A reader of what is committed in all partitions of a topic.
+pub(crate) struct CommittedReader {
+    consumer: BaseConsumer,
+    partitions: i32,
+    /// What was read so far.
+    pub(crate) records: Vec<Committed>,
+}
+
+/// A record of a committed transaction, in text.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<String>,
+    pub(crate) value: String,
+}
+
+impl CommittedReader {
+    pub(crate) fn new(bootstrap: &str, topic: &str, partitions: i32) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap).set("group.id", "reader");
+        config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
+        config.set("enable.partition.eof", "true").set("reconnect.backoff.max.ms", "100");
+        let consumer: BaseConsumer = config.create()?;
+        let mut from = TopicPartitionList::new();
+        for partition in 0..partitions {
+            from.add_partition_offset(topic, partition, Offset::Beginning)?;
+        }
+        consumer.assign(&from)?;
+        Ok(Self { consumer, partitions, records: Vec::new() })
+    }
+
+    /// Reads some of what is there, and waits a moment if there is nothing.
+    pub(crate) fn read_some(&mut self) -> Result<()> {
+        for _ in 0..100 {
+            if self.read_one()?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until each partition has come to its end since the call.
+    pub(crate) fn read_to_the_end(&mut self) -> Result<()> {
+        // What was told of ends before does not count: everything is read anew.
+        let position = self.consumer.assignment()?;
+        self.consumer.assign(&TopicPartitionList::new())?;
+        let mut from = TopicPartitionList::new();
+        for each in position.elements() {
+            from.add_partition_offset(each.topic(), each.partition(), Offset::Beginning)?;
+        }
+        self.consumer.assign(&from)?;
+        self.records.clear();
+        let mut ended = BTreeSet::new();
+        wait_until("the end is read", || {
+            while let Some(end) = self.read_one()? {
+                ended.extend(end);
+            }
+            Ok((ended.len() == usize::try_from(self.partitions)?).then_some(()))
+        })
+    }
+
+    /// None if nothing comes; else, at the end of a partition, which one.
+    fn read_one(&mut self) -> Result<Option<Option<i32>>> {
+        let message = match self.consumer.poll(Duration::from_millis(100)) {
+            None => return Ok(None),
+            Some(Err(KafkaError::PartitionEOF(partition))) => return Ok(Some(Some(partition))),
+            // The broker is away for a while.
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+            ))) => return Ok(None),
+            Some(message) => message?,
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
+        self.records.push(Committed {
+            partition: message.partition(),
+            key: message.key().map(text).transpose()?,
+            value: text(message.payload().unwrap_or_default())?,
+        });
+        Ok(Some(None))
+    }
 }
 
 /// What the group has committed.
