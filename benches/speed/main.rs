@@ -5,6 +5,7 @@
 //! cargo bench --bench speed -- --no-kafka         without it
 //! cargo bench --bench speed -- produce start      only scenarios whose name contains one of these words
 //! cargo bench --bench speed -- groups             consumer groups instead; 10,000 connections need as many descriptors
+//! cargo bench --bench speed -- sustained          minutes of full load on Ottla instead: --minutes 10
 //! cargo bench --bench speed -- --rounds 3 --megabytes 256
 //! ```
 //!
@@ -37,6 +38,7 @@ mod report;
 mod scale;
 mod scenarios;
 mod servers;
+mod sustained;
 
 use std::path::PathBuf;
 
@@ -50,6 +52,8 @@ struct Options {
     rounds: usize,
     /// Bytes to move in each round of a throughput scenario, in MB.
     megabytes: u64,
+    /// How long the sustained load is.
+    minutes: u64,
     /// Where servers keep their data. A folder of its own is made there.
     folder: PathBuf,
 }
@@ -59,9 +63,12 @@ fn main() {
     if arguments.first().is_some_and(|word| word == "limit") {
         limit::serve(&arguments[1..]);
     }
-    let are_groups = arguments.first().is_some_and(|word| word == "groups");
-    let options = parse(arguments.into_iter().skip(usize::from(are_groups)).collect());
-    if are_groups { groups::run(&options) } else { scenarios::run(&options) }
+    let (run, words): (fn(&Options), usize) = match arguments.first().map(String::as_str) {
+        Some("groups") => (groups::run, 1),
+        Some("sustained") => (sustained::run, 1),
+        Some(_) | None => (scenarios::run, 0),
+    };
+    run(&parse(arguments.into_iter().skip(words).collect()));
 }
 
 fn parse(arguments: Vec<String>) -> Options {
@@ -70,6 +77,7 @@ fn parse(arguments: Vec<String>) -> Options {
         kafka: true,
         rounds: 5,
         megabytes: 512,
+        minutes: 10,
         folder: std::env::temp_dir(),
     };
     let mut rest = arguments.into_iter();
@@ -79,6 +87,7 @@ fn parse(arguments: Vec<String>) -> Options {
             "--no-kafka" => options.kafka = false,
             "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
             "--megabytes" => options.megabytes = value().parse().expect("a number of megabytes"),
+            "--minutes" => options.minutes = value().parse().expect("a number of minutes"),
             "--folder" => options.folder = value().into(),
             // Cargo adds this to what the user wrote.
             "--bench" => {}
