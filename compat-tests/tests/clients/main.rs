@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod configs;
 mod consumer_groups;
+mod containers;
 mod crash;
 mod exactly_once;
 mod files;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         }),
     );
     trials.extend(groups::trials());
+    trials.extend(containers::trials());
     trials.push(powercut::trial());
     trials.extend(transactions::trials());
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
