@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::Serving;
 
 /// Everything else there is, with a word about it.
-const LINKS: [(&str, &str); 8] = [
+const LINKS: [(&str, &str); 9] = [
     ("/metrics", "for Prometheus"),
+    ("/public_metrics", "the same by the names of Redpanda"),
     ("/api/v1/cluster", "the cluster and its brokers"),
     ("/api/v1/topics", "topics and partitions"),
     ("/api/v1/groups", "groups, their offsets and lag"),

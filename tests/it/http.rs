@@ -197,6 +197,74 @@ async fn groups_show_members_and_lag() {
     assert_eq!(groups[0]["member_count"], 1);
 }
 
+/// The address of a broker that advertises none is one that can be connected to.
+#[tokio::test]
+async fn a_broker_that_listens_everywhere_has_an_address() {
+    let rig = Rig::with(&["listeners=PLAINTEXT://:0", "ottla.http.listener=127.0.0.1:0"]).await;
+    let port = rig.broker.addresses()[0].port();
+    let metrics = Metrics::of(&rig).await;
+    let known: Vec<_> =
+        metrics.samples.keys().filter(|name| name.starts_with("kafka_broker_info")).collect();
+    assert_eq!(known, [&format!("kafka_broker_info{{id=\"1\",address=\"127.0.0.1:{port}\"}}")]);
+}
+
+/// Redpanda's dashboards find what they ask for, with the numbers of the other page.
+#[tokio::test]
+async fn the_names_of_redpanda() {
+    let rig = Rig::new().await;
+    let mut client = rig.client().await;
+    let id = client.create("orders", 2, &[]).await;
+    client.append("orders", 0, batch(&["a", "b", "c", "d", "e", "f", "g", "h", "i"])).await;
+    find(&mut client, "writers").await;
+    client.call(8, &commit("writers", "orders", id)).await;
+    let (ours, theirs) =
+        (Metrics::of(&rig).await, Metrics::read(&get(&rig, "/public_metrics").await));
+    for (name, labels, same) in [
+        ("cluster_brokers", "", "kafka_brokers"),
+        (
+            "kafka_partitions",
+            "{redpanda_namespace=\"kafka\",redpanda_topic=\"orders\"}",
+            "kafka_topic_partitions{topic=\"orders\"}",
+        ),
+        (
+            "kafka_max_offset",
+            "{redpanda_namespace=\"kafka\",redpanda_partition=\"0\",redpanda_topic=\"orders\"}",
+            "kafka_topic_partition_current_offset{topic=\"orders\",partition=\"0\"}",
+        ),
+        (
+            "kafka_request_bytes_total",
+            "{redpanda_namespace=\"kafka\",redpanda_request=\"produce\",redpanda_topic=\"orders\"}",
+            "kafka_server_brokertopicmetrics_bytesin_total{topic=\"orders\"}",
+        ),
+        (
+            "kafka_consumer_group_committed_offset",
+            "{redpanda_group=\"writers\",redpanda_partition=\"0\",redpanda_topic=\"orders\"}",
+            "kafka_consumergroup_current_offset{consumergroup=\"writers\",topic=\"orders\",partition=\"0\"}",
+        ),
+        (
+            "kafka_request_latency_seconds_count",
+            "{redpanda_request=\"produce\"}",
+            "ottla_request_duration_seconds_count{api=\"Produce\"}",
+        ),
+    ] {
+        assert_eq!(theirs.get(&format!("redpanda_{name}{labels}")), ours.get(same), "{name}");
+    }
+    for name in [
+        "cluster_topics",
+        "cluster_unavailable_partitions",
+        "application_uptime_seconds_total",
+        "application_build",
+        "kafka_replicas",
+        "kafka_under_replicated_replicas",
+        "kafka_consumer_group_consumers",
+        "kafka_consumer_group_topics",
+        "storage_disk_total_bytes",
+        "storage_disk_free_bytes",
+    ] {
+        assert!(theirs.families.contains_key(&format!("redpanda_{name}")), "{name}");
+    }
+}
+
 /// Each metric of the published dashboards is there, or the list says why not.
 #[tokio::test]
 async fn published_dashboards_find_their_metrics() {
@@ -260,7 +328,7 @@ async fn the_api_shows_what_is_there() {
 async fn health_and_what_is_not_there() {
     let rig = Rig::new().await;
     let http = rig.broker.http_address().unwrap();
-    for path in ["/livez", "/readyz", "/healthz"] {
+    for path in ["/livez", "/readyz", "/healthz", "/v1/status/ready"] {
         let (status, body) = request(http, "GET", path).await;
         assert_eq!(status, 200, "{body}");
         assert!(body.lines().all(|line| line.ends_with(": ok")), "{body}");
