@@ -18,6 +18,7 @@ mod groups;
 mod log_dirs;
 mod offsets;
 mod page;
+mod personalities;
 mod powercut;
 mod probe;
 mod records;
@@ -164,6 +165,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("tools::configs_are_changed_and_described", tools::configs),
     ("tools::the_cluster_is_described", tools::cluster),
     ("tools::replicas_stay_where_they_are", tools::replicas),
+    ("personalities::kafka_topics", personalities::topics),
     ("page::clients_are_those_that_are_run", page::clients),
     ("long_poll::a_record_ends_the_wait", records::long_poll),
     ("crash::librdkafka_loses_nothing", crash::librdkafka),

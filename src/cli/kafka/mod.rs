@@ -3,11 +3,14 @@
 //! Owns the list of names. Options are those of the originals, and what is printed on stdout is what they print; what goes
 //! to stderr is in our words.
 
+mod admin;
 mod cub;
+mod java;
 mod options;
 mod run_class;
 mod server_start;
 mod storage;
+mod topics;
 mod zookeeper;
 
 use super::personality::Personality;
@@ -18,10 +21,11 @@ pub(super) const PERSONALITIES: &[(&str, Personality)] = &[
     ("kafka-run-class", run_class::run),
     ("kafka-server-start", server_start::run),
     ("kafka-storage", storage::run),
+    ("kafka-topics", topics::run),
     ("zookeeper-server-start", zookeeper::run),
 ];
 
 /// What the help of the program says of them.
 pub(super) const HELP: &str = "\
 Called by another name, or with that name as its first argument, it is that program: kafka-server-start, kafka-storage, \
-kafka-run-class, cub, redpanda, rpk. Names may end in .sh.";
+kafka-run-class, kafka-topics, cub, redpanda, rpk. Names may end in .sh.";

@@ -7,8 +7,11 @@ use anyhow::{Context as _, bail};
 use super::PERSONALITIES;
 
 /// The names of programs by the last part of their class.
-const CLASSES: &[(&str, &str)] =
-    &[("Kafka", "kafka-server-start"), ("StorageTool", "kafka-storage")];
+const CLASSES: &[(&str, &str)] = &[
+    ("Kafka", "kafka-server-start"),
+    ("StorageTool", "kafka-storage"),
+    ("TopicCommand", "kafka-topics"),
+];
 
 pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     // What the script takes for itself.
