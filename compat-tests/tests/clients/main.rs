@@ -166,6 +166,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("tools::the_cluster_is_described", tools::cluster),
     ("tools::replicas_stay_where_they_are", tools::replicas),
     ("personalities::kafka_topics", personalities::topics),
+    ("personalities::records_and_offsets", personalities::records),
     ("page::clients_are_those_that_are_run", page::clients),
     ("long_poll::a_record_ends_the_wait", records::long_poll),
     ("crash::librdkafka_loses_nothing", crash::librdkafka),

@@ -13,13 +13,13 @@ use ottla_compat_tests::workspace::ottla;
 use ottla_compat_tests::{Server, ServerKind};
 use regex::Regex;
 
-/// A tool: its class, and the name of the program.
-struct Tool {
-    class: &'static str,
-    name: &'static str,
-}
-
-const TOPICS: Tool = Tool { class: "org.apache.kafka.tools.TopicCommand", name: "kafka-topics" };
+/// Names of programs and the classes behind them.
+const CLASSES: &[(&str, &str)] = &[
+    ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+    ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
+    ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
+];
 
 /// What is done with topics.
 const TOPICS_CHANGED: &[&str] = &[
@@ -82,16 +82,64 @@ const TOPICS_CHANGED: &[&str] = &[
 const TOPICS_ASKED: &[&str] = &["--describe", "--list", "--describe --topic with.dots_and_more"];
 
 pub(crate) fn topics(kind: ServerKind) -> Result<()> {
-    alike(kind, &TOPICS, TOPICS_CHANGED, TOPICS_ASKED)
+    let named = |commands: &[&str]| -> Vec<String> {
+        commands.iter().map(|command| format!("kafka-topics {command}")).collect()
+    };
+    alike(kind, &named(TOPICS_CHANGED), &named(TOPICS_ASKED))
+}
+
+/// Records that are written and read, and where they are. What stands behind `<<` is what a tool reads.
+const RECORDS: &[&str] = &[
+    "kafka-topics --create --topic notes",
+    "kafka-console-producer --topic notes << one\\ntwo\\n\\nthree",
+    "kafka-console-producer --topic notes --reader-property parse.key=true --reader-property key.separator=: << a:1\\nb:2:3\\n:",
+    "kafka-console-producer --topic notes --reader-property parse.key=true --reader-property key.separator=; --reader-property parse.headers=true --reader-property headers.delimiter=| --reader-property null.marker=NULL << h:1,i:NULL|k;v\\nNULL|NULL;NULL\\nh:|k;",
+    "kafka-console-producer --topic notes --compression-codec zstd << packed",
+    "kafka-console-producer --topic notes --compression-codec --sync << packed by gzip",
+    "kafka-console-producer --topic notes --reader-property parse.key=true << no key",
+    "kafka-console-producer --topic notes --reader-property parse.key=true --reader-property ignore.error=true << no key",
+    "kafka-console-producer << nowhere",
+    "kafka-console-producer --topic made --command-property acks=1 --batch-size 100 << new",
+    "kafka-console-consumer --topic notes --from-beginning --max-messages 13",
+    "kafka-console-consumer --topic notes --partition 0 --offset 2 --max-messages 3",
+    "kafka-console-consumer --topic notes --partition 0 --offset earliest --max-messages 10 --formatter-property print.key=true --formatter-property print.offset=true --formatter-property print.partition=true --formatter-property print.headers=true --formatter-property print.epoch=true --formatter-property print.delivery=true --formatter-property print.timestamp=true --formatter-property key.separator=~ --formatter-property headers.separator=+ --formatter-property null.literal=nothing",
+    "kafka-console-consumer --topic notes --from-beginning --max-messages 4 --formatter-property print.value=false --formatter-property print.key=true",
+    "kafka-console-consumer --topic notes --from-beginning --max-messages 2 --isolation-level read_committed --formatter-property line.separator=;",
+    "kafka-console-consumer --include no.*s --from-beginning --max-messages 2",
+    "kafka-console-consumer --topic notes --from-beginning --max-messages 4 --group readers",
+    "kafka-console-consumer --topic notes --max-messages 2 --group readers",
+    "kafka-console-consumer --topic made --from-beginning --timeout-ms 2000",
+    "kafka-console-consumer --topic notes --offset 1 --max-messages 1",
+    "kafka-console-consumer --topic notes --partition 0 --offset -1 --max-messages 1",
+    "kafka-console-consumer --topic notes --partition 0 --group readers --max-messages 1",
+    "kafka-console-consumer --from-beginning --max-messages 1",
+    "kafka-get-offsets --exclude-internal-topics",
+    "kafka-get-offsets --topic notes --time earliest",
+    "kafka-get-offsets --topic notes --time -3",
+    "kafka-get-offsets --topic notes --time 0",
+    "kafka-get-offsets --topic notes --time 99999999999999",
+    "kafka-get-offsets --topic-partitions made:0,notes:0-1,none:3-",
+    "kafka-get-offsets --topic m.*|n.* --partitions 0",
+    "kafka-get-offsets --topic none",
+    "kafka-get-offsets --topic notes --partitions x",
+    "kafka-get-offsets --topic notes --topic-partitions notes:0",
+    "kafka-get-offsets --time soon",
+];
+
+pub(crate) fn records(kind: ServerKind) -> Result<()> {
+    let commands: Vec<String> = RECORDS.iter().map(|command| (*command).to_owned()).collect();
+    let is_asked = |command: &&String| command.starts_with("kafka-get-offsets");
+    let mut asked: Vec<String> = commands.iter().filter(is_asked).cloned().collect();
+    // What is in internal topics differs from broker to broker.
+    asked.push("kafka-get-offsets".to_owned());
+    alike(kind, &commands, &asked)
 }
 
 /// Runs a scenario twice, and what is asked by both.
-fn alike(kind: ServerKind, tool: &Tool, changes: &[&str], asked: &[&str]) -> Result<()> {
+fn alike(kind: ServerKind, changes: &[String], asked: &[String]) -> Result<()> {
     let (first, second) = (Server::start(kind, &[])?, Server::start(kind, &[])?);
-    let expected = original(tool, changes, &first)?;
-    let found = ours(tool, changes, &second)?;
-    compare(&expected, &found)?;
-    compare(&original(tool, asked, &first)?, &ours(tool, asked, &first)?)
+    compare(&original(changes, &first)?, &ours(changes, &second)?)?;
+    compare(&original(asked, &first)?, &ours(asked, &first)?)
 }
 
 /// Fails with all lines of a command that are not the same.
@@ -107,20 +155,21 @@ fn compare(expected: &[String], found: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What Apache Kafka's tool prints for each command.
-fn original(tool: &Tool, commands: &[&str], server: &Server) -> Result<Vec<String>> {
+/// The name of the program, its options, and what it reads.
+fn parts(command: &str) -> (&str, &str, &str) {
+    let (line, input) = command.split_once(" << ").unwrap_or((command, ""));
+    let (name, options) = line.split_once(' ').unwrap_or((line, ""));
+    (name, options, input)
+}
+
+/// What Apache Kafka's tools print for each command.
+fn original(commands: &[String], server: &Server) -> Result<Vec<String>> {
     let mut lines = tempfile::tempfile()?;
     for command in commands {
-        let (options, input) =
-            command.split_once(" << ").map_or((*command, String::new()), |(options, input)| {
-                (options, format!(" << {input}"))
-            });
-        writeln!(
-            lines,
-            "{} --bootstrap-server {} {options}{input}",
-            tool.class,
-            server.bootstrap()
-        )?;
+        let (name, options, input) = parts(command);
+        let class = CLASSES.iter().find(|(other, _)| *other == name).context("no such tool")?.1;
+        let input = if input.is_empty() { String::new() } else { format!(" << {input}") };
+        writeln!(lines, "{class} --bootstrap-server {} {options}{input}", server.bootstrap())?;
     }
     lines.rewind()?;
     let printed = output(java_class("ToolLines")?.stdin(lines))?;
@@ -132,19 +181,18 @@ fn original(tool: &Tool, commands: &[&str], server: &Server) -> Result<Vec<Strin
     blocks.collect()
 }
 
-/// What ours prints.
-fn ours(tool: &Tool, commands: &[&str], server: &Server) -> Result<Vec<String>> {
-    let run = |command: &&str| {
-        let (options, input) = command.split_once(" << ").unwrap_or((command, ""));
+/// What ours print.
+fn ours(commands: &[String], server: &Server) -> Result<Vec<String>> {
+    let run = |command: &String| {
+        let (name, options, input) = parts(command);
         let mut lines = tempfile::tempfile()?;
         if !input.is_empty() {
             writeln!(lines, "{}", input.replace("\\n", "\n"))?;
             lines.rewind()?;
         }
         let mut program = bounded(ottla()?);
-        program
-            .args([tool.name, "--bootstrap-server", server.bootstrap()])
-            .args(options.split(' '));
+        program.args([name, "--bootstrap-server", server.bootstrap()]);
+        program.args(options.split(' ').filter(|word| !word.is_empty()));
         let result = program.stdin(lines).output().context("cannot run it")?;
         let printed = String::from_utf8_lossy(&result.stdout);
         let status = result.status.code().context("it was ended")?;
@@ -153,8 +201,10 @@ fn ours(tool: &Tool, commands: &[&str], server: &Server) -> Result<Vec<String>> 
     commands.iter().map(run).collect()
 }
 
-/// Without what differs from broker to broker.
+/// Without what differs from broker to broker, and from run to run.
 fn without_chance(text: &str) -> Result<String> {
     let ids = Regex::new("TopicId: [A-Za-z0-9_-]{22}")?;
-    Ok(ids.replace_all(text, "TopicId: (an id)").into_owned())
+    let times = Regex::new("CreateTime:[0-9]+")?;
+    let text = ids.replace_all(text, "TopicId: (an id)");
+    Ok(times.replace_all(&text, "CreateTime:(a time)").into_owned())
 }

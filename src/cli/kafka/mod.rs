@@ -4,7 +4,10 @@
 //! to stderr is in our words.
 
 mod admin;
+mod console_consumer;
+mod console_producer;
 mod cub;
+mod get_offsets;
 mod java;
 mod options;
 mod run_class;
@@ -18,6 +21,9 @@ use super::personality::Personality;
 /// By name, without `.sh`.
 pub(super) const PERSONALITIES: &[(&str, Personality)] = &[
     ("cub", cub::run),
+    ("kafka-console-consumer", console_consumer::run),
+    ("kafka-console-producer", console_producer::run),
+    ("kafka-get-offsets", get_offsets::run),
     ("kafka-run-class", run_class::run),
     ("kafka-server-start", server_start::run),
     ("kafka-storage", storage::run),
@@ -28,4 +34,4 @@ pub(super) const PERSONALITIES: &[(&str, Personality)] = &[
 /// What the help of the program says of them.
 pub(super) const HELP: &str = "\
 Called by another name, or with that name as its first argument, it is that program: kafka-server-start, kafka-storage, \
-kafka-run-class, kafka-topics, cub, redpanda, rpk. Names may end in .sh.";
+kafka-run-class, kafka-topics, kafka-console-producer, kafka-console-consumer, kafka-get-offsets, cub, redpanda, rpk. Names may end in .sh.";

@@ -21,6 +21,8 @@ pub(super) enum Value {
     None,
     /// A value.
     Needed,
+    /// A value, which may be left out: then it is empty.
+    Optional,
 }
 
 /// An option without value.
@@ -31,6 +33,11 @@ pub(super) const fn flag(names: &'static [&'static str]) -> Known {
 /// An option with a value.
 pub(super) const fn valued(names: &'static [&'static str]) -> Known {
     Known { names, value: Value::Needed }
+}
+
+/// An option with a value that may be left out.
+pub(super) const fn optional(names: &'static [&'static str]) -> Known {
+    Known { names, value: Value::Optional }
 }
 
 /// The options that were given.
@@ -48,7 +55,7 @@ impl Options {
     /// If one is not known, or lacks its value.
     pub(super) fn read(known: &[Known], arguments: &[String]) -> anyhow::Result<Self> {
         let mut options = Self::default();
-        let mut arguments = arguments.iter();
+        let mut arguments = arguments.iter().peekable();
         while let Some(argument) = arguments.next() {
             let Some(name) = argument.strip_prefix('-').filter(|name| !name.is_empty()) else {
                 options.rest.push(argument.clone());
@@ -62,6 +69,9 @@ impl Options {
             let option = find(known, name)?;
             let value = match option.value {
                 Value::None => String::new(),
+                Value::Optional => joined
+                    .or_else(|| arguments.next_if(|next| !next.starts_with('-')).cloned())
+                    .unwrap_or_default(),
                 Value::Needed => joined
                     .or_else(|| arguments.next().cloned())
                     .ok_or_else(|| anyhow!("option {name} requires an argument"))?,

@@ -11,6 +11,9 @@ const CLASSES: &[(&str, &str)] = &[
     ("Kafka", "kafka-server-start"),
     ("StorageTool", "kafka-storage"),
     ("TopicCommand", "kafka-topics"),
+    ("ConsoleConsumer", "kafka-console-consumer"),
+    ("ConsoleProducer", "kafka-console-producer"),
+    ("GetOffsetShell", "kafka-get-offsets"),
 ];
 
 pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {

@@ -142,7 +142,7 @@ async fn chosen(cluster: &Cluster, options: &Options) -> Result<Vec<String>, Com
 }
 
 /// What the tool makes of a name: commas are alternatives, and quotes around it are dropped.
-fn as_pattern(topic: &str) -> String {
+pub(super) fn as_pattern(topic: &str) -> String {
     topic.trim().replace(',', "|").replace(' ', "").trim_matches(['"', '\'']).to_owned()
 }
 
