@@ -55,10 +55,6 @@ fn start(arguments: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// A file, if it is there or has to be.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "as the configuration itself, before there is an environment to read it with"
-)]
 fn read(path: &Path, needed: bool) -> anyhow::Result<Option<Yaml>> {
     if !needed && !path.exists() {
         return Ok(None);

@@ -8,9 +8,9 @@ pub(super) enum Yaml {
     /// A scalar, as text.
     Text(String),
     /// A list.
-    List(Vec<Yaml>),
+    List(Vec<Self>),
     /// A mapping.
-    Map(BTreeMap<String, Yaml>),
+    Map(BTreeMap<String, Self>),
 }
 
 /// A line that is neither `key: value` nor an item.

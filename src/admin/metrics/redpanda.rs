@@ -16,6 +16,9 @@ use crate::wire::ApiKey;
 /// The namespace that topics of clients have there.
 const NAMESPACE: (&str, &dyn Display) = ("redpanda_namespace", &"kafka");
 
+/// What clients do, and how many bytes they moved by it.
+type Direction = (&'static str, fn(&TrafficCounts) -> u64);
+
 /// Writes the page.
 pub(in crate::admin) async fn page(serving: &Serving) -> String {
     let mut page = Page::default();
@@ -71,7 +74,7 @@ fn put_requests(page: &mut Page, services: &Services, topics: &[TopicOverview]) 
         Kind::Counter,
         "Bytes of batches that clients have written and read.",
     );
-    let of: [(&str, fn(&TrafficCounts) -> u64); 2] =
+    let of: [Direction; 2] =
         [("produce", |counts| counts.bytes_in), ("consume", |counts| counts.bytes_out)];
     for topic in topics.iter().filter(|topic| topic.traffic != TrafficCounts::default()) {
         for (request, count) in of {

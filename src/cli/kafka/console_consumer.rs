@@ -364,9 +364,6 @@ impl Format {
                 // What the original hands to its formatter has neither of these.
                 "delivery" => out.extend(b"Delivery:NOT_PRESENT"),
                 "epoch" => out.extend(b"Epoch:NOT_PRESENT"),
-                "epoch" => {
-                    out.extend(format!("Epoch:{}", header.partition_leader_epoch.0).into_bytes())
-                }
                 "headers" => self.write_headers(out, record),
                 "key" => out.extend(record.key.unwrap_or(&self.null)),
                 _ => out.extend(record.value.unwrap_or(&self.null)),

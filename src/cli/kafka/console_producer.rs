@@ -259,7 +259,7 @@ mod tests {
         let text = |bytes: &Option<Bytes>| {
             bytes
                 .as_ref()
-                .map_or("null".into(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+                .map_or_else(|| "null".into(), |bytes| String::from_utf8_lossy(bytes).into_owned())
         };
         let headers: Vec<_> =
             line.headers.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();

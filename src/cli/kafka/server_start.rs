@@ -42,10 +42,6 @@ fn read(arguments: &[String]) -> anyhow::Result<(Option<PathBuf>, Vec<String>)> 
     Ok((file, options))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "as the configuration itself, before there is an environment to read it with"
-)]
 fn mounted() -> Option<PathBuf> {
     let mounted = PathBuf::from(MOUNTED);
     mounted.exists().then_some(mounted)
