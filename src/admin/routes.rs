@@ -12,6 +12,8 @@ use super::{Admin, Serving, exposition, health, json, metrics, page};
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
+/// What the JSON API is, for programs. The tests hold its paths and fields to what is served.
+const OPENAPI: &[u8] = include_bytes!("../../docs/openapi.json");
 
 type Answer = Response<Full<Bytes>>;
 
@@ -24,6 +26,7 @@ pub(super) async fn answer(admin: &Admin, request: &Request<Incoming>) -> Answer
     }
     match request.uri().path() {
         "/livez" => of_health(health::live(admin)),
+        "/api/openapi.json" => content(StatusCode::OK, JSON, OPENAPI),
         "/readyz" | "/healthz" | "/v1/status/ready" => of_health(health::ready(admin)),
         path => match admin.serving() {
             Some(serving) => of_broker(admin, serving, path).await,

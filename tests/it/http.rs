@@ -278,6 +278,28 @@ async fn published_dashboards_find_their_metrics() {
     }
 }
 
+/// Our own dashboard and alerts name no metric that is not there.
+#[tokio::test]
+async fn our_dashboard_and_alerts_find_their_metrics() {
+    let families = Metrics::of(&Rig::new().await).await.families;
+    let (dashboard, alerts) = (
+        include_str!("../../docker/grafana/overview.json"),
+        include_str!("../../docker/grafana/alerts.yml"),
+    );
+    serde_json::from_str::<Value>(dashboard).unwrap();
+    let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let words = |text: &'static str| text.split(move |char| !is_word(char));
+    let is_metric = |word: &&str| {
+        ["kafka_", "ottla_", "process_"].iter().any(|prefix| word.starts_with(prefix))
+    };
+    let named: Vec<_> = words(dashboard).chain(words(alerts)).filter(is_metric).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        let family = name.strip_suffix("_bucket").unwrap_or(name);
+        assert!(families.contains_key(family), "{name}");
+    }
+}
+
 /// The list of metrics in the documentation is that of the page. With `UPDATE_DOCS` set it is written instead.
 #[tokio::test]
 async fn the_documentation_lists_all_metrics() {
@@ -322,6 +344,70 @@ async fn the_api_shows_what_is_there() {
     assert_eq!(connections[0]["peer"], peer);
     let page = get(&rig, "/").await;
     assert!(page.contains(&rig.broker.cluster_id()) && page.contains("/metrics"), "{page}");
+}
+
+/// Holds a value to a schema of the document: its type, and of an object exactly the fields that are described.
+fn check_schema(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        return check_schema(document, &document["components"]["schemas"][name], value, at);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let choice = if value.is_null() { &choices[1] } else { &choices[0] };
+        return check_schema(document, choice, value, at);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+    assert!(types.iter().any(|other| other == kind), "{at} is {kind}, not {types:?}");
+    for item in value.as_array().into_iter().flatten() {
+        check_schema(document, &schema["items"], item, &format!("{at}[]"));
+    }
+    if let Some(object) = value.as_object() {
+        let described = schema["properties"].as_object().unwrap();
+        let required: Vec<_> = schema["required"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        let names: std::collections::BTreeSet<_> = object.keys().map(String::as_str).collect();
+        assert_eq!(names, required.into_iter().collect(), "{at}");
+        for (name, field) in object {
+            check_schema(document, &described[name], field, &format!("{at}.{name}"));
+        }
+    }
+}
+
+/// The document of the API has its paths and its fields, no more and no fewer.
+#[tokio::test]
+async fn the_api_is_as_its_document_says() {
+    let rig = Rig::new().await;
+    let mut client = rig.client().await;
+    let id = client.create("orders", 2, &[]).await;
+    client.append("orders", 0, batch(&["a"])).await;
+    find(&mut client, "writers").await;
+    client.call(8, &commit("writers", "orders", id)).await;
+    let document = get_json(&rig, "/api/openapi.json").await;
+    let paths = document["paths"].as_object().unwrap();
+    for (path, of) in paths {
+        let schema = &of["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let answer = get_json(&rig, path).await;
+        assert!(answer.as_array().is_none_or(|list| !list.is_empty()), "{path} shows nothing");
+        check_schema(&document, schema, &answer, path);
+    }
+    // The start page lists what there is.
+    let page = get(&rig, "/").await;
+    let served: std::collections::BTreeSet<_> =
+        page.split('"').filter(|word| word.starts_with("/api/v1/")).collect();
+    assert_eq!(served, paths.keys().map(String::as_str).collect());
 }
 
 #[tokio::test]
