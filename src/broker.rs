@@ -138,6 +138,12 @@ impl Broker {
         self.http
     }
 
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> BrokerId {
+        self.services.broker
+    }
+
     /// The id of its cluster.
     #[must_use]
     pub fn cluster_id(&self) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Owns the names. There are three sets of them, so that what people have goes on working: those under which the dashboards of
 //! Strimzi know Kafka's JMX beans, those of kafka_exporter (lag, offsets), and our own, which begin with `ottla_`; besides
-//! these the usual `process_` ones. `docs/METRICS.md` lists them.
+//! these the usual `process_` ones. `docs/METRICS.md` lists them. A page of its own has the names of Redpanda.
 //!
 //! A scrape looks at every partition and asks every group. Above [`PARTITIONS_MAX`] partitions what there is one of for
 //! each partition is left out; sums stay.
@@ -10,6 +10,7 @@
 mod broker;
 mod groups;
 mod process;
+pub(super) mod redpanda;
 mod topics;
 
 use super::exposition::Page;

@@ -12,6 +12,8 @@ use super::{Admin, Serving, exposition, health, json, metrics, page};
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
+/// What the JSON API is, for programs. The tests hold its paths and fields to what is served.
+const OPENAPI: &[u8] = include_bytes!("../../docs/openapi.json");
 
 type Answer = Response<Full<Bytes>>;
 
@@ -24,7 +26,8 @@ pub(super) async fn answer(admin: &Admin, request: &Request<Incoming>) -> Answer
     }
     match request.uri().path() {
         "/livez" => of_health(health::live(admin)),
-        "/readyz" | "/healthz" => of_health(health::ready(admin)),
+        "/api/openapi.json" => content(StatusCode::OK, JSON, OPENAPI),
+        "/readyz" | "/healthz" | "/v1/status/ready" => of_health(health::ready(admin)),
         path => match admin.serving() {
             Some(serving) => of_broker(admin, serving, path).await,
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the broker is starting\n"),
@@ -40,6 +43,11 @@ async fn of_broker(admin: &Admin, serving: &Serving, path: &str) -> Answer {
         "/metrics" => {
             content(StatusCode::OK, exposition::CONTENT_TYPE, metrics::page(admin, serving).await)
         }
+        "/public_metrics" => content(
+            StatusCode::OK,
+            exposition::CONTENT_TYPE,
+            metrics::redpanda::page(serving).await,
+        ),
         "/api/v1/cluster" => of_json(&json::cluster(serving)),
         "/api/v1/topics" => of_json(&json::topics(services)),
         "/api/v1/groups" => of_json(&json::groups(services).await),

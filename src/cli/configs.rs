@@ -31,6 +31,11 @@ impl ConfigSetting {
         self.source == DEFAULT_SOURCE
     }
 
+    /// The value, if it is told.
+    pub(super) fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
     /// The value for people.
     pub(super) fn shown(&self) -> &str {
         match &self.value {
@@ -64,6 +69,17 @@ pub(super) async fn describe_configs(
     kind: i8,
     resource: &str,
 ) -> Result<Vec<ConfigSetting>, Failure> {
+    let mut settings = describe_in_order(cluster, kind, resource).await?;
+    settings.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(settings)
+}
+
+/// The same in the order in which the broker tells them.
+pub(super) async fn describe_in_order(
+    cluster: &Cluster,
+    kind: i8,
+    resource: &str,
+) -> Result<Vec<ConfigSetting>, Failure> {
     let asked = describe_configs_request::DescribeConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(Text::from_string(resource.to_owned()))
@@ -85,7 +101,6 @@ pub(super) async fn describe_configs(
             sensitive: config.is_sensitive,
         }));
     }
-    settings.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(settings)
 }
 

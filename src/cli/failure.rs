@@ -65,6 +65,14 @@ impl Failure {
         }))
     }
 
+    /// What went wrong, without the rest.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Said(said) => &said.message,
+            Self::OutputClosed => "nobody reads the output",
+        }
+    }
+
     /// Arguments that make no sense.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new("USAGE", USAGE, message)

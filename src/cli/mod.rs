@@ -18,16 +18,20 @@ mod group;
 mod health;
 mod input;
 mod json_record;
+mod kafka;
 mod logs;
 mod output;
+mod personality;
 mod place;
 mod produce;
+mod redpanda;
 mod scratch;
 mod serve;
 mod sources;
 mod template;
 mod topic;
 mod units;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -35,7 +39,7 @@ use clap::{Parser, Subcommand};
 
 /// A Kafka-wire-compatible broker in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "ottla", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "ottla", version, about, args_conflicts_with_subcommands = true, after_help = kafka::HELP)]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -74,7 +78,11 @@ enum Verb {
 /// Runs the program with the arguments and the environment of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some((run, arguments)) = personality::of(&words) {
+        return end(run(&arguments));
+    }
+    let arguments = Arguments::parse_from(words);
     let outcome = match arguments.verb {
         None => serve::run(&arguments.serve),
         Some(Verb::Serve(arguments)) => serve::run(&arguments),
@@ -90,6 +98,10 @@ pub fn main() -> ExitCode {
         Some(Verb::Health(arguments)) => health::run(&arguments),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
     };
+    end(outcome)
+}
+
+fn end(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::sources::SourceArguments;
+use super::sources::{SourceArguments, environment};
 use crate::api::AllowAll;
 use crate::broker::{Broker, BrokerOptions};
 use crate::config::{Effective, Loaded, Notice, Origin};
@@ -26,7 +26,7 @@ const MEMORY_DATA: &str = "memory";
 const DEFAULT_DATA: &str = "ottla-data";
 
 /// What a broker is started with.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ServeArguments {
     /// Address to serve clients on: HOST:PORT, or :PORT for every address. Port 0 means any free one [default: :9092]
     #[arg(long, value_name = "HOST:PORT")]
@@ -45,12 +45,39 @@ pub(super) struct ServeArguments {
     /// How log lines are written to stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+    /// In whose words stdout says that clients are served
+    #[arg(skip)]
+    words: Words,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum LogFormat {
+    #[default]
     Text,
     Json,
+}
+
+/// In whose words stdout says that clients are served: whoever starts a container of another broker waits for that broker's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Words {
+    /// Ours.
+    #[default]
+    Ottla,
+    /// One line with all that is waited for of Apache Kafka: of its start with ZooKeeper, of that with KRaft, and of its own
+    /// image.
+    ApacheKafka,
+    /// Two lines.
+    Redpanda,
+}
+
+/// Who starts Redpanda waits for either of these.
+const REDPANDA_WORDS: &str = "Started Kafka API server\nSuccessfully started Redpanda!\n";
+
+impl ServeArguments {
+    /// All that is said is in the configuration.
+    pub(super) fn of(sources: SourceArguments, words: Words) -> Self {
+        Self { sources, words, ..Self::default() }
+    }
 }
 
 pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
@@ -76,8 +103,12 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     ended
 }
 
+/// Log lines go to stderr, those of the level that `RUST_LOG` says, else `KAFKA_LOG4J_ROOT_LOGLEVEL`, else `info`.
 fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let variables = environment();
+    let log4j = variables.iter().find(|(name, _)| name == "KAFKA_LOG4J_ROOT_LOGLEVEL");
+    let level = log4j.and_then(|(_, level)| level_of_log4j(level)).unwrap_or("info");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -85,6 +116,19 @@ fn start_logging(format: LogFormat) {
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),
+    }
+}
+
+/// The level that Log4j calls so; none if it does not know it either.
+fn level_of_log4j(level: &str) -> Option<&'static str> {
+    match &*level.trim().to_ascii_uppercase() {
+        "ALL" | "TRACE" => Some("trace"),
+        "DEBUG" => Some("debug"),
+        "INFO" => Some("info"),
+        "WARN" => Some("warn"),
+        "ERROR" | "FATAL" => Some("error"),
+        "OFF" => Some("off"),
+        _ => None,
     }
 }
 
@@ -101,7 +145,7 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     let (env, data) = if arguments.memory {
         (Env::in_memory(), DataPaths::one(MEMORY_DATA))
     } else {
-        (Env::real(), data_paths(arguments, &loaded)?)
+        (Env::real(), data_paths(arguments.data.as_deref(), &loaded)?)
     };
     let options = BrokerOptions {
         settings: Effective::new(loaded),
@@ -129,14 +173,14 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
 
 /// `--data`, else `log.dirs` if somebody has set it, else the default beside us. Clients are told where partitions are, so paths
 /// are made absolute, as Apache Kafka does.
-fn data_paths(arguments: &ServeArguments, loaded: &Loaded) -> anyhow::Result<DataPaths> {
+pub(super) fn data_paths(data: Option<&Path>, loaded: &Loaded) -> anyhow::Result<DataPaths> {
     let absolute = |path: &Path| {
         let absolute = std::path::absolute(path);
         absolute.with_context(|| format!("cannot make {} an absolute path", path.display()))
     };
     let is_set =
         |key: &str| loaded.config.get(key).is_some_and(|setting| setting.origin != Origin::Default);
-    let logs = match &arguments.data {
+    let logs = match data {
         Some(data) => vec![absolute(data)?],
         None if !is_set("log.dirs") && !is_set("log.dir") => {
             vec![absolute(Path::new(DEFAULT_DATA))?]
@@ -179,7 +223,15 @@ fn announce(arguments: &ServeArguments, broker: &Broker, data: &DataPaths) {
     let http = broker.http_address().map_or_else(|| "off".to_owned(), reachable);
     let mut out = std::io::stdout().lock();
     // Whoever started the broker may have closed its output: that is no reason to stop.
-    drop(writeln!(out, "ottla ready kafka={kafka} http={http}"));
+    drop(match arguments.words {
+        Words::Ottla => writeln!(out, "ottla ready kafka={kafka} http={http}"),
+        Words::ApacheKafka => writeln!(
+            out,
+            "[KafkaServer id={}] started (Kafka Server started; Transitioning from RECOVERY to RUNNING)",
+            broker.id().0,
+        ),
+        Words::Redpanda => write!(out, "{REDPANDA_WORDS}"),
+    });
     drop(out.flush());
     tracing::info!(cluster = %broker.cluster_id(), "ready");
     if !std::io::stderr().is_terminal() {
@@ -206,5 +258,23 @@ fn reachable(address: SocketAddr) -> String {
         format!("localhost:{}", address.port())
     } else {
         address.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_of_log4j() {
+        for (level, expected) in [
+            ("WARN", Some("warn")),
+            (" debug ", Some("debug")),
+            ("FATAL", Some("error")),
+            ("OFF", Some("off")),
+            ("chatty", None),
+        ] {
+            assert_eq!(level_of_log4j(level), expected, "{level}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::config::{self, Loaded, SourceFile, Sources};
 
 /// What every verb takes that reads the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct SourceArguments {
     /// Configuration file in the form of Kafka's server.properties
     #[arg(long, value_name = "FILE")]
@@ -19,6 +19,11 @@ pub(super) struct SourceArguments {
 }
 
 impl SourceArguments {
+    /// A file, if there is one, and options over it.
+    pub(super) const fn of(config: Option<PathBuf>, options: Vec<String>) -> Self {
+        Self { config, options }
+    }
+
     /// Reads the configuration, with more options over those that were given.
     pub(super) fn load(&self, more: &[String]) -> anyhow::Result<Loaded> {
         let options: Vec<String> = self.options.iter().chain(more).cloned().collect();
@@ -26,11 +31,7 @@ impl SourceArguments {
             Some(path) => Some((path.display().to_string(), read(path)?)),
             None => None,
         };
-        // The environment is read here and nowhere else.
-        #[expect(clippy::disallowed_methods, reason = "the one place")]
-        let environment: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment = environment();
         let sources = Sources {
             file: file.as_ref().map(|(path, bytes)| SourceFile { path, bytes }),
             environment: &environment,
@@ -40,10 +41,18 @@ impl SourceArguments {
     }
 }
 
+/// All variables of the environment that are text. They are read here and nowhere else.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub(super) fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the configuration is read before there is an environment to read it with"
 )]
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

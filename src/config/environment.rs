@@ -7,7 +7,7 @@ use super::registry;
 
 /// The variables that set a key, with the key's name and the value, in rising order: those of one family by name, so
 /// that the outcome does not depend on the order in which the system lists them.
-pub(super) fn read(environment: &[(String, String)]) -> Vec<(&str, String, &str)> {
+pub(super) fn read(environment: &[(String, String)]) -> Vec<(&str, String, String)> {
     let mut found: Vec<(Family, &str, String, &str)> = environment
         .iter()
         .filter_map(|(variable, value)| {
@@ -16,18 +16,34 @@ pub(super) fn read(environment: &[(String, String)]) -> Vec<(&str, String, &str)
         })
         .collect();
     found.sort();
-    // In Kubernetes the gateway is a node, whose clients come from wherever they like.
-    let value = |family, value| if family == Family::Kubernetes { "off" } else { value };
     found
         .into_iter()
-        .map(|(family, variable, name, of)| (variable, name, value(family, of)))
+        .map(|(family, variable, name, value)| {
+            let value = match family {
+                // In Kubernetes the gateway is a node, whose clients come from wherever they like.
+                Family::Kubernetes => "off".to_owned(),
+                Family::Host => format!("PLAINTEXT://{value}:{}", advertised_port(environment)),
+                Family::ClusterId | Family::KafkaCfg | Family::Kafka | Family::Ottla => {
+                    value.to_owned()
+                }
+            };
+            (variable, name, value)
+        })
         .collect()
+}
+
+/// The port beside a host name that is advertised.
+fn advertised_port(environment: &[(String, String)]) -> &str {
+    let port = |name| environment.iter().find(|(other, _)| other == name).map(|(_, port)| &**port);
+    port("KAFKA_ADVERTISED_PORT").unwrap_or("9092")
 }
 
 /// Who a variable was invented by. The later counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Family {
     Kubernetes,
+    /// The keys of before there were listeners, as the images of that time took them.
+    Host,
     ClusterId,
     KafkaCfg,
     Kafka,
@@ -42,6 +58,12 @@ fn key_of_variable(variable: &str, value: &str) -> Option<(Family, String)> {
     }
     if variable == "KUBERNETES_SERVICE_HOST" {
         return Some((Family::Kubernetes, "ottla.advertised.external".to_owned()));
+    }
+    if variable == "KAFKA_ADVERTISED_HOST_NAME" {
+        return Some((Family::Host, "advertised.listeners".to_owned()));
+    }
+    if variable == "KAFKA_ADVERTISED_PORT" {
+        return None;
     }
     if variable == "KAFKA_CREATE_TOPICS" {
         return Some((Family::Kafka, "ottla.create.topics".to_owned()));
@@ -168,6 +190,20 @@ mod tests {
                 "ottla.advertised.external=broker.example",
             ]
         );
+    }
+
+    #[test]
+    fn a_host_name_that_is_advertised_counts_less_than_listeners() {
+        let host = ("KAFKA_ADVERTISED_HOST_NAME", "192.168.99.100");
+        let only = "advertised.listeners=PLAINTEXT://192.168.99.100:9092";
+        assert_eq!(set(&[host]), [only]);
+        assert_eq!(
+            set(&[host, ("KAFKA_ADVERTISED_PORT", "19092")]),
+            ["advertised.listeners=PLAINTEXT://192.168.99.100:19092"]
+        );
+        let listeners = ("KAFKA_CFG_ADVERTISED_LISTENERS", "PLAINTEXT://h:1");
+        assert_eq!(set(&[listeners, host]), [only, "advertised.listeners=PLAINTEXT://h:1"]);
+        assert_eq!(set(&[("KAFKA_ADVERTISED_PORT", "19092")]), [] as [&str; 0]);
     }
 
     #[test]

@@ -193,10 +193,16 @@ pub(super) fn parse_address(address: &str) -> Option<(Option<String>, u16)> {
 
 /// What was probably meant by something that is not a listener.
 fn guess(item: &str) -> String {
-    let (name, address) = match item.split_once(":/") {
+    let (name, address) = match item.split_once(":/").or_else(|| item.split_once("//")) {
         Some((name, address)) => (name, address.trim_start_matches('/')),
         None => ("PLAINTEXT", item.trim_start_matches('/')),
     };
+    // Several, with something else than commas between them.
+    if let Some((first, second)) = address.split_once([';', ' ']) {
+        let (first, second) = (format!("{name}://{}", first.trim()), second.trim());
+        let both = parse_item(&first).is_some() && parse_item(second).is_some();
+        return if both { format!("; did you mean {first},{second}?") } else { String::new() };
+    }
     let address = address.trim_end_matches('/');
     let with_port = match parse_address(address) {
         Some(_) => address.to_owned(),
@@ -271,6 +277,10 @@ mod tests {
             ("PLAINTEXT://localhost", "; did you mean PLAINTEXT://localhost:9092?"),
             ("PLAINTEXT://h:1/", "; did you mean PLAINTEXT://h:1?"),
             ("://h:1", "; did you mean PLAINTEXT://h:1?"),
+            ("BROKER//h:1", "; did you mean BROKER://h:1?"),
+            ("A://:1;B://:2", "; did you mean A://:1,B://:2?"),
+            ("A://h:1 B://h:2", "; did you mean A://h:1,B://h:2?"),
+            ("A://h:1;x", ""),
             ("PLAINTEXT://h:x", ""),
         ] {
             let said = ListenerError::Malformed(item.to_owned()).to_string();

@@ -182,7 +182,7 @@ pub(super) fn merge(sources: Sources<'_>) -> Result<(StaticConfig, Vec<Notice>),
     }
     for (variable, name, value) in environment::read(sources.environment) {
         let origin = Origin::Variable(variable.to_owned());
-        entries.push((name, value.to_owned(), origin));
+        entries.push((name, value, origin));
     }
     read_options(sources.options, &mut entries)?;
 

@@ -197,6 +197,74 @@ async fn groups_show_members_and_lag() {
     assert_eq!(groups[0]["member_count"], 1);
 }
 
+/// The address of a broker that advertises none is one that can be connected to.
+#[tokio::test]
+async fn a_broker_that_listens_everywhere_has_an_address() {
+    let rig = Rig::with(&["listeners=PLAINTEXT://:0", "ottla.http.listener=127.0.0.1:0"]).await;
+    let port = rig.broker.addresses()[0].port();
+    let metrics = Metrics::of(&rig).await;
+    let known: Vec<_> =
+        metrics.samples.keys().filter(|name| name.starts_with("kafka_broker_info")).collect();
+    assert_eq!(known, [&format!("kafka_broker_info{{id=\"1\",address=\"127.0.0.1:{port}\"}}")]);
+}
+
+/// Redpanda's dashboards find what they ask for, with the numbers of the other page.
+#[tokio::test]
+async fn the_names_of_redpanda() {
+    let rig = Rig::new().await;
+    let mut client = rig.client().await;
+    let id = client.create("orders", 2, &[]).await;
+    client.append("orders", 0, batch(&["a", "b", "c", "d", "e", "f", "g", "h", "i"])).await;
+    find(&mut client, "writers").await;
+    client.call(8, &commit("writers", "orders", id)).await;
+    let (ours, theirs) =
+        (Metrics::of(&rig).await, Metrics::read(&get(&rig, "/public_metrics").await));
+    for (name, labels, same) in [
+        ("cluster_brokers", "", "kafka_brokers"),
+        (
+            "kafka_partitions",
+            "{redpanda_namespace=\"kafka\",redpanda_topic=\"orders\"}",
+            "kafka_topic_partitions{topic=\"orders\"}",
+        ),
+        (
+            "kafka_max_offset",
+            "{redpanda_namespace=\"kafka\",redpanda_partition=\"0\",redpanda_topic=\"orders\"}",
+            "kafka_topic_partition_current_offset{topic=\"orders\",partition=\"0\"}",
+        ),
+        (
+            "kafka_request_bytes_total",
+            "{redpanda_namespace=\"kafka\",redpanda_request=\"produce\",redpanda_topic=\"orders\"}",
+            "kafka_server_brokertopicmetrics_bytesin_total{topic=\"orders\"}",
+        ),
+        (
+            "kafka_consumer_group_committed_offset",
+            "{redpanda_group=\"writers\",redpanda_partition=\"0\",redpanda_topic=\"orders\"}",
+            "kafka_consumergroup_current_offset{consumergroup=\"writers\",topic=\"orders\",partition=\"0\"}",
+        ),
+        (
+            "kafka_request_latency_seconds_count",
+            "{redpanda_request=\"produce\"}",
+            "ottla_request_duration_seconds_count{api=\"Produce\"}",
+        ),
+    ] {
+        assert_eq!(theirs.get(&format!("redpanda_{name}{labels}")), ours.get(same), "{name}");
+    }
+    for name in [
+        "cluster_topics",
+        "cluster_unavailable_partitions",
+        "application_uptime_seconds_total",
+        "application_build",
+        "kafka_replicas",
+        "kafka_under_replicated_replicas",
+        "kafka_consumer_group_consumers",
+        "kafka_consumer_group_topics",
+        "storage_disk_total_bytes",
+        "storage_disk_free_bytes",
+    ] {
+        assert!(theirs.families.contains_key(&format!("redpanda_{name}")), "{name}");
+    }
+}
+
 /// Each metric of the published dashboards is there, or the list says why not.
 #[tokio::test]
 async fn published_dashboards_find_their_metrics() {
@@ -207,6 +275,28 @@ async fn published_dashboards_find_their_metrics() {
         let mut words = line.splitn(3, ' ').skip(1);
         let (name, excuse) = (words.next().unwrap(), words.next());
         assert_eq!(families.contains_key(name), excuse.is_none(), "{name}");
+    }
+}
+
+/// Our own dashboard and alerts name no metric that is not there.
+#[tokio::test]
+async fn our_dashboard_and_alerts_find_their_metrics() {
+    let families = Metrics::of(&Rig::new().await).await.families;
+    let (dashboard, alerts) = (
+        include_str!("../../docker/grafana/overview.json"),
+        include_str!("../../docker/grafana/alerts.yml"),
+    );
+    serde_json::from_str::<Value>(dashboard).unwrap();
+    let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let words = |text: &'static str| text.split(move |char| !is_word(char));
+    let is_metric = |word: &&str| {
+        ["kafka_", "ottla_", "process_"].iter().any(|prefix| word.starts_with(prefix))
+    };
+    let named: Vec<_> = words(dashboard).chain(words(alerts)).filter(is_metric).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        let family = name.strip_suffix("_bucket").unwrap_or(name);
+        assert!(families.contains_key(family), "{name}");
     }
 }
 
@@ -256,11 +346,75 @@ async fn the_api_shows_what_is_there() {
     assert!(page.contains(&rig.broker.cluster_id()) && page.contains("/metrics"), "{page}");
 }
 
+/// Holds a value to a schema of the document: its type, and of an object exactly the fields that are described.
+fn check_schema(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        return check_schema(document, &document["components"]["schemas"][name], value, at);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let choice = if value.is_null() { &choices[1] } else { &choices[0] };
+        return check_schema(document, choice, value, at);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+    assert!(types.iter().any(|other| other == kind), "{at} is {kind}, not {types:?}");
+    for item in value.as_array().into_iter().flatten() {
+        check_schema(document, &schema["items"], item, &format!("{at}[]"));
+    }
+    if let Some(object) = value.as_object() {
+        let described = schema["properties"].as_object().unwrap();
+        let required: Vec<_> = schema["required"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        let names: std::collections::BTreeSet<_> = object.keys().map(String::as_str).collect();
+        assert_eq!(names, required.into_iter().collect(), "{at}");
+        for (name, field) in object {
+            check_schema(document, &described[name], field, &format!("{at}.{name}"));
+        }
+    }
+}
+
+/// The document of the API has its paths and its fields, no more and no fewer.
+#[tokio::test]
+async fn the_api_is_as_its_document_says() {
+    let rig = Rig::new().await;
+    let mut client = rig.client().await;
+    let id = client.create("orders", 2, &[]).await;
+    client.append("orders", 0, batch(&["a"])).await;
+    find(&mut client, "writers").await;
+    client.call(8, &commit("writers", "orders", id)).await;
+    let document = get_json(&rig, "/api/openapi.json").await;
+    let paths = document["paths"].as_object().unwrap();
+    for (path, of) in paths {
+        let schema = &of["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let answer = get_json(&rig, path).await;
+        assert!(answer.as_array().is_none_or(|list| !list.is_empty()), "{path} shows nothing");
+        check_schema(&document, schema, &answer, path);
+    }
+    // The start page lists what there is.
+    let page = get(&rig, "/").await;
+    let served: std::collections::BTreeSet<_> =
+        page.split('"').filter(|word| word.starts_with("/api/v1/")).collect();
+    assert_eq!(served, paths.keys().map(String::as_str).collect());
+}
+
 #[tokio::test]
 async fn health_and_what_is_not_there() {
     let rig = Rig::new().await;
     let http = rig.broker.http_address().unwrap();
-    for path in ["/livez", "/readyz", "/healthz"] {
+    for path in ["/livez", "/readyz", "/healthz", "/v1/status/ready"] {
         let (status, body) = request(http, "GET", path).await;
         assert_eq!(status, 200, "{body}");
         assert!(body.lines().all(|line| line.ends_with(": ok")), "{body}");

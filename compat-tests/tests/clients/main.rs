@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod configs;
 mod consumer_groups;
+mod containers;
 mod copiers;
 mod crash;
 mod exactly_once;
@@ -19,6 +20,7 @@ mod log_dirs;
 mod matrix;
 mod offsets;
 mod page;
+mod personalities;
 mod powercut;
 mod probe;
 mod records;
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         trials.extend(BROKER_TESTS.iter().map(|(name, test)| {
             trial((*name).to_owned(), || test(ServerKind::from_environment()?))
         }));
+        trials.extend(containers::trials());
         trials.push(powercut::trial());
     }
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
@@ -186,6 +189,8 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("tools::the_cluster_is_described", tools::cluster),
     ("tools::replicas_stay_where_they_are", tools::replicas),
     ("tools::features_are_upgraded_and_downgraded", tools::features),
+    ("personalities::kafka_topics", personalities::topics),
+    ("personalities::records_and_offsets", personalities::records),
     ("page::clients_are_those_that_are_run", page::clients),
     ("long_poll::a_record_ends_the_wait", records::long_poll),
     ("crash::librdkafka_loses_nothing", crash::librdkafka),

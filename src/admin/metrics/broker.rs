@@ -1,6 +1,7 @@
 //! Metrics of the broker, its requests and its connections.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::admin::Serving;
 use crate::admin::exposition::{Kind, Page};
@@ -105,11 +106,14 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
     }
 }
 
-/// Where a broker is: as it advertises itself, or for this one the address of its first listener.
+/// Where a broker is: as it advertises itself. If it advertises nothing, and is this one, what a client on its machine is told.
 fn address_of(serving: &Serving, is_this: bool, endpoints: &[crate::cluster::Endpoint]) -> String {
     let own = serving.listeners.first().filter(|_| is_this);
     match (endpoints.first(), own) {
         (Some(endpoint), _) => format!("{}:{}", endpoint.host, endpoint.port),
+        (None, Some((_, address))) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())).to_string()
+        }
         (None, Some((_, address))) => address.to_string(),
         (None, None) => String::new(),
     }
