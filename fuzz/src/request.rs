@@ -87,6 +87,7 @@ messages! {
     ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse,
     OffsetDelete OffsetDeleteRequest OffsetDeleteResponse,
     DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse,
+    UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse,
     DescribeCluster DescribeClusterRequest DescribeClusterResponse,
     DescribeProducers DescribeProducersRequest DescribeProducersResponse,
     DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse,

