@@ -235,7 +235,9 @@ impl Producer {
         self.settle(batch.partition);
         match outcome {
             Ok(delivered) => self.delivered.push(delivered),
-            Err(error) if self.may_repeat(&error) => self.recover(batch, error).await?,
+            Err(error) if self.may_repeat(&error) => {
+                self.recover(vec![batch], None, error).await?;
+            }
             Err(error) => return Err(error),
         }
         Ok(())
@@ -263,7 +265,9 @@ impl Producer {
                 self.in_flight.push_back(InFlight { pending, batch });
                 Ok(())
             }
-            Err(error) if error.is_retriable() => self.recover(batch, error).await,
+            Err(error) if error.is_retriable() => {
+                self.recover(Vec::new(), Some(batch), error).await
+            }
             Err(error) => Err(error),
         }
     }
@@ -337,10 +341,15 @@ impl Producer {
         }
     }
 
-    /// Takes all answers that are due, then sends what was not taken again, one by one, until it is or its time is over.
-    async fn recover(&mut self, first: Batch, error: ClientError) -> Result<(), ClientError> {
-        tracing::debug!(%error, partition = %first.partition, "a batch is sent again");
-        let mut failed = vec![first];
+    /// Takes all answers that are due, then sends what was not taken again, one by one, until it is or its time is over:
+    /// `failed`, which come before what is on its way, then that, then the one after it.
+    async fn recover(
+        &mut self,
+        mut failed: Vec<Batch>,
+        next: Option<Batch>,
+        error: ClientError,
+    ) -> Result<(), ClientError> {
+        tracing::debug!(%error, "batches are sent again");
         while let Some(InFlight { pending, batch }) = self.in_flight.pop_front() {
             self.settle(batch.partition);
             match self.outcome(pending, &batch).await {
@@ -351,7 +360,7 @@ impl Producer {
                 Err(error) => return Err(error),
             }
         }
-        for batch in failed {
+        for batch in failed.into_iter().chain(next) {
             self.repeat(&batch).await?;
         }
         Ok(())

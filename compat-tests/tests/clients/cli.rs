@@ -94,6 +94,35 @@ pub(crate) fn groups(kind: ServerKind) -> Result<()> {
     Ok(())
 }
 
+/// A broker that is killed again and again while we write: all comes once, and in order.
+pub(crate) fn kills(kind: ServerKind) -> Result<()> {
+    const KILLS: usize = 3;
+    const LINES: usize = 30_000;
+    let mut server = Server::start(kind, &[])?;
+    Cli(&server).run("topic create counted -p 1", "")?;
+    let mut command = Cli(&server).command("produce counted")?;
+    let mut producer = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut input = producer.stdin.take().context("no standard input")?;
+    let lines = |part: usize| -> String {
+        (part * LINES..(part + 1) * LINES).map(|line| format!("{line}\n")).collect()
+    };
+    for part in 0..KILLS {
+        input.write_all(lines(part).as_bytes())?;
+        // At the start nobody waits for a broker that is not there.
+        Cli(&server).run(&format!("consume counted -o {} -n 1", part * LINES), "")?;
+        server.kill()?;
+        server.restart()?;
+    }
+    input.write_all(lines(KILLS).as_bytes())?;
+    drop(input);
+    let status = producer.wait()?;
+    ensure!(status.success(), "produce ended with {status}");
+    let read = Cli(&server).run("consume counted -e -f %s\\n", "")?;
+    let expected: String = (0..=KILLS).map(lines).collect();
+    ensure!(read == expected, "{} lines of {}", read.lines().count(), expected.lines().count());
+    Ok(())
+}
+
 /// Our command line for one broker.
 struct Cli<'a>(&'a Server);
 

@@ -175,6 +175,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("cli::a_cluster_is_administered", cli::administration),
     ("cli::records_go_to_and_from_kcat", cli::records),
     ("cli::groups_go_on_where_they_stopped", cli::groups),
+    ("cli::kills_of_the_broker_double_nothing", cli::kills),
     ("log_dirs::a_partition_is_moved_by_the_tools", log_dirs::moved_by_the_tools),
     ("log_dirs::two_directories_of_apache_kafka", log_dirs::taken_over),
     ("takeover::a_directory_of_apache_kafka", takeover::of_apache_kafka),
