@@ -36,6 +36,7 @@ mod yaml;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// A Kafka-wire-compatible broker in one binary.
 #[derive(Debug, Parser)]
@@ -83,6 +84,9 @@ pub fn main() -> ExitCode {
         return end(run(&arguments));
     }
     let arguments = Arguments::parse_from(words);
+    if !matches!(arguments.verb, None | Some(Verb::Serve(_))) {
+        log_what_is_asked_for();
+    }
     let outcome = match arguments.verb {
         None => serve::run(&arguments.serve),
         Some(Verb::Serve(arguments)) => serve::run(&arguments),
@@ -99,6 +103,13 @@ pub fn main() -> ExitCode {
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
     };
     end(outcome)
+}
+
+/// Verbs other than `serve` log nothing, unless `RUST_LOG` asks for it.
+fn log_what_is_asked_for() {
+    if let Ok(filter) = EnvFilter::try_from_default_env() {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
 }
 
 fn end(outcome: anyhow::Result<ExitCode>) -> ExitCode {

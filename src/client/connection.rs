@@ -210,6 +210,12 @@ impl<R: Request> Pending<R> {
         self.version
     }
 
+    /// Whether it comes by this connection.
+    #[must_use]
+    pub fn is_on(&self, connection: &Connection) -> bool {
+        Arc::ptr_eq(&self.connection.shared, &connection.shared)
+    }
+
     /// The answer. If it is not there by `deadline`, the connection is given up.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::cluster::{Cluster, PAUSE_FIRST, Target};
-use super::connection::Pending;
+use super::connection::{Connection, Pending};
 use super::error::ClientError;
 use super::metadata::{Metadata, Topics};
 use super::partitioner::Partitioner;
@@ -112,7 +112,6 @@ struct Open {
     builder: BatchBuilder,
     records: u32,
     next_sequence: i32,
-    in_flight: usize,
 }
 
 #[derive(Debug)]
@@ -232,7 +231,6 @@ impl Producer {
             return Ok(());
         };
         let outcome = self.outcome(pending, &batch).await;
-        self.settle(batch.partition);
         match outcome {
             Ok(delivered) => self.delivered.push(delivered),
             Err(error) if self.may_repeat(&error) => {
@@ -244,9 +242,7 @@ impl Producer {
     }
 
     async fn seal(&mut self, partition: PartitionId) -> Result<(), ClientError> {
-        while self.partitions.get(&partition).is_some_and(|open| open.in_flight >= IN_FLIGHT) {
-            self.take_answer().await?;
-        }
+        let connection = self.way_to(partition).await?;
         let identity = self.identity;
         let open = self.partitions.entry(partition).or_default();
         let mut builder = std::mem::take(&mut open.builder);
@@ -259,9 +255,12 @@ impl Producer {
         }
         let sealed = self.cluster.env().steady.now();
         let batch = Batch { partition, bytes: builder.build(), records, sealed };
-        match self.send(&batch).await {
+        let sent = match connection {
+            Ok(connection) => self.send(&connection, &batch).await,
+            Err(error) => Err(error),
+        };
+        match sent {
             Ok(pending) => {
-                self.partitions.entry(partition).or_default().in_flight += 1;
                 self.in_flight.push_back(InFlight { pending, batch });
                 Ok(())
             }
@@ -272,9 +271,36 @@ impl Producer {
         }
     }
 
-    async fn send(&self, batch: &Batch) -> Result<Pending<ProduceRequest>, ClientError> {
-        let (leader, _) = self.metadata.leader_of(&self.topic, batch.partition)?;
-        let connection = self.cluster.connection(Target::Node(leader)).await?;
+    async fn connection_to(&self, partition: PartitionId) -> Result<Connection, ClientError> {
+        let (leader, _) = self.metadata.leader_of(&self.topic, partition)?;
+        self.cluster.connection(Target::Node(leader)).await
+    }
+
+    /// The connection for the next batch of a partition, or why there is none, once there may be one more on its way: on
+    /// another connection than those before it, it could overtake them. The outer error is that of an earlier batch.
+    async fn way_to(
+        &mut self,
+        partition: PartitionId,
+    ) -> Result<Result<Connection, ClientError>, ClientError> {
+        loop {
+            let connection = self.connection_to(partition).await;
+            let mut before = self.in_flight.iter().filter(|sent| sent.batch.partition == partition);
+            let may_send = connection.as_ref().is_ok_and(|connection| {
+                before.clone().count() < IN_FLIGHT
+                    && before.all(|sent| sent.pending.is_on(connection))
+            });
+            if may_send || connection.is_err() {
+                return Ok(connection);
+            }
+            self.take_answer().await?;
+        }
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        batch: &Batch,
+    ) -> Result<Pending<ProduceRequest>, ClientError> {
         // Without an id the topic goes by its name.
         let max = if self.topic_id.is_zero() { LAST_WITH_NAMES } else { i16::MAX };
         let version = connection.version_up_to(ApiKey::Produce, max)?;
@@ -351,7 +377,6 @@ impl Producer {
     ) -> Result<(), ClientError> {
         tracing::debug!(%error, "batches are sent again");
         while let Some(InFlight { pending, batch }) = self.in_flight.pop_front() {
-            self.settle(batch.partition);
             match self.outcome(pending, &batch).await {
                 Ok(delivered) => self.delivered.push(delivered),
                 Err(error) if self.may_repeat(&error) || follows_a_failed_one(&error) => {
@@ -370,10 +395,7 @@ impl Producer {
         let deadline = batch.sealed.plus(self.options.delivery_timeout);
         let mut pause = PAUSE_FIRST;
         loop {
-            let outcome = match self.send(batch).await {
-                Ok(pending) => self.outcome(pending, batch).await,
-                Err(error) => Err(error),
-            };
+            let outcome = self.send_and_wait(batch).await;
             let error = match outcome {
                 Ok(delivered) => {
                     self.delivered.push(delivered);
@@ -382,6 +404,7 @@ impl Producer {
                 Err(error) => error,
             };
             let may_repeat = self.may_repeat(&error) || error.is_retriable();
+            tracing::debug!(%error, partition = %batch.partition, may_repeat, "a batch that was sent again was not taken");
             if !may_repeat || !self.cluster.pause(&mut pause, deadline).await {
                 return Err(error);
             }
@@ -392,10 +415,10 @@ impl Producer {
         }
     }
 
-    fn settle(&mut self, partition: PartitionId) {
-        if let Some(open) = self.partitions.get_mut(&partition) {
-            open.in_flight -= 1;
-        }
+    async fn send_and_wait(&self, batch: &Batch) -> Result<Delivered, ClientError> {
+        let connection = self.connection_to(batch.partition).await?;
+        let pending = self.send(&connection, batch).await?;
+        self.outcome(pending, batch).await
     }
 }
 
