@@ -16,6 +16,7 @@
 //! each segment that may be torn is built anew.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ use crate::model::{Offset, ProducerId};
 /// Size of an entry on disk.
 pub(super) const ENTRY_BYTES: usize = 34;
 pub(super) const VERSION: i16 = 0;
+/// How many entries a search reads at a time, from where it begins: about a page of them.
+const BLOCK_ENTRIES: usize = 120;
 
 /// A transaction that was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +180,7 @@ impl TransactionIndex {
     }
 
     /// Adds the transactions that reach into `from..until` to `found`. Gives whether later segments have no others;
-    /// `None` if [`Residency::Cached`] was asked and the entries are not in memory.
+    /// `None` if [`Residency::Cached`] was asked and entries that are needed are not in memory; `found` then lacks some.
     pub(super) fn collect(
         &self,
         from: Offset,
@@ -189,23 +192,56 @@ impl TransactionIndex {
         let State::Filled { file, count } = state else {
             return Ok(Some(false));
         };
-        let Some(bytes) = file.read(0..(count * ENTRY_BYTES) as u64, residency)? else {
+        search(count, from..until, found, |first, entries| {
+            file.read_into((first * ENTRY_BYTES) as u64, entries.as_flattened_mut(), residency)
+        })
+    }
+}
+
+/// As [`TransactionIndex::collect`], among `count` entries. `read` fills its second argument with the entries from the first
+/// on, and gives whether it could. It is asked for what is needed only: indexes are long where producers abort often, and
+/// each fetch of committed records searches them.
+fn search(
+    count: usize,
+    offsets: Range<Offset>,
+    found: &mut Vec<AbortedTransaction>,
+    mut read: impl FnMut(usize, &mut [[u8; ENTRY_BYTES]]) -> io::Result<bool>,
+) -> io::Result<Option<bool>> {
+    // Markers before `next` are too early; the first that is not stands before `end`.
+    let (mut next, mut end) = (0, count);
+    while end - next > BLOCK_ENTRIES {
+        let middle = usize::midpoint(next, end);
+        let mut entry = [0; ENTRY_BYTES];
+        if !read(middle, std::slice::from_mut(&mut entry))? {
             return Ok(None);
-        };
-        let (entries, _) = bytes.as_chunks();
-        let begin =
-            entries.partition_point(|entry| AbortedTransaction::read(entry).1.last_offset < from);
-        for entry in entries.iter().skip(begin) {
+        }
+        if AbortedTransaction::read(&entry).1.last_offset < offsets.start {
+            next = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    let mut block = [[0; ENTRY_BYTES]; BLOCK_ENTRIES];
+    while next < count {
+        let (entries, _) = block.split_at_mut(BLOCK_ENTRIES.min(count - next));
+        if !read(next, entries)? {
+            return Ok(None);
+        }
+        next += entries.len();
+        for entry in entries {
             let (_, entry) = AbortedTransaction::read(entry);
-            if entry.first_offset < until {
+            if entry.last_offset < offsets.start {
+                continue;
+            }
+            if entry.first_offset < offsets.end {
                 found.push(entry);
             }
-            if entry.last_stable >= until {
+            if entry.last_stable >= offsets.end {
                 return Ok(Some(true));
             }
         }
-        Ok(Some(false))
     }
+    Ok(Some(false))
 }
 
 /// What a file holds, after the checks of `TransactionIndex.sanityCheck`, and two that keep searches right: entries are
@@ -230,6 +266,8 @@ fn read_state(file: Arc<dyn DiskFile>, base: Offset) -> io::Result<State> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     use super::*;
     use crate::env::{Fault, FaultyDisk, MemoryDisk};
@@ -336,5 +374,89 @@ mod tests {
         index.push(entry(1, 5, 6, 7)).unwrap_err();
         disk.clear();
         assert_eq!(found(&open(&disk, 0), 0, 99).0, [entry(1, 2, 3, 4)]);
+    }
+
+    /// What a search gives that looks at every entry.
+    fn found_naively(
+        all: &[AbortedTransaction],
+        from: i64,
+        until: i64,
+    ) -> (Vec<AbortedTransaction>, bool) {
+        let mut found = Vec::new();
+        for entry in all.iter().filter(|entry| entry.last_offset.0 >= from) {
+            if entry.first_offset.0 < until {
+                found.push(*entry);
+            }
+            if entry.last_stable.0 >= until {
+                return (found, true);
+            }
+        }
+        (found, false)
+    }
+
+    /// A search among `all`, and how many entries it read.
+    fn searched(
+        all: &[AbortedTransaction],
+        from: i64,
+        until: i64,
+    ) -> ((Vec<AbortedTransaction>, bool), usize) {
+        let (mut found, mut read) = (Vec::new(), 0);
+        let range = Offset(from)..Offset(until);
+        let done = search(all.len(), range, &mut found, |first, entries| {
+            read += entries.len();
+            for (place, entry) in entries.iter_mut().zip(&all[first..]) {
+                *place = entry.write();
+            }
+            Ok(true)
+        });
+        ((found, done.unwrap().unwrap()), read)
+    }
+
+    proptest! {
+        #[test]
+        fn a_search_finds_what_looking_at_all_entries_finds(
+            steps in proptest::collection::vec((1_i64..4, 0_i64..9, 0_i64..9), 0..700),
+            from in 0_i64..2_200,
+            length in 0_i64..400,
+        ) {
+            let (disk, mut last, mut all) = (disk(), 0, Vec::new());
+            let index = create(&disk);
+            for (step, age, open) in steps {
+                last += step;
+                let stable = (last + 1 - open).max(0);
+                all.push(entry(age, (last - age).max(0), last, stable));
+            }
+            index.rebuild(&all).unwrap();
+            let expected = found_naively(&all, from, from + length);
+            prop_assert_eq!(&found(&index, from, from + length), &expected);
+            let (again, read) = searched(&all, from, from + length);
+            prop_assert_eq!(&again, &expected);
+            prop_assert!(read <= all.len() + 3, "{} of {} entries", read, all.len());
+        }
+    }
+
+    #[test]
+    fn a_search_among_many_reads_few() {
+        // Transactions of one record, one after the other.
+        let all: Vec<_> = (0..20_000).map(|i| entry(1, 2 * i, 2 * i + 1, 2 * i + 2)).collect();
+        for from in (0..40_000).step_by(997).chain([39_999, 40_000]) {
+            let (result, read) = searched(&all, from, from + 100);
+            assert_eq!(result, found_naively(&all, from, from + 100), "from {from}");
+            assert!(read <= 8 + 2 * BLOCK_ENTRIES, "{read} entries from {from}");
+        }
+    }
+
+    #[test]
+    fn entries_that_are_not_in_memory_are_waited_for() {
+        let disk = disk();
+        let index = create(&disk);
+        index.push(entry(1, 2, 3, 4)).unwrap();
+        disk.inject(Fault::Cold("x".into()));
+        let mut found = Vec::new();
+        let mut collect =
+            |residency| index.collect(Offset(0), Offset(9), residency, &mut found).unwrap();
+        assert_eq!(collect(Residency::Cached), None);
+        assert_eq!(collect(Residency::Any), Some(false));
+        assert_eq!(found, [entry(1, 2, 3, 4)]);
     }
 }
