@@ -24,7 +24,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("group", &["env", "config", "wire", "cluster", "coordinator"]),
     (
         "txn",
-        &["env", "config", "record", "log", "wire", "cluster", "replica", "coordinator", "group"],
+        &[
+            "env",
+            "telemetry",
+            "config",
+            "record",
+            "log",
+            "wire",
+            "cluster",
+            "replica",
+            "coordinator",
+            "group",
+        ],
     ),
     ("controller", &["env", "config", "record", "log", "wire", "cluster"]),
     (

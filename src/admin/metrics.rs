@@ -12,6 +12,7 @@ mod groups;
 mod process;
 pub(super) mod redpanda;
 mod topics;
+mod transactions;
 
 use super::exposition::Page;
 use super::{Admin, Serving};
@@ -31,6 +32,7 @@ pub(super) async fn page(admin: &Admin, serving: &Serving) -> String {
     topics::put_traffic(&mut page, &serving.services, &topics);
     topics::put(&mut page, &topics, is_small(&topics));
     groups::put(&mut page, &groups, &topics, is_small(&topics));
+    transactions::put(&mut page, &serving.services.transactions_overview().await);
     process::put(&mut page, admin);
     process::put_disks(&mut page, serving).await;
     page.finish()

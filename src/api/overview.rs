@@ -12,7 +12,8 @@ use crate::group::command::{ListGroups, OffsetFetch};
 use crate::group::{Command, Reply};
 use crate::log::LogEnds;
 use crate::model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
-use crate::telemetry::TrafficCounts;
+use crate::telemetry::{HistogramCounts, TrafficCounts};
+use crate::txn::{self, State};
 use crate::wire::Text;
 
 /// A topic.
@@ -72,6 +73,29 @@ pub struct GroupOverview {
     /// What it has committed: topic, partition, offset.
     pub offsets: Vec<(Text, PartitionId, Offset)>,
 }
+
+/// The transactions that this broker coordinates.
+#[derive(Clone, Debug)]
+pub struct TransactionsOverview {
+    /// How many transactional ids are in which state, by its name in the protocol. All states that last are there.
+    pub states: Vec<(&'static str, usize)>,
+    /// Markers that wait since their partitions could not take them.
+    pub waiting_markers: usize,
+    /// How long transactions took that were committed.
+    pub committed: HistogramCounts,
+    /// How long transactions took that were aborted.
+    pub aborted: HistogramCounts,
+}
+
+/// The states that a transactional id may stay in.
+const LASTING_STATES: [State; 6] = [
+    State::Empty,
+    State::Ongoing,
+    State::PrepareCommit,
+    State::PrepareAbort,
+    State::CompleteCommit,
+    State::CompleteAbort,
+];
 
 impl GroupOverview {
     /// How far the group is behind in a partition; none if that is not there.
@@ -162,6 +186,25 @@ impl Services {
         }
         groups.sort_by(|a, b| a.id.cmp(&b.id));
         groups
+    }
+
+    /// The transactions that this broker coordinates. Takes a question for each partition of their topic.
+    pub async fn transactions_overview(&self) -> TransactionsOverview {
+        let mut counts = LASTING_STATES.map(|state| (state, 0));
+        for partition in self.transactions.partitions() {
+            let asked = self.transactions.ask(partition, txn::Command::Count).await;
+            let Ok(txn::Reply::Counted(counted)) = asked else { continue };
+            for (state, count) in &mut counts {
+                *count += counted.get(state).copied().unwrap_or(0);
+            }
+        }
+        let durations = self.markers.durations();
+        TransactionsOverview {
+            states: counts.into_iter().map(|(state, count)| (state.name(), count)).collect(),
+            waiting_markers: self.markers.waiting(),
+            committed: durations.committed.counts(),
+            aborted: durations.aborted.counts(),
+        }
     }
 
     async fn member_count(&self, partition: PartitionId, id: &Text, kind: &str) -> usize {

@@ -1,5 +1,6 @@
 //! What a shard is asked, and what it answers. One command concerns one transactional id, but for the list of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::TransactionalId;
@@ -85,6 +86,8 @@ pub enum Command {
         /// Which ones.
         filter: ListFilter,
     },
+    /// How many transactional ids of this shard are in which state? Answered with [`Reply::Counted`].
+    Count,
 }
 
 /// What a shard answers.
@@ -102,6 +105,8 @@ pub enum Reply {
     Described(Result<Description, ErrorCode>),
     /// By id.
     Listed(Vec<Listed>),
+    /// By state; states without transactional ids are left out.
+    Counted(BTreeMap<State, usize>),
 }
 
 /// A transactional id as DescribeTransactions shows it.

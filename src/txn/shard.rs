@@ -315,6 +315,14 @@ impl TransactionShard {
         listed.collect()
     }
 
+    fn count(&self) -> BTreeMap<State, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in self.ids.values() {
+            *counts.entry(entry.durable.state).or_default() += 1;
+        }
+        counts
+    }
+
     /// Aborts transactions that have taken too long, and fences their producers.
     fn abort_overdue(&mut self, now: Now, effects: &mut Effects<Reply, Markers>) {
         let feature = self.feature();
@@ -482,6 +490,7 @@ impl Shard for TransactionShard {
             }
             Command::Describe { id } => Reply::Described(self.describe(&id)),
             Command::List { filter } => Reply::Listed(self.list(now, &filter)),
+            Command::Count => Reply::Counted(self.count()),
         };
         effects.replies.push((ticket, reply));
     }

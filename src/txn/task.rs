@@ -24,9 +24,10 @@ use crate::coordinator::{Coordinator, CoordinatorError, TransactionOutcome};
 use crate::env::Env;
 use crate::group::GroupShard;
 use crate::log::{AppendError, TransactionEnd};
-use crate::model::{LeaderEpoch, Offset, PartitionId};
+use crate::model::{LeaderEpoch, Offset, PartitionId, UnixMillis};
 use crate::record::EndMarker;
 use crate::replica::{Mark, Partition, PartitionError, ReplicaManager};
+use crate::telemetry::Histogram;
 
 /// How long to wait before partitions that could not take their marker are tried again; doubles each time.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -41,6 +42,8 @@ pub struct Markers {
     pub(super) outcome: TransactionOutcome,
     pub(super) transaction_version: i16,
     pub(super) partitions: Vec<TransactionPartition>,
+    /// When the transaction began.
+    pub(super) started_at: UnixMillis,
     /// Which errand of the shard this is: the answer of an earlier one is not taken for that of this one.
     pub(super) errand: Errand,
 }
@@ -61,6 +64,7 @@ impl Markers {
             outcome: if is_commit { TransactionOutcome::Commit } else { TransactionOutcome::Abort },
             transaction_version: prepared.client_version,
             partitions: prepared.partitions.iter().cloned().collect(),
+            started_at: prepared.started_at,
             errand,
         }
     }
@@ -111,8 +115,27 @@ pub struct MarkerWriter {
     /// The topic that holds groups.
     groups_topic: &'static str,
     image: ImageSource,
-    /// The transactional ids that a task works for, with what it is to do next.
-    under_way: Mutex<BTreeMap<TransactionalId, Option<Job>>>,
+    /// The transactional ids that a task works for.
+    under_way: Mutex<BTreeMap<TransactionalId, Work>>,
+    durations: Durations,
+}
+
+/// How long transactions took, from their first partition to their last marker, since the broker was started.
+#[derive(Debug, Default)]
+pub struct Durations {
+    /// Those that were committed.
+    pub committed: Histogram,
+    /// Those that were aborted.
+    pub aborted: Histogram,
+}
+
+/// What a task does for a transactional id.
+#[derive(Debug, Default)]
+struct Work {
+    /// What it is to do next.
+    next: Option<Job>,
+    /// How many partitions could not take their marker yet, and will be tried again.
+    waiting: usize,
 }
 
 /// Markers to bring.
@@ -134,7 +157,21 @@ impl MarkerWriter {
         groups_topic: &'static str,
         image: ImageSource,
     ) -> Self {
-        Self { env, replicas, groups, groups_topic, image, under_way: Mutex::default() }
+        let (under_way, durations) = (Mutex::default(), Durations::default());
+        Self { env, replicas, groups, groups_topic, image, under_way, durations }
+    }
+
+    /// How long the transactions took that ended here. One whose markers are written again, since its shard was loaded
+    /// anew, counts again.
+    #[must_use]
+    pub const fn durations(&self) -> &Durations {
+        &self.durations
+    }
+
+    /// How many markers wait since their partitions could not take them.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.under_way.lock().values().map(|work| work.waiting).sum()
     }
 
     /// Writes a marker. The order of markers in a partition is that of the calls; the future is done when the marker is
@@ -193,11 +230,11 @@ impl MarkerWriter {
     ) {
         let (id, job) = (markers.id.clone(), Job { at, epoch, markers });
         let mut under_way = self.under_way.lock();
-        if let Some(next) = under_way.get_mut(&id) {
-            *next = Some(job);
+        if let Some(work) = under_way.get_mut(&id) {
+            work.next = Some(job);
             return;
         }
-        under_way.insert(id, None);
+        under_way.insert(id, Work::default());
         let (writer, shards) = (Arc::clone(self), Weak::clone(shards));
         self.env.tasks.spawn("transaction-markers", async move {
             let tasks = writer.env.tasks.clone();
@@ -211,10 +248,11 @@ impl MarkerWriter {
     async fn work(&self, shards: &Weak<Coordinator<TransactionShard>>, mut job: Job) {
         loop {
             if self.bring_all(&job).await {
+                self.count(&job.markers);
                 self.report(shards, &job).await;
             }
             let mut under_way = self.under_way.lock();
-            match under_way.get_mut(&job.markers.id).and_then(Option::take) {
+            match under_way.get_mut(&job.markers.id).and_then(|work| work.next.take()) {
                 Some(next) => job = next,
                 None => {
                     under_way.remove(&job.markers.id);
@@ -242,15 +280,20 @@ impl MarkerWriter {
                 match self.fate(job, &place, written.await) {
                     Fate::Settled => {}
                     Fate::Later => left.push(place),
-                    Fate::Fenced => return false,
+                    Fate::Fenced => {
+                        self.note_waiting(&job.markers.id, 0);
+                        return false;
+                    }
                 }
             }
+            self.note_waiting(&job.markers.id, left.len());
             if left.is_empty() {
                 return true;
             }
             self.env.steady.sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
             if self.is_superseded(&job.markers.id) {
+                self.note_waiting(&job.markers.id, 0);
                 return false;
             }
         }
@@ -258,7 +301,24 @@ impl MarkerWriter {
 
     /// Whether a newer shard wants the markers written.
     fn is_superseded(&self, id: &TransactionalId) -> bool {
-        self.under_way.lock().get(id).is_some_and(Option::is_some)
+        self.under_way.lock().get(id).is_some_and(|work| work.next.is_some())
+    }
+
+    fn note_waiting(&self, id: &TransactionalId, count: usize) {
+        if let Some(work) = self.under_way.lock().get_mut(id) {
+            work.waiting = count;
+        }
+    }
+
+    /// All markers of a transaction are written.
+    fn count(&self, markers: &Markers) {
+        let durations = match markers.outcome {
+            TransactionOutcome::Commit => &self.durations.committed,
+            TransactionOutcome::Abort => &self.durations.aborted,
+        };
+        // The clock may have been set back meanwhile.
+        let millis = self.env.clock.now().millis_since(markers.started_at).max(0);
+        durations.record(Duration::from_millis(millis.unsigned_abs()));
     }
 
     fn fate(

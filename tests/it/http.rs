@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use ottla::model::ErrorCode;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::exactly_once::{Epochs, Producer, settled};
 use crate::groups::{commit, find, joined};
 use crate::rig::{Rig, batch};
 
@@ -263,6 +265,31 @@ async fn the_names_of_redpanda() {
     ] {
         assert!(theirs.families.contains_key(&format!("redpanda_{name}")), "{name}");
     }
+}
+
+#[tokio::test]
+async fn metrics_tell_how_transactions_end() {
+    let rig = Rig::new().await;
+    let mut client = rig.client().await;
+    client.create("t", 1, &[]).await;
+    let mut producer = Producer::new(&rig, "tx", Epochs::Raised).await;
+    for (committed, state) in [(true, "CompleteCommit"), (false, "CompleteAbort")] {
+        assert_eq!(producer.write("t", "a").await, ErrorCode::None);
+        let metrics = Metrics::of(&rig).await;
+        assert_eq!(metrics.get("ottla_transactional_ids{state=\"Ongoing\"}"), 1.0);
+        assert_eq!(producer.end(committed).await, ErrorCode::None.code());
+        assert_eq!(settled(&mut client, "tx").await, state);
+    }
+    let metrics = Metrics::of(&rig).await;
+    assert_eq!(metrics.get("ottla_transactional_ids{state=\"CompleteAbort\"}"), 1.0);
+    assert_eq!(metrics.get("ottla_transactional_ids{state=\"Ongoing\"}"), 0.0);
+    for outcome in ["commit", "abort"] {
+        let of = |name: &str| metrics.get(&format!("{name}{{outcome=\"{outcome}\"}}"));
+        assert_eq!(of("ottla_transactions_total"), 1.0);
+        assert_eq!(of("ottla_transaction_duration_seconds_count"), 1.0);
+    }
+    let waiting = "kafka_server_transactionmarkerchannelmanager_unknowndestinationqueuesize";
+    assert_eq!(metrics.get(waiting), 0.0);
 }
 
 /// Each metric of the published dashboards is there, or the list says why not.
