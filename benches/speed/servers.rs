@@ -99,6 +99,19 @@ impl Server {
         self.proc("maps").lines().count() as f64
     }
 
+    /// Its threads that are in uninterruptible sleep, and in which function of the kernel.
+    pub(crate) fn uninterruptible(&self) -> Vec<(String, String)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let waiting = tasks.flatten().filter_map(|task| {
+            // A thread may have ended meanwhile.
+            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+            let place = std::fs::read_to_string(task.path().join("wchan")).ok()?;
+            let state = stat.rsplit(')').next()?.trim_start().chars().next()?;
+            (state == 'D').then(|| (task.file_name().to_string_lossy().into_owned(), place))
+        });
+        waiting.collect()
+    }
+
     /// Has `VmHWM` begin anew from what is resident now.
     pub(crate) fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
