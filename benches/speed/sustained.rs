@@ -1,7 +1,7 @@
 //! Minutes of full load: whether memory stays flat, and whether anybody ever waits long.
 //!
 //! Four producers write as fast as they are answered, two consumers follow, retention removes what is old. Meanwhile the
-//! threads of the broker are looked at every few milliseconds: one that is in uninterruptible sleep waits for the kernel, which
+//! threads that serve are looked at every few milliseconds: one that is in uninterruptible sleep waits for the kernel, which
 //! holds up whoever writes to the page cache faster than the disk takes it (`balance_dirty_pages`), or reads what is not there.
 
 use std::collections::{BTreeMap, HashMap};
@@ -123,11 +123,11 @@ fn report(time: Duration, records: u64, memory: &[f64], waits: &Waits, sleeps: &
     println!("| anonymous memory in the last tenth, MB | {:.1} |", middle(&memory[9 * tenth..]));
     println!("| longest wait of a client, ms | {} |", longest(waits).as_millis());
     let of_kernel = longest(&sleeps.waits).as_millis();
-    println!("| longest wait of a thread of the broker for the kernel, ms | {of_kernel} |");
+    println!("| longest sleep of a thread that serves in the kernel, ms | {of_kernel} |");
     println!("| seconds with a wait of 100 ms or more | {} |", stalls(waits).len());
-    println!("| of these, seconds in which no thread of the broker waited as long | {own} |");
+    println!("| of these, seconds in which none of them slept as long | {own} |");
     for (place, count) in &sleeps.places {
-        println!("| looks that found a thread in `{place}` | {count} |");
+        println!("| looks that found one in `{place}` | {count} |");
     }
 }
 
@@ -183,7 +183,7 @@ struct Sleeps {
 fn watch(server: &Server, begun: Instant, until: Instant) -> Sleeps {
     let mut sleeps = Sleeps::default();
     // Since when each thread sleeps.
-    let mut since: HashMap<String, Instant> = HashMap::new();
+    let mut since: HashMap<u32, Instant> = HashMap::new();
     let mut last = Instant::now();
     while Instant::now() < until {
         let waiting = server.uninterruptible();

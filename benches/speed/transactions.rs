@@ -36,8 +36,10 @@ const THREADS: usize = 4;
 /// Transactions of each of the producers that are measured; before that one for each goes by.
 const EACH: usize = 10;
 const ABORTED: usize = 100_000;
+/// A record of the other scenarios, and of the aborted transactions.
+const RECORD_BYTES: (usize, usize) = (128, 1_000);
 /// How often the topic is read in each round, with each isolation in turn.
-const READINGS: usize = 3;
+const READINGS: usize = 9;
 
 /// What one server gave: name of the figure and value, in the order of the table.
 type Figures = Vec<(&'static str, f64)>;
@@ -103,6 +105,7 @@ struct Producer {
     client: Client,
     name: String,
     partition: i32,
+    record_bytes: usize,
     id: i64,
     epoch: i16,
     /// Requests that were sent again because the transaction before was not over.
@@ -128,14 +131,15 @@ impl Producer {
             std::thread::sleep(std::time::Duration::from_millis(20));
         };
         let (id, epoch) = (answer.producer_id.0, answer.producer_epoch);
-        Self { client, name: name.to_owned(), partition, id, epoch, repeated: 0 }
+        let (name, record_bytes) = (name.to_owned(), RECORD_BYTES.0);
+        Self { client, name, partition, record_bytes, id, epoch, repeated: 0 }
     }
 
     fn ask_to_write(&mut self) {
         let records = BatchBuilder::new()
             .producer(ProducerId(self.id), ProducerEpoch(self.epoch), 0)
             .transactional()
-            .push(load::now(), None, Some(&[b'x'; 128]))
+            .push(load::now(), None, Some(&vec![b'x'; self.record_bytes]))
             .build();
         let partition =
             ProducePartition { index: PartitionId(self.partition), records: Some(records) };
@@ -266,8 +270,11 @@ fn commit_all(producers: &mut [Producer], committed: bool) {
 /// A log of aborted transactions, read with either isolation.
 fn past_aborted(server: &Server) -> Figures {
     Client::connect(server.address).create(TOPIC, 1);
-    let mut producers: Vec<_> =
-        (0..100).map(|index| Producer::begin(server, &format!("aborts-{index}"), 0)).collect();
+    let begin = |index| Producer {
+        record_bytes: RECORD_BYTES.1,
+        ..Producer::begin(server, &format!("aborts-{index}"), 0)
+    };
+    let mut producers: Vec<_> = (0..100).map(begin).collect();
     (0..ABORTED / producers.len()).for_each(|_| commit_all(&mut producers, false));
     let mut times = [(); 2].map(|()| Vec::new());
     let mut client = Client::connect(server.address);
