@@ -163,8 +163,16 @@ pub(super) async fn hand_over(env: &Env, services: &Services, membership: &Membe
         // If the view ends, so does the broker.
         drop(view.wait_for(|view| !leads_for_others(&view.image, broker)).await);
     };
+    let mut in_session = membership.lifecycle.in_session();
     let deadline = env.steady.now().plus(HAND_OVER_PATIENCE);
-    if env.steady.timeout_at(deadline, handed_over).await.is_err() {
+    let waited = env.steady.timeout_at(deadline, async {
+        tokio::select! {
+            () = handed_over => {}
+            // Nobody decides any more, so that there is nothing to wait for.
+            _ = in_session.wait_for(|lives| !lives) => {}
+        }
+    });
+    if waited.await.is_err() {
         tracing::warn!("stopping, though this broker leads partitions that others could lead");
     }
 }

@@ -419,6 +419,13 @@ async fn start(
         machine.clone(),
     );
     let raft = raft.await.map_err(|error| ClusterError::Raft(error.to_string()))?;
+    if store.next_index() > 0 {
+        // Until Raft has said who the members are, this node would seem to be none.
+        let mut metrics = raft.metrics();
+        let told = metrics.wait_for(|metrics| metrics.membership_config.nodes().next().is_some());
+        let told = told.await.map(drop);
+        told.map_err(|_| ClusterError::Raft("it ended at once".to_owned()))?;
+    }
     let guarded = guard(seat.env.clone(), raft.clone());
     seat.env.tasks.spawn_service("raft", guarded);
     Ok(Running { raft, store, machine })
