@@ -330,7 +330,6 @@ async fn open(
 /// Makes the topics of `ottla.create.topics` that are not there.
 async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Result<(), StartError> {
     let image = Arc::clone(&services.view.borrow().image);
-    let brokers: Vec<BrokerId> = image.brokers().map(|broker| broker.id).collect();
     let missing =
         config.start_topics.iter().filter(|topic| image.topic(topic.name.as_str()).is_none());
     let (mut names, mut commands) = (Vec::new(), Vec::new());
@@ -343,7 +342,7 @@ async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Resu
         let replicas = i16::try_from(config.replication_factor).unwrap_or(i16::MAX);
         let replicas = topic.replicas.unwrap_or(replicas);
         let first = services.env.rng.below(u32::MAX) as usize;
-        let assignments = match place(&brokers, partitions, replicas, first) {
+        let assignments = match place(&image, partitions, replicas, first) {
             Ok(assignments) => assignments,
             Err(refusal) => {
                 not_made(&topic.name, &refusal.message);
