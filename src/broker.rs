@@ -28,7 +28,7 @@ use crate::controller::{
     AppliedBatch, Caught, ClusterError, LocalQuorum, Proposed, Quorum, QuorumError, RaftLogError,
     RaftQuorum, Started, Storage, place,
 };
-use crate::coordinator::{self, Coordinator};
+use crate::coordinator::{self, Coordinator, ImageSource, Others};
 use crate::env::{Env, Listener, Tasks, default_gateways, memory_bytes};
 use crate::group::GroupShard;
 use crate::log::{DataDirError, DataDirs, DataPaths};
@@ -312,7 +312,7 @@ async fn open(
     let previous_epoch = raft.as_ref().and_then(|_| cluster::clean_epoch(&data));
     let meta = data.meta().clone();
     let directories = data.live().map(|(_, dir)| UuidText(dir.meta().directory_id)).collect();
-    let min_insync_replicas = settings.topic(&Overrides::new()).min_insync_replicas;
+    let defaults = settings.topic(&Overrides::new());
     let settings = Arc::new(altered(settings, broker, &image));
     let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
     replicas.open_all(&image).await?;
@@ -325,7 +325,17 @@ async fn open(
     let (views, view) = watch::channel(first);
     let groups = coordinator_of_groups(&request_env, broker, &replicas, &settings, view.clone());
     let groups = Arc::new(groups);
-    let markers = Arc::new(marker_writer(&request_env, &replicas, &groups, view.clone()));
+    let listener = settings.broker().inter_broker_listener.clone();
+    let seen = view.clone();
+    let image: ImageSource = Arc::new(move || Arc::clone(&seen.borrow().image));
+    let others = Arc::new(Others::new(request_env.clone(), broker, listener, image));
+    let markers = Arc::new(MarkerWriter::new(
+        request_env.clone(),
+        Arc::clone(&replicas),
+        Arc::clone(&groups),
+        OFFSETS_TOPIC,
+        Arc::clone(&others),
+    ));
     let both = (&replicas, &markers);
     let transactions =
         coordinator_of_transactions(&request_env, broker, both, &settings, view.clone());
@@ -351,7 +361,8 @@ async fn open(
         rack: config.rack.clone(),
         fenced: raft.is_some(),
         previous_epoch,
-        min_insync_replicas,
+        min_insync_replicas: defaults.min_insync_replicas,
+        unclean_leader_election: defaults.unclean_leader_election,
         ..Registration::new(broker, incarnation)
     }));
     let mut proposed = register(&*quorum, commands).await?;
@@ -374,6 +385,7 @@ async fn open(
         groups,
         transactions,
         markers,
+        others,
         producer_ids: ProducerIds::default(),
         advertised: Advertised::new(endpoints, config.external.clone(), default_gateways()),
         connections: Connections::default(),
@@ -397,7 +409,6 @@ async fn register(quorum: &dyn Quorum, commands: Vec<Command>) -> Result<Propose
 /// Makes the topics of `ottla.create.topics` that are not there.
 async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Result<(), StartError> {
     let image = Arc::clone(&services.view.borrow().image);
-    let brokers: Vec<BrokerId> = image.brokers().map(|broker| broker.id).collect();
     let missing =
         config.start_topics.iter().filter(|topic| image.topic(topic.name.as_str()).is_none());
     let (mut names, mut commands) = (Vec::new(), Vec::new());
@@ -410,7 +421,7 @@ async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Resu
         let replicas = i16::try_from(config.replication_factor).unwrap_or(i16::MAX);
         let replicas = topic.replicas.unwrap_or(replicas);
         let first = services.env.rng.below(u32::MAX) as usize;
-        let assignments = match place(&brokers, partitions, replicas, first) {
+        let assignments = match place(&image, partitions, replicas, first) {
             Ok(assignments) => assignments,
             Err(refusal) => {
                 not_made(&topic.name, &refusal.message);
@@ -464,18 +475,6 @@ fn coordinator_of_groups(
         }),
     };
     Coordinator::new(env.clone(), broker, Arc::clone(replicas), options)
-}
-
-/// Writes markers to the partitions of this broker.
-fn marker_writer(
-    env: &Env,
-    replicas: &Arc<ReplicaManager>,
-    groups: &Arc<Coordinator<GroupShard>>,
-    view: watch::Receiver<View>,
-) -> MarkerWriter {
-    let (replicas, groups) = (Arc::clone(replicas), Arc::clone(groups));
-    let image = Arc::new(move || Arc::clone(&view.borrow().image));
-    MarkerWriter::new(env.clone(), replicas, groups, OFFSETS_TOPIC, image)
 }
 
 /// The transactions of this broker. They read their settings from the newest view.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use decide::place;
+pub use decide::{place, preferred_elections};
 pub use local::{LocalQuorum, Started, Storage};
 pub use raft::{Caught, ClusterError, InSession, Joining, Lifecycle, RaftQuorum, join};
 
