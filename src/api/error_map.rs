@@ -66,7 +66,7 @@ fn append_code(error: &AppendError) -> ErrorCode {
             ErrorCode::InvalidTxnState
         }
         AppendError::InvalidControl { .. } => ErrorCode::InvalidRecord,
-        AppendError::NotAtEnd { .. } => ErrorCode::InvalidRequest,
+        AppendError::NotAtEnd { .. } | AppendError::EpochFalls { .. } => ErrorCode::InvalidRequest,
         AppendError::NoSpace { .. } | AppendError::Io { .. } | AppendError::Closed => {
             ErrorCode::KafkaStorageError
         }

@@ -436,6 +436,7 @@ const fn refusal_of(error: &PartitionError) -> Option<CoordinatorError> {
         AppendError::LargerThanSegment { .. }
         | AppendError::InvalidControl { .. }
         | AppendError::NotAtEnd { .. }
+        | AppendError::EpochFalls { .. }
         | AppendError::NoSpace { .. }
         | AppendError::Io { .. }
         | AppendError::Closed => None,

@@ -187,7 +187,14 @@ impl Log {
             Origin::Replication if header.base_offset < end.offset => {
                 return Err(AppendError::NotAtEnd { found: header.base_offset, end: end.offset });
             }
-            Origin::Replication => *header,
+            Origin::Replication => {
+                let latest = writer.epochs.latest().unwrap_or(LeaderEpoch::UNKNOWN);
+                if header.partition_leader_epoch < latest {
+                    let found = header.partition_leader_epoch;
+                    return Err(AppendError::EpochFalls { found, latest });
+                }
+                *header
+            }
             Origin::Client | Origin::Transaction(_) | Origin::Coordinator => {
                 let append_time =
                     (config.timestamp_type == TimestampType::LogAppendTime).then_some(append.now);

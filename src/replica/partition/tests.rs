@@ -24,6 +24,7 @@ fn partition() -> Partition {
         clean: true,
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
+        high_watermark: None,
         now: NOW,
     };
     let log = Opened::open(&disk, Path::new("data"), start, &Rng::from_seed(1)).unwrap().log;
