@@ -17,8 +17,10 @@ use crate::api::{
     TRANSACTIONS_TOPIC, View,
 };
 use crate::cluster::features;
-use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event, NewTopic};
-use crate::config::{BrokerConfig, Effective, HttpListener};
+use crate::cluster::{
+    Applied, ClusterImage, Command, ConfigResource, Endpoint, Event, NewTopic, Registration,
+};
+use crate::config::{BrokerConfig, Effective, HttpListener, Overrides};
 use crate::controller::{
     AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage, place,
 };
@@ -254,6 +256,7 @@ async fn open(
     let (data, started) = opened.await?;
     let meta = data.meta().clone();
     let directories = data.live().map(|(_, dir)| UuidText(dir.meta().directory_id)).collect();
+    let min_insync_replicas = settings.topic(&Overrides::new()).min_insync_replicas;
     let settings = Arc::new(altered(settings, broker, &started.image));
     let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
     replicas.open_all(&started.image).await?;
@@ -285,13 +288,13 @@ async fn open(
         let features = features::initial(started.image.features());
         commands.push(Command::Bootstrap { cluster_id: meta.cluster_id.clone(), features });
     }
-    commands.push(Command::RegisterBroker {
-        broker,
-        incarnation: UuidText(env.rng.uuid()),
+    commands.push(Command::RegisterBroker(Registration {
         directories,
         endpoints: endpoints(config),
         rack: config.rack.clone(),
-    });
+        min_insync_replicas,
+        ..Registration::new(broker, UuidText(env.rng.uuid()))
+    }));
     let mut proposed = started.quorum.propose(commands).await?;
     let broker_epoch = match proposed.outcomes.pop() {
         Some(Ok(Applied::BrokerEpoch(epoch))) => epoch,
@@ -483,7 +486,8 @@ impl Follower {
             | Event::TopicCreated(_)
             | Event::TopicDeleted(_)
             | Event::PartitionsAdded(..)
-            | Event::LeadersChanged => false,
+            | Event::PartitionsChanged(_)
+            | Event::BrokersChanged => false,
         };
         if !step.events.iter().any(concerns_broker) {
             return before;

@@ -81,7 +81,8 @@ impl ReplicaManager {
                 Event::TopicCreated(topic) => self.create(image, topic, PartitionId(0)),
                 Event::PartitionsAdded(topic, first) => self.create(image, topic, *first),
                 Event::TopicDeleted(topic) => self.delete(topic),
-                Event::LeadersChanged => self.follow_leaders(image),
+                Event::PartitionsChanged(changed) => self.follow_leaders(image, changed),
+                Event::BrokersChanged => {}
                 Event::ConfigsChanged(ConfigResource::Topic(name)) => {
                     if let Some(topic) = image.topic(name.as_str()) {
                         self.reconfigure(image, topic);
@@ -134,9 +135,9 @@ impl ReplicaManager {
         self.janitor.remove_at(self.after(delay), removed);
     }
 
-    fn follow_leaders(&self, image: &ClusterImage) {
-        for partition in self.all() {
-            let id = partition.id();
+    fn follow_leaders(&self, image: &ClusterImage, changed: &[TopicIdPartition]) {
+        for id in changed {
+            let Some(partition) = self.partition(id.topic, id.partition) else { continue };
             let state = image.topic_by_id(id.topic).and_then(|topic| topic.partition(id.partition));
             if let Some(state) = state {
                 partition.set_state(state);

@@ -31,13 +31,8 @@ fn partition() -> Partition {
     let settings = Effective::new(config::load(Sources::default()).unwrap());
     let config = Arc::new(settings.topic(&Overrides::new()));
     let broker = BrokerId(1);
-    let state = PartitionImage {
-        replicas: vec![broker],
-        isr: vec![broker],
-        leader: Some(broker),
-        leader_epoch: LeaderEpoch(3),
-        partition_epoch: 0,
-    };
+    let state =
+        PartitionImage { leader_epoch: LeaderEpoch(3), ..PartitionImage::new(vec![broker]) };
     let now = Instant::from_start(Duration::ZERO);
     let place = Place { dir: None, log: Ok(Arc::new(log)) };
     Partition::new(id, topic, broker, place, config, state, now)
