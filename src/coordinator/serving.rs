@@ -383,7 +383,7 @@ impl<S: Shard> Serving<S> {
     fn release(&mut self) -> Result<(), Ending> {
         self.commit = None;
         while let Some(first) = self.held.front() {
-            let wait = self.led.partition.wait_for(Mark::Committed, first.until);
+            let wait = self.led.partition.wait_for(Mark::Committed, first.until, self.led.epoch);
             self.commit = wait.map_err(|error| ending_of(&error))?;
             if self.commit.is_some() {
                 break;
@@ -450,7 +450,9 @@ const fn ending_of(error: &PartitionError) -> Ending {
         | PartitionError::NotLeader
         | PartitionError::FencedLeaderEpoch { .. }
         | PartitionError::UnknownLeaderEpoch { .. } => Ending::Lost,
-        PartitionError::NotEnoughReplicas { .. } => Ending::Failed(CoordinatorError::NotAvailable),
+        PartitionError::NotEnoughReplicas { .. }
+        | PartitionError::NotEnoughReplicasAfterAppend { .. }
+        | PartitionError::OffsetNotAvailable => Ending::Failed(CoordinatorError::NotAvailable),
         PartitionError::Append(AppendError::LargerThanSegment { .. }) => {
             Ending::Failed(CoordinatorError::TooLarge)
         }

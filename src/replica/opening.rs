@@ -422,8 +422,8 @@ impl ReplicaManager {
         if let Err(error) = &place.log {
             tracing::error!(%topic, partition = %id.partition, %error, "cannot open a log: its partition is offline");
         }
-        let now = self.env.steady.now();
-        let partition = Partition::new(id, topic.clone(), self.broker, place, config, state, now);
+        let peers = Arc::clone(&self.peers);
+        let partition = Partition::new(id, topic.clone(), self.broker, place, config, state, peers);
         self.partitions.write().insert(id, Arc::new(partition));
     }
 }
