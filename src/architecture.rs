@@ -19,7 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("client", &["env", "record", "wire"]),
     ("cluster", &["config", "wire"]),
-    ("replica", &["env", "telemetry", "config", "record", "log", "wire", "cluster"]),
+    ("replica", &["env", "telemetry", "config", "record", "log", "wire", "client", "cluster"]),
     ("coordinator", &["env", "config", "record", "log", "wire", "client", "cluster", "replica"]),
     ("group", &["env", "config", "wire", "cluster", "coordinator"]),
     (

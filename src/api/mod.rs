@@ -52,6 +52,7 @@ mod find_coordinator;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
+mod leaders;
 mod leave_group;
 mod list_config_resources;
 mod list_groups;

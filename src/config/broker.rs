@@ -19,6 +19,7 @@ use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
 use super::offsets_topic::OffsetsTopicConfig;
 use super::registry::is_host;
+use super::replication::ReplicationConfig;
 use super::sources::Origin;
 use super::start_topics::StartTopic;
 use super::transactions::{TransactionSettings, TransactionsTopicConfig};
@@ -97,6 +98,8 @@ pub struct BrokerConfig {
     pub transactions: Arc<TransactionSettings>,
     /// Keys about the topic that holds transactions.
     pub transactions_topic: TransactionsTopicConfig,
+    /// Keys about replication.
+    pub replication: ReplicationConfig,
     /// Keys about compaction.
     pub cleaner: CleanerConfig,
     /// `log.initial.task.delay.ms`.
@@ -169,6 +172,7 @@ impl Layers<'_> {
             offsets_topic: self.offsets_topic()?,
             transactions: Arc::new(self.transactions()),
             transactions_topic: self.transactions_topic(),
+            replication: self.replication(),
             cleaner: self.cleaner(),
             initial_task_delay: self.millis("log.initial.task.delay.ms"),
             retention_check_interval: self.millis("log.retention.check.interval.ms"),

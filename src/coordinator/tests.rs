@@ -157,8 +157,9 @@ impl Rig {
     }
 
     fn apply(&self, events: &[Event]) {
-        self.replicas.apply(&self.image, &self.settings, events);
-        self.coordinator.apply(&Arc::new(self.image.clone()));
+        let image = Arc::new(self.image.clone());
+        self.replicas.apply(&image, &self.settings, events);
+        self.coordinator.apply(&image);
     }
 
     /// Gives the partition other brokers than the commands can, as a cluster of many would.

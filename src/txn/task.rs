@@ -204,8 +204,8 @@ impl MarkerWriter {
                 return Ok(of_groups.await?);
             }
             if let Some(appended) = appended {
-                let (partition, until) = appended?;
-                while let Some(wait) = partition.wait_for(Mark::Committed, until)? {
+                let (partition, until, epoch) = appended?;
+                while let Some(wait) = partition.wait_for(Mark::Committed, until, epoch)? {
                     wait.woken().await;
                 }
             }
@@ -218,14 +218,14 @@ impl MarkerWriter {
         topic: &str,
         partition: PartitionId,
         end: &TransactionEnd,
-    ) -> Result<(Arc<Partition>, Offset), MarkerError> {
+    ) -> Result<(Arc<Partition>, Offset, LeaderEpoch), MarkerError> {
         let image = self.others.image();
         let topic = image.topic(topic).ok_or(MarkerError::NoPartition)?;
         let found = self.replicas.partition(topic.id, partition).ok_or(MarkerError::NoPartition)?;
         let appended = found.append_transaction_end(end, self.env.clock.now());
         let appended = appended.inspect_err(|error| self.replicas.report(&found, error))?;
         self.replicas.flush_after(&found, &appended);
-        Ok((found, appended.last_offset.plus(1)))
+        Ok((found, appended.last_offset.plus(1), appended.leader_epoch))
     }
 
     /// Brings markers to their partitions, in a task of its own, and tells the shard at `at` when all have theirs.

@@ -103,6 +103,18 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
                 min_insync_replicas: 1,
                 load_bytes: 5 << 20,
             },
+            replication: ReplicationConfig {
+                fetchers: 1,
+                lag_max: Duration::from_secs(30),
+                fetch_wait_max: Duration::from_millis(500),
+                fetch_bytes_min: 1,
+                partition_bytes_max: 1 << 20,
+                response_bytes_max: 10 << 20,
+                backoff_max: Duration::from_secs(1),
+                socket_timeout: Duration::from_secs(30),
+                reads_in_rack: false,
+                listener: "PLAINTEXT".to_owned(),
+            },
             cleaner: CleanerConfig {
                 enabled: true,
                 backoff: Duration::from_secs(15),

@@ -48,18 +48,27 @@ table! {
     /// The id of this broker in its cluster.
     Active "node.id": Int, at_least(0), in_ottla(Integer(1));
     Inert "num.replica.alter.log.dirs.threads": Int;
-    NotYet "num.replica.fetchers": Int = 1, at_least(1), cluster_wide;
+    /// How many tasks fetch from each leader.
+    Active "num.replica.fetchers": Int = 1, at_least(1), cluster_wide;
     NotYet "process.roles": List, some_items(&["broker", "controller"]), in_ottla(Text("broker,controller"));
-    NotYet "replica.fetch.backoff.ms": Int = 1000, at_least(0);
-    NotYet "replica.fetch.max.bytes": Int = 1_048_576, at_least(0);
-    NotYet "replica.fetch.min.bytes": Int = 1;
-    NotYet "replica.fetch.response.max.bytes": Int = 10_485_760, at_least(0);
-    NotYet "replica.fetch.wait.max.ms": Int = 500;
+    /// The longest pause before a follower tries again what its leader has refused. Shorter ones come first.
+    Active "replica.fetch.backoff.ms": Int = 1000, at_least(0);
+    /// About how many bytes of one partition a follower fetches at a time.
+    Active "replica.fetch.max.bytes": Int = 1_048_576, at_least(0);
+    /// A leader answers a follower at once when it has so many bytes.
+    Active "replica.fetch.min.bytes": Int = 1;
+    /// About how many bytes of all partitions together a follower fetches at a time.
+    Active "replica.fetch.response.max.bytes": Int = 10_485_760, at_least(0);
+    /// The longest time that a leader lets a follower wait for records.
+    Active "replica.fetch.wait.max.ms": Int = 500;
     NotYet "replica.high.watermark.checkpoint.interval.ms": Long = 5000;
-    NotYet "replica.lag.time.max.ms": Long = 30_000;
-    NotYet "replica.selector.class": String;
+    /// A follower that has not had all of the leader's records for so long is not in sync any more.
+    Active "replica.lag.time.max.ms": Long = 30_000;
+    /// Which replica consumers are to read from: `org.apache.kafka.common.replica.RackAwareReplicaSelector` names one in their own rack, if there is one; without it, it is the leader.
+    Active "replica.selector.class": String;
     NotYet "replica.socket.receive.buffer.bytes": Int = 65_536;
-    NotYet "replica.socket.timeout.ms": Int = 30_000;
+    /// How long a follower waits for an answer beyond the time that it lets the leader wait.
+    Active "replica.socket.timeout.ms": Int = 30_000;
     Inert "server.max.startup.time.ms": Long = i64::MAX, at_least(0), unlisted;
     /// Whether a replica may lead a partition that may lack records, if no other can. Topics can say otherwise.
     Active "unclean.leader.election.enable": Boolean = false, cluster_wide;
