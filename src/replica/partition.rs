@@ -651,10 +651,13 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<Arc<AppendWait>>, PartitionError> {
         let led = self.led_log(Some(leader_epoch));
-        let (log, _) = led.map_err(|error| match error {
-            PartitionError::FencedLeaderEpoch { .. }
-            | PartitionError::UnknownLeaderEpoch { .. } => PartitionError::NotLeader,
-            error => error,
+        let (log, _) = led.map_err(|error| {
+            let is_over = matches!(
+                error,
+                PartitionError::FencedLeaderEpoch { .. }
+                    | PartitionError::UnknownLeaderEpoch { .. }
+            );
+            if is_over { PartitionError::NotLeader } else { error }
         })?;
         let is_there = || match mark {
             Mark::Committed => log.ends().high_watermark >= offset,
