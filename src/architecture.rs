@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("client", &["env", "record", "wire"]),
     ("cluster", &["config", "wire"]),
     ("replica", &["env", "telemetry", "config", "record", "log", "wire", "client", "cluster"]),
-    ("coordinator", &["env", "config", "record", "log", "cluster", "replica"]),
+    ("coordinator", &["env", "config", "record", "log", "wire", "client", "cluster", "replica"]),
     ("group", &["env", "config", "wire", "cluster", "coordinator"]),
     (
         "txn",

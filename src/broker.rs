@@ -24,7 +24,7 @@ use crate::config::{BrokerConfig, Effective, HttpListener, Overrides};
 use crate::controller::{
     AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage, place,
 };
-use crate::coordinator::{self, Coordinator};
+use crate::coordinator::{self, Coordinator, ImageSource, Others};
 use crate::env::{Env, Listener, Tasks, default_gateways, memory_bytes};
 use crate::group::GroupShard;
 use crate::log::{DataDirError, DataDirs, DataPaths};
@@ -256,7 +256,7 @@ async fn open(
     let (data, started) = opened.await?;
     let meta = data.meta().clone();
     let directories = data.live().map(|(_, dir)| UuidText(dir.meta().directory_id)).collect();
-    let min_insync_replicas = settings.topic(&Overrides::new()).min_insync_replicas;
+    let defaults = settings.topic(&Overrides::new());
     let settings = Arc::new(altered(settings, broker, &started.image));
     let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
     replicas.open_all(&started.image).await?;
@@ -268,7 +268,17 @@ async fn open(
     let (views, view) = watch::channel(first);
     let groups = coordinator_of_groups(&request_env, broker, &replicas, &settings, view.clone());
     let groups = Arc::new(groups);
-    let markers = Arc::new(marker_writer(&request_env, &replicas, &groups, view.clone()));
+    let listener = settings.broker().inter_broker_listener.clone();
+    let seen = view.clone();
+    let image: ImageSource = Arc::new(move || Arc::clone(&seen.borrow().image));
+    let others = Arc::new(Others::new(request_env.clone(), broker, listener, image));
+    let markers = Arc::new(MarkerWriter::new(
+        request_env.clone(),
+        Arc::clone(&replicas),
+        Arc::clone(&groups),
+        OFFSETS_TOPIC,
+        Arc::clone(&others),
+    ));
     let both = (&replicas, &markers);
     let transactions =
         coordinator_of_transactions(&request_env, broker, both, &settings, view.clone());
@@ -292,7 +302,8 @@ async fn open(
         directories,
         endpoints: endpoints(config),
         rack: config.rack.clone(),
-        min_insync_replicas,
+        min_insync_replicas: defaults.min_insync_replicas,
+        unclean_leader_election: defaults.unclean_leader_election,
         ..Registration::new(broker, UuidText(env.rng.uuid()))
     }));
     let mut proposed = started.quorum.propose(commands).await?;
@@ -315,6 +326,7 @@ async fn open(
         groups,
         transactions,
         markers,
+        others,
         producer_ids: ProducerIds::default(),
         advertised: Advertised::new(
             advertised(config),
@@ -330,7 +342,6 @@ async fn open(
 /// Makes the topics of `ottla.create.topics` that are not there.
 async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Result<(), StartError> {
     let image = Arc::clone(&services.view.borrow().image);
-    let brokers: Vec<BrokerId> = image.brokers().map(|broker| broker.id).collect();
     let missing =
         config.start_topics.iter().filter(|topic| image.topic(topic.name.as_str()).is_none());
     let (mut names, mut commands) = (Vec::new(), Vec::new());
@@ -343,7 +354,7 @@ async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Resu
         let replicas = i16::try_from(config.replication_factor).unwrap_or(i16::MAX);
         let replicas = topic.replicas.unwrap_or(replicas);
         let first = services.env.rng.below(u32::MAX) as usize;
-        let assignments = match place(&brokers, partitions, replicas, first) {
+        let assignments = match place(&image, partitions, replicas, first) {
             Ok(assignments) => assignments,
             Err(refusal) => {
                 not_made(&topic.name, &refusal.message);
@@ -397,18 +408,6 @@ fn coordinator_of_groups(
         }),
     };
     Coordinator::new(env.clone(), broker, Arc::clone(replicas), options)
-}
-
-/// Writes markers to the partitions of this broker.
-fn marker_writer(
-    env: &Env,
-    replicas: &Arc<ReplicaManager>,
-    groups: &Arc<Coordinator<GroupShard>>,
-    view: watch::Receiver<View>,
-) -> MarkerWriter {
-    let (replicas, groups) = (Arc::clone(replicas), Arc::clone(groups));
-    let image = Arc::new(move || Arc::clone(&view.borrow().image));
-    MarkerWriter::new(env.clone(), replicas, groups, OFFSETS_TOPIC, image)
 }
 
 /// The transactions of this broker. They read their settings from the newest view.

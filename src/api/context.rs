@@ -13,7 +13,7 @@ use super::producer_ids::ProducerIds;
 use crate::cluster::{ClusterImage, Command, Outcome};
 use crate::config::Effective;
 use crate::controller::{Quorum, QuorumError};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Others};
 use crate::env::Env;
 use crate::group::GroupShard;
 use crate::model::{BrokerId, ErrorCode};
@@ -43,6 +43,8 @@ pub struct Services {
     pub transactions: Arc<Coordinator<TransactionShard>>,
     /// Writes the markers that end transactions.
     pub markers: Arc<MarkerWriter>,
+    /// The other brokers, as coordinators need them.
+    pub others: Arc<Others>,
     /// Its incremental fetch sessions.
     pub sessions: FetchSessions,
     /// Producer ids that it may give out.

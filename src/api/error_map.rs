@@ -57,6 +57,8 @@ pub(super) fn marker_code(error: &MarkerError) -> ErrorCode {
         ) => ErrorCode::NotLeaderOrFollower,
         MarkerError::Groups(error) => coordinator_code(*error),
         MarkerError::Partition(error) => code(error),
+        MarkerError::Unanswered => ErrorCode::NotLeaderOrFollower,
+        MarkerError::Refused(code) => *code,
     }
 }
 

@@ -59,6 +59,7 @@ mod list_groups;
 mod list_offsets;
 mod list_transactions;
 mod metadata;
+mod nodes;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
@@ -67,6 +68,7 @@ mod partition_reassignments;
 mod produce;
 mod sync_group;
 mod txn_offset_commit;
+mod unregister_broker;
 mod update_features;
 mod write_txn_markers;
 

@@ -326,6 +326,14 @@ impl TopicImage {
 }
 
 impl BrokerImage {
+    /// Where it can be reached at a listener; if it has no address there, at any other one.
+    #[must_use]
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        let mut told = self.endpoints.iter().filter(|endpoint| !endpoint.host.is_empty());
+        let any = told.clone().next();
+        told.find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener)).or(any)
+    }
+
     /// Whether it is neither fenced nor about to stop.
     #[must_use]
     pub const fn is_active(&self) -> bool {

@@ -508,9 +508,10 @@ proptest! {
                 prop_assert!(now.leader_epoch > was.leader_epoch);
             }
             // Nobody leads without loss who had not what was committed.
-            let joined = match &command {
-                Command::AlterPartition(alter) => alter.isr.iter().map(|it| it.broker).collect(),
-                _ => Vec::new(),
+            let joined = if let Command::AlterPartition(alter) = &command {
+                alter.isr.iter().map(|member| member.broker).collect()
+            } else {
+                Vec::new()
             };
             let had_all =
                 was.isr.iter().chain(&was.elr).chain(&joined).any(|id| now.leader == Some(*id));

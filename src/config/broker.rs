@@ -29,6 +29,8 @@ use super::transactions::{TransactionSettings, TransactionsTopicConfig};
 pub struct BrokerConfig {
     /// `node.id`.
     pub node_id: BrokerId,
+    /// `inter.broker.listener.name`, or the first of `listeners`: how other brokers reach this one.
+    pub inter_broker_listener: String,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// `ottla.cluster.id`: the id that a new cluster gets; none means a random one.
@@ -132,6 +134,7 @@ impl Layers<'_> {
         let request_memory = self.integer("ottla.request.memory.bytes");
         Ok(BrokerConfig {
             node_id: BrokerId(self.number("node.id")),
+            inter_broker_listener: self.inter_broker_listener(&listeners),
             rack: self.text("broker.rack"),
             cluster_id: self.text("ottla.cluster.id"),
             listeners,
@@ -241,6 +244,12 @@ impl Layers<'_> {
         }
         let names: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
         refuse(format!("must be one of {key}, which has {}", names.join(", ")))
+    }
+
+    fn inter_broker_listener(self, listeners: &[Listener]) -> String {
+        let named = self.text("inter.broker.listener.name").map(|name| name.to_uppercase());
+        let first = || listeners.first().map(|listener| listener.name.clone());
+        named.or_else(first).unwrap_or_default()
     }
 
     fn log_dirs(self) -> Vec<PathBuf> {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use decide::place;
+pub use decide::{place, preferred_elections};
 pub use local::{LocalQuorum, Started, Storage};
 
 use crate::cluster::{ClusterImage, Command, Event, Outcome};

@@ -70,7 +70,8 @@ table! {
     /// How long a follower waits for an answer beyond the time that it lets the leader wait.
     Active "replica.socket.timeout.ms": Int = 30_000;
     Inert "server.max.startup.time.ms": Long = i64::MAX, at_least(0), unlisted;
-    NotYet "unclean.leader.election.enable": Boolean = false, cluster_wide;
+    /// Whether a replica may lead a partition that may lack records, if no other can. Topics can say otherwise.
+    Active "unclean.leader.election.enable": Boolean = false, cluster_wide;
     NotYet "unclean.leader.election.interval.ms": Long = 300_000, at_least(1), unlisted;
     Inert "unstable.api.versions.enable": Boolean = false, unlisted;
     Inert "unstable.feature.versions.enable": Boolean = false, unlisted;
