@@ -132,6 +132,7 @@ const HOMES: &[(&str, &str)] = &[
     ("lz4", "record"),
     ("lz4_flex", "record"),
     ("memmap2", "env"),
+    ("openraft", "controller"),
     ("rand", "env"),
     ("regex", "group"),
     ("rustix", "env"),

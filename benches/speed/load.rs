@@ -203,6 +203,16 @@ pub(crate) fn fetch_frame(
     partition_bytes: usize,
     wait: bool,
 ) -> Bytes {
+    frame(FETCH_VERSION, 1, &fetch_request(topic, offsets, partition_bytes, wait))
+}
+
+/// A Fetch request of these partitions from their offsets on.
+pub(crate) fn fetch_request(
+    topic: &str,
+    offsets: &[i64],
+    partition_bytes: usize,
+    wait: bool,
+) -> FetchRequest {
     let partition = |(index, offset): (usize, &i64)| FetchPartition {
         partition: PartitionId(index as i32),
         current_leader_epoch: LeaderEpoch::UNKNOWN,
@@ -213,7 +223,7 @@ pub(crate) fn fetch_frame(
         replica_directory_id: uuid::Uuid::nil(),
         high_watermark: Offset(i64::MAX),
     };
-    let request = FetchRequest {
+    FetchRequest {
         cluster_id: None,
         replica_state: ReplicaState::CONSUMER,
         max_wait_ms: if wait { 500 } else { 0 },
@@ -229,8 +239,7 @@ pub(crate) fn fetch_frame(
         }],
         forgotten_topics: Vec::new(),
         rack_id: Text::from_static_str(""),
-    };
-    frame(FETCH_VERSION, 1, &request)
+    }
 }
 
 /// The records of each partition in an answer to Fetch.

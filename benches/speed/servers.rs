@@ -99,6 +99,24 @@ impl Server {
         self.proc("maps").lines().count() as f64
     }
 
+    /// Which of its threads that serve connections are in uninterruptible sleep, and in which function of the kernel. They
+    /// are the first ones that the runtime makes, one for each core; those that sync files come later.
+    pub(crate) fn uninterruptible(&self) -> Vec<(u32, String)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let id =
+            |task: &std::fs::DirEntry| task.file_name().to_string_lossy().parse::<u32>().unwrap();
+        let mut tasks: Vec<_> = tasks.flatten().map(|task| (id(&task), task.path())).collect();
+        tasks.sort_unstable();
+        let serving = 1 + std::thread::available_parallelism().unwrap().get();
+        let waiting = tasks.into_iter().take(serving).filter_map(|(id, task)| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap();
+            let place = std::fs::read_to_string(task.join("wchan")).unwrap();
+            let state = stat.rsplit(')').next()?.trim_start().chars().next()?;
+            (state == 'D').then_some((id, place))
+        });
+        waiting.collect()
+    }
+
     /// Has `VmHWM` begin anew from what is resident now.
     pub(crate) fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();

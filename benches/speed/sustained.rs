@@ -1,12 +1,11 @@
 //! Minutes of full load: whether memory stays flat, and whether anybody ever waits long.
 //!
-//! Four producers write as fast as they are answered, two consumers follow, retention removes what is old. Beside them a
-//! writer of this program appends to a file in the same folder, as a log would: when it waits too, it is the disk.
+//! Four producers write as fast as they are answered, two consumers follow, retention removes what is old. Meanwhile the
+//! threads that serve are looked at every few milliseconds: one that is in uninterruptible sleep waits for the kernel, which
+//! holds up whoever writes to the page cache faster than the disk takes it (`balance_dirty_pages`), or reads what is not there.
 
-use std::fs::File;
-use std::io::Write as _;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -24,8 +23,8 @@ const IN_FLIGHT: usize = 5;
 const BATCH_RECORDS: usize = 16;
 /// What nobody may wait longer for.
 const STALL: Duration = Duration::from_millis(100);
-/// The disk alone is tried so often.
-const DISK_PACE: Duration = Duration::from_millis(2);
+/// The broker's threads are looked at so often.
+const PACE: Duration = Duration::from_millis(10);
 
 /// The longest wait that ended in each second of the run.
 #[derive(Default)]
@@ -71,7 +70,7 @@ pub(crate) fn run(options: &Options) {
     let (begun, time) = (Instant::now(), Duration::from_secs(60 * options.minutes));
     let until = begun + time;
     let mut memory = Vec::new();
-    let (requests, waits, disk) = std::thread::scope(|scope| {
+    let (requests, waits, sleeps) = std::thread::scope(|scope| {
         let address = server.address;
         let producers: Vec<_> = topics
             .iter()
@@ -82,7 +81,7 @@ pub(crate) fn run(options: &Options) {
             .take(CONSUMERS)
             .map(|topic| scope.spawn(move || consume(address, topic, begun, until)))
             .collect();
-        let disk = scope.spawn(|| write(folder.path(), begun, until));
+        let sleeps = scope.spawn(|| watch(&server, begun, until));
         while Instant::now() < until {
             std::thread::sleep(Duration::from_secs(1));
             memory.push(server.memory("RssAnon"));
@@ -100,17 +99,18 @@ pub(crate) fn run(options: &Options) {
         for consumer in consumers {
             waits.join(&consumer.join().unwrap());
         }
-        (requests, waits, disk.join().unwrap())
+        (requests, waits, sleeps.join().unwrap())
     });
-    report(time, requests * BATCH_RECORDS as u64, &memory, &waits, &disk);
+    report(time, requests * BATCH_RECORDS as u64, &memory, &waits, &sleeps);
 }
 
-fn report(time: Duration, records: u64, memory: &[f64], waits: &Waits, disk: &Waits) {
+fn report(time: Duration, records: u64, memory: &[f64], waits: &Waits, sleeps: &Sleeps) {
     let stalls = |waits: &Waits| {
         let long = |(second, wait): (usize, &Duration)| (*wait >= STALL).then_some(second);
         waits.0.iter().enumerate().filter_map(long).collect::<Vec<_>>()
     };
-    let own = stalls(waits).into_iter().filter(|second| !disk.had_stall_near(*second)).count();
+    let own =
+        stalls(waits).into_iter().filter(|second| !sleeps.waits.had_stall_near(*second)).count();
     let longest = |waits: &Waits| waits.0.iter().max().copied().unwrap_or_default();
     let tenth = memory.len() / 10;
     let middle = |part: &[f64]| median(part.to_vec());
@@ -122,9 +122,13 @@ fn report(time: Duration, records: u64, memory: &[f64], waits: &Waits, disk: &Wa
     );
     println!("| anonymous memory in the last tenth, MB | {:.1} |", middle(&memory[9 * tenth..]));
     println!("| longest wait of a client, ms | {} |", longest(waits).as_millis());
-    println!("| longest wait of a write to the same disk, ms | {} |", longest(disk).as_millis());
+    let of_kernel = longest(&sleeps.waits).as_millis();
+    println!("| longest sleep of a thread that serves in the kernel, ms | {of_kernel} |");
     println!("| seconds with a wait of 100 ms or more | {} |", stalls(waits).len());
-    println!("| of these, seconds in which the disk had none | {own} |");
+    println!("| of these, seconds in which none of them slept as long | {own} |");
+    for (place, count) in &sleeps.places {
+        println!("| looks that found one in `{place}` | {count} |");
+    }
 }
 
 /// Writes to a topic; gives how many requests were answered.
@@ -167,20 +171,32 @@ fn consume(address: SocketAddr, topic: &str, begun: Instant, until: Instant) -> 
     waits
 }
 
-/// Appends to a file as a log would, a little at a time, and begins anew when it is long.
-fn write(folder: &Path, begun: Instant, until: Instant) -> Waits {
-    let path = folder.join("beside");
-    let (mut file, mut length) = (File::create(&path).unwrap(), 0);
-    let (block, mut waits) = ([b'x'; 16_000], Waits::default());
+/// What the broker's threads waited for in the kernel.
+#[derive(Default)]
+struct Sleeps {
+    waits: Waits,
+    /// How often a thread was found waiting, by the kernel's function.
+    places: BTreeMap<String, u64>,
+}
+
+/// Looks at the broker's threads, again and again.
+fn watch(server: &Server, begun: Instant, until: Instant) -> Sleeps {
+    let mut sleeps = Sleeps::default();
+    // Since when each thread sleeps.
+    let mut since: HashMap<u32, Instant> = HashMap::new();
+    let mut last = Instant::now();
     while Instant::now() < until {
-        let at = Instant::now();
-        file.write_all(&block).unwrap();
-        waits.note(begun, at.elapsed());
-        length += block.len();
-        if length > 64 << 20 {
-            (file, length) = (File::create(&path).unwrap(), 0);
+        let waiting = server.uninterruptible();
+        let now = Instant::now();
+        since.retain(|thread, _| waiting.iter().any(|(waits, _)| waits == thread));
+        for (thread, place) in waiting {
+            // It has slept since the look before at the earliest.
+            let begins = *since.entry(thread).or_insert(last);
+            sleeps.waits.note(begun, now - begins);
+            *sleeps.places.entry(place).or_default() += 1;
         }
-        std::thread::sleep(DISK_PACE);
+        last = now;
+        std::thread::sleep(PACE);
     }
-    waits
+    sleeps
 }

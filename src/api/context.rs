@@ -153,7 +153,8 @@ impl RequestContext {
     pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, ErrorCode> {
         let proposed =
             self.services.quorum.propose(commands).await.map_err(|error| match error {
-                QuorumError::Stopped => ErrorCode::NotController,
+                QuorumError::Stopped | QuorumError::NoLeader => ErrorCode::NotController,
+                QuorumError::Unknown => ErrorCode::RequestTimedOut,
                 QuorumError::Unwritable(_) => ErrorCode::KafkaStorageError,
             })?;
         let mut view = self.services.view.clone();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::command::{Command, NewTopic};
 use super::features::{FeatureUpdate, refusal_to_follow};
 use super::image::{
@@ -15,7 +17,8 @@ use crate::model::{BrokerId, ErrorCode, PartitionId, TopicId, TopicIdPartition};
 pub type Outcome = Result<Applied, Refusal>;
 
 /// What an applied command gave to its proposer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Applied {
     /// Nothing but the change.
     Done,
@@ -28,7 +31,7 @@ pub enum Applied {
 }
 
 /// Why a command changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     /// The code for the client.

@@ -13,6 +13,7 @@ mod apply;
 mod brokers;
 mod change;
 mod command;
+mod difference;
 pub mod features;
 mod image;
 mod partitions;

@@ -18,6 +18,7 @@ use super::http::HttpListener;
 use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
 use super::offsets_topic::OffsetsTopicConfig;
+use super::quorum::QuorumConfig;
 use super::registry::is_host;
 use super::replication::ReplicationConfig;
 use super::sources::Origin;
@@ -29,6 +30,8 @@ use super::transactions::{TransactionSettings, TransactionsTopicConfig};
 pub struct BrokerConfig {
     /// `node.id`.
     pub node_id: BrokerId,
+    /// The nodes that agree on the cluster's state; none on a single node.
+    pub quorum: Option<QuorumConfig>,
     /// `inter.broker.listener.name`, or the first of `listeners`: how other brokers reach this one.
     pub inter_broker_listener: String,
     /// `broker.rack`.
@@ -132,8 +135,10 @@ impl Layers<'_> {
         }
         let idle_max = self.integer("connections.max.idle.ms");
         let request_memory = self.integer("ottla.request.memory.bytes");
+        let node_id = BrokerId(self.number("node.id"));
         Ok(BrokerConfig {
-            node_id: BrokerId(self.number("node.id")),
+            node_id,
+            quorum: self.quorum(node_id)?,
             inter_broker_listener: self.inter_broker_listener(&listeners),
             rack: self.text("broker.rack"),
             cluster_id: self.text("ottla.cluster.id"),

@@ -52,7 +52,7 @@ pub use cleaner::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cl
 pub use data_dir::{
     DataDir, DataDirError, FoundPartitions, KRAFT_DIR, MetaProperties, RenameError,
 };
-pub use data_dirs::{AfterFailure, DataDirs, DataPaths, DirIndex};
+pub use data_dirs::{AfterFailure, DataDirs, DataPaths, DirIndex, TakenDirs};
 pub use durability::{FlushExtent, Removed};
 pub use epochs::EpochEnd;
 pub use inspect::{

@@ -32,6 +32,7 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
         broker(&[]).unwrap(),
         BrokerConfig {
             node_id: BrokerId(1),
+            quorum: None,
             inter_broker_listener: "PLAINTEXT".into(),
             rack: None,
             cluster_id: None,

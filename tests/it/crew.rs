@@ -1,0 +1,287 @@
+//! Clients that write, read and watch a topic while its brokers are disturbed, and note what they saw in a [`History`].
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ottla::client::{
+    Address, Cluster, ClusterOptions, Fetched, Fetcher, FetcherOptions, NewRecord, OffsetQuery,
+    Producer, ProducerOptions, Span, Spans,
+};
+use ottla::env::{Env, MemoryDisk};
+use ottla::model::{Offset, PartitionId};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::exactly_once::Epochs;
+use crate::history::{End, Ended, Fate, History, Key, Latest, Moment, Read, Sent, Value};
+use crate::rig::PATIENCE;
+use crate::transactor::Transactor;
+
+/// Batches that a producer has under way at once.
+const BURST: usize = 5;
+
+/// The clients of one topic. They end when they are told that it is over.
+pub(crate) struct Crew {
+    env: Env,
+    bootstrap: Vec<Address>,
+    topic: String,
+    partitions: i32,
+    begun: Instant,
+    history: Mutex<History>,
+    values: AtomicU64,
+    processes: AtomicU32,
+    /// How many records were acknowledged.
+    acknowledged: watch::Sender<usize>,
+    over: CancellationToken,
+}
+
+impl Crew {
+    /// A crew that knows brokers by these addresses. The topic has to be there.
+    pub(crate) fn new(bootstrap: &[String], topic: &str, partitions: i32) -> Arc<Self> {
+        Arc::new(Self {
+            env: Env::with_disk(Arc::new(MemoryDisk::new())),
+            bootstrap: bootstrap.iter().map(|address| Address::parse(address).unwrap()).collect(),
+            topic: topic.to_owned(),
+            partitions,
+            begun: Instant::now(),
+            history: Mutex::default(),
+            values: AtomicU64::new(1),
+            processes: AtomicU32::new(0),
+            acknowledged: watch::Sender::new(0),
+            over: CancellationToken::new(),
+        })
+    }
+
+    fn now(&self) -> Moment {
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap()
+    }
+
+    fn key(&self, partition: i32) -> Key {
+        (self.topic.clone(), partition)
+    }
+
+    async fn cluster(&self) -> Option<Cluster> {
+        let mut options = ClusterOptions::new(self.bootstrap.clone());
+        options.connect_timeout = Duration::from_secs(1);
+        options.request_timeout = Duration::from_secs(5);
+        Cluster::connect(self.env.clone(), options).await.ok()
+    }
+
+    /// Waits until so many more records are acknowledged than now.
+    pub(crate) async fn write_on(&self, records: usize) {
+        let mut acknowledged = self.acknowledged.subscribe();
+        let wanted = *acknowledged.borrow() + records;
+        let written = acknowledged.wait_for(|count| *count >= wanted);
+        let written = tokio::time::timeout(PATIENCE, written).await;
+        written.expect("records are acknowledged").unwrap();
+    }
+
+    /// Writes records one burst after the other, each burst to the next partition, idempotent and with `acks=all`.
+    pub(crate) async fn write(self: Arc<Self>) {
+        let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        let options = ProducerOptions { batch_bytes: 1, ..ProducerOptions::default() };
+        let mut producer = None;
+        let mut partition = 0;
+        while !self.over.is_cancelled() {
+            if producer.is_none() {
+                let Some(cluster) = self.cluster().await else { continue };
+                producer = Producer::open(cluster, &self.topic, options.clone()).await.ok();
+                continue;
+            }
+            partition = (partition + 1) % self.partitions;
+            let open = producer.as_mut().unwrap();
+            if !self.burst(process, open, partition).await {
+                // Its sequence is broken: another one begins anew.
+                producer = None;
+            }
+        }
+    }
+
+    /// Gives whether all was written.
+    async fn burst(&self, process: u32, producer: &mut Producer, partition: i32) -> bool {
+        let mut sent = Vec::new();
+        let mut is_well = true;
+        for _ in 0..BURST {
+            let value = self.values.fetch_add(1, Ordering::Relaxed);
+            let bytes = value.to_be_bytes();
+            let record = NewRecord {
+                key: None,
+                value: Some(&bytes),
+                headers: &[],
+                timestamp: None,
+                partition: Some(PartitionId(partition)),
+            };
+            sent.push((value, self.now()));
+            is_well = producer.push(record).await.is_ok();
+            if !is_well {
+                break;
+            }
+        }
+        is_well = is_well && producer.flush().await.is_ok();
+        let delivered = producer.take_delivered();
+        self.acknowledged.send_modify(|count| *count += delivered.len());
+        let mut delivered = delivered.into_iter();
+        let completed = self.now();
+        let key = self.key(partition);
+        self.history.lock().sent.extend(sent.into_iter().map(|(value, invoked)| {
+            // Batches of one record each, in order.
+            let fate = delivered.next().map_or(Fate::Unknown, |batch| {
+                assert_eq!(batch.records, 1);
+                Fate::Written(batch.base_offset.0)
+            });
+            let key = key.clone();
+            Sent { process, key, value, transaction: None, invoked, completed, fate }
+        }));
+        is_well
+    }
+
+    /// Writes transactions of a few records in several partitions, and commits two of three.
+    pub(crate) async fn transact(self: Arc<Self>, epochs: Epochs) {
+        let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        let id = format!("transactor-{process}");
+        let mut transactor = None;
+        for number in 0.. {
+            if self.over.is_cancelled() {
+                return;
+            }
+            let Some(open) = &mut transactor else {
+                let Some(cluster) = self.cluster().await else { continue };
+                transactor = Transactor::begin(cluster, &id, epochs).await.ok();
+                continue;
+            };
+            let transaction = u64::from(process) << 32 | number;
+            if !self.transaction(process, open, transaction).await {
+                transactor = None;
+            }
+        }
+    }
+
+    /// Gives whether the producer can go on.
+    async fn transaction(&self, process: u32, open: &mut Transactor, transaction: u64) -> bool {
+        let mut is_well = true;
+        for part in 0..3 {
+            let partition = i32::try_from((transaction + part) % 3).unwrap() % self.partitions;
+            let value = self.values.fetch_add(1, Ordering::Relaxed);
+            let invoked = self.now();
+            let written = open.write(&self.topic, partition, value).await;
+            let (completed, key) = (self.now(), self.key(partition));
+            let fate = written.as_ref().map_or(Fate::Unknown, |offset| Fate::Written(*offset));
+            let transaction = Some(transaction);
+            let sent = Sent { process, key, value, transaction, invoked, completed, fate };
+            self.history.lock().sent.push(sent);
+            is_well = written.is_ok();
+            if !is_well {
+                break;
+            }
+        }
+        // What cannot be ended is aborted when its id begins anew.
+        let commits = is_well && !transaction.is_multiple_of(3);
+        let invoked = self.now();
+        is_well = is_well && open.end(commits).await.is_ok();
+        let end = match (commits, is_well) {
+            (true, true) => End::Committed,
+            (true, false) => End::Unknown,
+            (false, _) => End::Aborted,
+        };
+        let ended = Ended { transaction, invoked, end };
+        self.history.lock().ended.push(ended);
+        self.acknowledged.send_modify(|count| *count += 3 * usize::from(is_well));
+        is_well
+    }
+
+    /// Reads all partitions from their starts on, following what is written.
+    pub(crate) async fn read(self: Arc<Self>, read_committed: bool) {
+        let mut positions: BTreeMap<i32, i64> = (0..self.partitions).map(|at| (at, 0)).collect();
+        while !self.over.is_cancelled() {
+            let Some(cluster) = self.cluster().await else { continue };
+            let spans = positions.iter().map(|(partition, from)| {
+                let span = Span { from: Offset(*from), until: None };
+                ((self.topic.clone(), PartitionId(*partition)), span)
+            });
+            let options = FetcherOptions { read_committed, ..FetcherOptions::default() };
+            let mut fetcher = Fetcher::new(cluster, spans.collect(), options);
+            loop {
+                let next = tokio::select! {
+                    next = fetcher.next() => next,
+                    () = self.over.cancelled() => return,
+                };
+                let Ok(fetched) = next else { break };
+                self.note(&fetched, read_committed);
+                positions.insert(fetched.partition.0, fetched.next.0);
+            }
+        }
+    }
+
+    fn note(&self, fetched: &Fetched, committed: bool) {
+        let mut records: Vec<(i64, Value)> = Vec::new();
+        fetched
+            .visit(|record| {
+                let value = record.value.expect("records have values").try_into().unwrap();
+                records.push((record.offset.0, Value::from_be_bytes(value)));
+                ControlFlow::Continue(())
+            })
+            .expect("whole batches");
+        let (from, next) = (fetched.from.0, fetched.next.0);
+        let (key, completed) = (self.key(fetched.partition.0), self.now());
+        self.history.lock().reads.push(Read { key, committed, from, next, records, completed });
+    }
+
+    /// Asks the leaders for the ends of the partitions, again and again.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        let Some(mut cluster) = self.cluster().await else { return };
+        while !self.over.is_cancelled() {
+            let invoked = self.now();
+            let Ok(listed) = cluster.list_offsets(&self.queries()).await else {
+                cluster = self.cluster().await.unwrap_or(cluster);
+                continue;
+            };
+            let mut history = self.history.lock();
+            for ((_, partition), listed) in listed {
+                let (key, offset) = (self.key(partition.0), listed.offset.unwrap().0);
+                history.latest.push(Latest { process, key, offset, invoked });
+            }
+        }
+    }
+
+    fn queries(&self) -> Vec<(String, PartitionId, OffsetQuery)> {
+        let query = |partition| (self.topic.clone(), PartitionId(partition), OffsetQuery::Latest);
+        (0..self.partitions).map(query).collect()
+    }
+
+    /// Tells all that it is over.
+    pub(crate) fn end(&self) {
+        self.over.cancel();
+    }
+
+    /// Reads everything from start to end, all records and what is committed, and gives the history. Everybody has to have
+    /// ended, and what was broken has to be mended.
+    pub(crate) async fn finish(&self) -> History {
+        let cluster = self.cluster().await.expect("a cluster that is mended");
+        let listed = cluster.list_offsets(&self.queries()).await.expect("partitions with leaders");
+        for read_committed in [false, true] {
+            let end = |listed: &ottla::client::ListedOffset| listed.offset.unwrap();
+            let spans: Spans = listed
+                .iter()
+                .filter(|(_, listed)| end(listed).0 > 0)
+                .map(|(at, listed)| {
+                    (at.clone(), Span { from: Offset(0), until: Some(end(listed)) })
+                })
+                .collect();
+            let mut missing: BTreeMap<i32, i64> =
+                spans.iter().map(|((_, at), span)| (at.0, span.until.unwrap().0)).collect();
+            let options = FetcherOptions { read_committed, ..FetcherOptions::default() };
+            let mut fetcher = Fetcher::new(cluster.clone(), spans, options);
+            while !missing.is_empty() {
+                let fetched = fetcher.next().await.expect("records up to the end");
+                self.note(&fetched, read_committed);
+                missing.retain(|at, end| fetched.partition.0 != *at || fetched.next.0 < *end);
+            }
+        }
+        std::mem::take(&mut self.history.lock())
+    }
+}

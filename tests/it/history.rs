@@ -1,0 +1,495 @@
+//! What the clients of a cluster saw, and whether a log that keeps its promises can show it.
+//!
+//! Every record that a test writes has a value of its own. Each client notes what it asked for, when, and what it was
+//! told; [`History::anomalies`] then looks for what must not be, whatever failed meanwhile. An operation whose answer
+//! never came may have happened or not: it is never held against the log that it did, or that it did not. Each kind of anomaly has a
+//! bad history at the end of this file that shows it, and good ones beside it. The kinds are those of Jepsen's tests for
+//! Kafka; that transactions write in an order that no single one explains (G0) is legal.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A partition.
+pub(crate) type Key = (String, i32);
+/// Distinct for each record that is written.
+pub(crate) type Value = u64;
+/// Of one clock for all clients; any unit.
+pub(crate) type Moment = u64;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is at this offset.
+    Written(i64),
+    /// It was refused, in a way that says that it will never be there.
+    Refused,
+    /// Nobody said.
+    Unknown,
+}
+
+/// A record was sent with `acks=all`.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// Who sends one record after the other.
+    pub(crate) process: u32,
+    pub(crate) key: Key,
+    pub(crate) value: Value,
+    /// The transaction that it is part of.
+    pub(crate) transaction: Option<u64>,
+    pub(crate) invoked: Moment,
+    pub(crate) completed: Moment,
+    pub(crate) fate: Fate,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Committed,
+    Aborted,
+    /// A commit was asked for, and nobody said what came of it.
+    Unknown,
+}
+
+/// A transaction was ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) transaction: u64,
+    pub(crate) invoked: Moment,
+    pub(crate) end: End,
+}
+
+/// Records were read.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) key: Key,
+    /// Whether only what is committed was wanted.
+    pub(crate) committed: bool,
+    /// The offset that was asked for.
+    pub(crate) from: i64,
+    /// The offset to go on with.
+    pub(crate) next: i64,
+    pub(crate) records: Vec<(i64, Value)>,
+    pub(crate) completed: Moment,
+}
+
+/// The end of a partition was asked for, of its leader.
+#[derive(Clone, Debug)]
+pub(crate) struct Latest {
+    pub(crate) process: u32,
+    pub(crate) key: Key,
+    pub(crate) offset: i64,
+    pub(crate) invoked: Moment,
+}
+
+/// What must not be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Anomaly {
+    /// A record that was acknowledged is not there, though what lies behind it was read.
+    LostWrite(Key, Value),
+    /// A record is there twice.
+    Duplicate(Key, Value, i64, i64),
+    /// There are two records at an offset.
+    InconsistentOffset(Key, i64, Value, Value),
+    /// A record is at another offset than its producer was told, or one that was refused was read.
+    WrongOffset(Key, Value, i64),
+    /// A reader of what is committed saw a record of a transaction that was not.
+    AbortedRead(Key, Value),
+    /// A reader of what is committed saw a record before its transaction was asked to commit.
+    PrecommittedRead(Key, Value),
+    /// A part of a transaction is to be seen, another is not.
+    TornTransaction(u64),
+    /// A reader passed over a record.
+    Skipped(Key, Value, i64),
+    /// A reader got records out of order, or outside of what it asked for.
+    NonmonotonicRead(Key, i64),
+    /// Two records of one producer are in another order than they were sent in.
+    NonmonotonicSend(Key, Value, Value),
+    /// A record that was sent after another was acknowledged lies before it.
+    Reordered(Key, Value, Value),
+    /// The end of a partition went back for one that watches it, or lies before what was acknowledged already.
+    EndWentBack(Key, i64),
+}
+
+/// Everything that was noted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) ended: Vec<Ended>,
+    pub(crate) reads: Vec<Read>,
+    pub(crate) latest: Vec<Latest>,
+}
+
+impl History {
+    /// What must not be, each once, in order. The history should end with reads of each partition from its start to
+    /// its end, of all records and of those that are committed, after everything was mended.
+    pub(crate) fn anomalies(&self) -> Vec<Anomaly> {
+        let mut found = BTreeSet::new();
+        let places = self.places(&mut found);
+        self.check_sent(&places, &mut found);
+        self.check_order(&mut found);
+        self.check_reads(&places, &mut found);
+        self.check_transactions(&mut found);
+        self.check_latest(&mut found);
+        found.into_iter().collect()
+    }
+
+    fn end(&self) -> HashMap<u64, &Ended> {
+        self.ended.iter().map(|ended| (ended.transaction, ended)).collect()
+    }
+
+    /// Which record is at which offset of which partition, by all that was read.
+    fn places(&self, found: &mut BTreeSet<Anomaly>) -> BTreeMap<Key, BTreeMap<i64, Value>> {
+        let mut places: BTreeMap<Key, BTreeMap<i64, Value>> = BTreeMap::new();
+        let mut offsets: HashMap<(Key, Value), i64> = HashMap::new();
+        for read in &self.reads {
+            let here = places.entry(read.key.clone()).or_default();
+            for (offset, value) in &read.records {
+                let first = *here.entry(*offset).or_insert(*value);
+                if first != *value {
+                    let key = read.key.clone();
+                    found.insert(Anomaly::InconsistentOffset(key, *offset, first, *value));
+                }
+                let known = *offsets.entry((read.key.clone(), *value)).or_insert(*offset);
+                if known != *offset {
+                    let (low, high) = (known.min(*offset), known.max(*offset));
+                    found.insert(Anomaly::Duplicate(read.key.clone(), *value, low, high));
+                }
+            }
+        }
+        places
+    }
+
+    /// Whether each acknowledged record is where its producer was told.
+    fn check_sent(
+        &self,
+        places: &BTreeMap<Key, BTreeMap<i64, Value>>,
+        found: &mut BTreeSet<Anomaly>,
+    ) {
+        let ends = self.end();
+        let read_to = |key: &Key, also_committed: bool| {
+            let reads = self.reads.iter().filter(|read| read.key == *key);
+            reads.filter(|read| also_committed || !read.committed).map(|read| read.next).max()
+        };
+        let mut reached: HashMap<(Key, bool), i64> = HashMap::new();
+        for sent in &self.sent {
+            let here = places.get(&sent.key);
+            let at = here.and_then(|here| {
+                here.iter().find(|(_, value)| **value == sent.value).map(|(offset, _)| *offset)
+            });
+            let end = sent.transaction.and_then(|id| ends.get(&id)).map(|ended| ended.end);
+            match (sent.fate, at) {
+                (Fate::Written(told), Some(at)) if told != at => {
+                    found.insert(Anomaly::WrongOffset(sent.key.clone(), sent.value, at));
+                }
+                (Fate::Refused, Some(at)) => {
+                    found.insert(Anomaly::WrongOffset(sent.key.clone(), sent.value, at));
+                }
+                (Fate::Written(told), None) => {
+                    // Readers of what is committed need not have seen it, unless it is.
+                    let is_plain = sent.transaction.is_none() || end == Some(End::Committed);
+                    let reached = *reached
+                        .entry((sent.key.clone(), is_plain))
+                        .or_insert_with(|| read_to(&sent.key, is_plain).unwrap_or(0));
+                    if told < reached {
+                        found.insert(Anomaly::LostWrite(sent.key.clone(), sent.value));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether offsets agree with the order in which records were sent.
+    fn check_order(&self, found: &mut BTreeSet<Anomaly>) {
+        let mut keys: BTreeMap<&Key, Vec<(&Sent, i64)>> = BTreeMap::new();
+        for sent in &self.sent {
+            if let Fate::Written(offset) = sent.fate {
+                keys.entry(&sent.key).or_default().push((sent, offset));
+            }
+        }
+        for (key, mut sent) in keys {
+            sent.sort_by_key(|(sent, _)| sent.invoked);
+            let mut last_of: HashMap<u32, (Value, i64)> = HashMap::new();
+            for (one, offset) in &sent {
+                if let Some((before, at)) = last_of.insert(one.process, (one.value, *offset))
+                    && at >= *offset
+                {
+                    found.insert(Anomaly::NonmonotonicSend(key.clone(), before, one.value));
+                }
+            }
+            let mut completed = sent.clone();
+            completed.sort_by_key(|(sent, _)| sent.completed);
+            let mut completed = completed.into_iter().peekable();
+            let mut highest: Option<(i64, Value)> = None;
+            for (one, offset) in &sent {
+                while let Some((earlier, at)) =
+                    completed.next_if(|(earlier, _)| earlier.completed < one.invoked)
+                {
+                    highest = highest.max(Some((at, earlier.value)));
+                }
+                if let Some((at, earlier)) = highest
+                    && at >= *offset
+                {
+                    found.insert(Anomaly::Reordered(key.clone(), earlier, one.value));
+                }
+            }
+        }
+    }
+
+    /// Whether each read gave all that there is between where it began and where it ended.
+    fn check_reads(
+        &self,
+        places: &BTreeMap<Key, BTreeMap<i64, Value>>,
+        found: &mut BTreeSet<Anomaly>,
+    ) {
+        let ends = self.end();
+        let transactions: HashMap<Value, u64> =
+            self.sent.iter().filter_map(|sent| Some((sent.value, sent.transaction?))).collect();
+        for read in &self.reads {
+            let mut last = read.from - 1;
+            for (offset, value) in &read.records {
+                if *offset <= last || *offset >= read.next {
+                    found.insert(Anomaly::NonmonotonicRead(read.key.clone(), *offset));
+                }
+                last = *offset;
+                let Some(transaction) = transactions.get(value).filter(|_| read.committed) else {
+                    continue;
+                };
+                match ends.get(transaction) {
+                    None => found.insert(Anomaly::PrecommittedRead(read.key.clone(), *value)),
+                    Some(ended) if ended.end == End::Aborted => {
+                        found.insert(Anomaly::AbortedRead(read.key.clone(), *value))
+                    }
+                    Some(ended) if ended.invoked > read.completed => {
+                        found.insert(Anomaly::PrecommittedRead(read.key.clone(), *value))
+                    }
+                    Some(_) => false,
+                };
+            }
+            let Some(here) = places.get(&read.key).filter(|_| read.from < read.next) else {
+                continue;
+            };
+            let given: BTreeSet<i64> = read.records.iter().map(|(offset, _)| *offset).collect();
+            for (offset, value) in here.range(read.from..read.next) {
+                let is_due = match transactions.get(value).filter(|_| read.committed) {
+                    None => true,
+                    Some(id) => ends.get(id).is_some_and(|ended| ended.end == End::Committed),
+                };
+                if is_due && !given.contains(offset) {
+                    found.insert(Anomaly::Skipped(read.key.clone(), *value, *offset));
+                }
+            }
+        }
+    }
+
+    /// Whether transactions are seen whole or not at all by readers of what is committed.
+    fn check_transactions(&self, found: &mut BTreeSet<Anomaly>) {
+        let ends = self.end();
+        let mut seen: BTreeSet<(&Key, Value)> = BTreeSet::new();
+        let mut reached: BTreeMap<&Key, i64> = BTreeMap::new();
+        for read in self.reads.iter().filter(|read| read.committed) {
+            seen.extend(read.records.iter().map(|(_, value)| (&read.key, *value)));
+            let to = reached.entry(&read.key).or_default();
+            *to = read.next.max(*to);
+        }
+        let mut parts: BTreeMap<u64, (bool, bool)> = BTreeMap::new();
+        for sent in &self.sent {
+            let (Some(transaction), Fate::Written(offset)) = (sent.transaction, sent.fate) else {
+                continue;
+            };
+            let part = parts.entry(transaction).or_default();
+            if seen.contains(&(&sent.key, sent.value)) {
+                part.0 = true;
+            } else if reached.get(&sent.key).is_some_and(|to| offset < *to) {
+                part.1 = true;
+            }
+        }
+        for (transaction, (is_seen, is_missed)) in parts {
+            let committed = ends.get(&transaction).is_some_and(|ended| ended.end == End::Committed);
+            if is_missed && (is_seen || committed) {
+                found.insert(Anomaly::TornTransaction(transaction));
+            }
+        }
+    }
+
+    /// Whether the end of each partition only rises, and covers what was acknowledged.
+    fn check_latest(&self, found: &mut BTreeSet<Anomaly>) {
+        let mut highest: HashMap<(u32, &Key), i64> = HashMap::new();
+        for latest in &self.latest {
+            let highest = highest.entry((latest.process, &latest.key)).or_insert(latest.offset);
+            let acknowledged = self.sent.iter().any(|sent| {
+                sent.key == latest.key
+                    && sent.completed < latest.invoked
+                    && matches!(sent.fate, Fate::Written(offset) if offset >= latest.offset)
+            });
+            if latest.offset < *highest || acknowledged {
+                found.insert(Anomaly::EndWentBack(latest.key.clone(), latest.offset));
+            }
+            *highest = latest.offset.max(*highest);
+        }
+    }
+}
+
+/// Histories that are as they should be, and one for each anomaly.
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        ("t".to_owned(), 0)
+    }
+
+    fn sent(value: Value, at: Moment, fate: Fate) -> Sent {
+        let (invoked, completed) = (at, at + 1);
+        Sent { process: 0, key: key(), value, transaction: None, invoked, completed, fate }
+    }
+
+    fn in_transaction(transaction: u64, sent: Sent) -> Sent {
+        Sent { transaction: Some(transaction), ..sent }
+    }
+
+    fn read(from: i64, records: &[(i64, Value)], next: i64) -> Read {
+        let records = records.to_vec();
+        Read { key: key(), committed: false, from, next, records, completed: 1_000 }
+    }
+
+    fn committed(read: Read) -> Read {
+        Read { committed: true, ..read }
+    }
+
+    fn ended(transaction: u64, end: End) -> Ended {
+        Ended { transaction, invoked: 500, end }
+    }
+
+    fn anomalies(sent: Vec<Sent>, ended: Vec<Ended>, reads: Vec<Read>) -> Vec<Anomaly> {
+        History { sent, ended, reads, latest: Vec::new() }.anomalies()
+    }
+
+    #[test]
+    fn what_a_sound_log_shows_is_no_anomaly() {
+        let sent = vec![
+            sent(1, 10, Fate::Written(0)),
+            sent(2, 20, Fate::Unknown),
+            sent(3, 30, Fate::Refused),
+            sent(4, 40, Fate::Unknown),
+            in_transaction(7, sent(5, 50, Fate::Written(2))),
+            in_transaction(8, sent(6, 60, Fate::Written(4))),
+            // Beyond what was read: it may still come.
+            sent(9, 90, Fate::Written(9)),
+        ];
+        let ends = vec![ended(7, End::Committed), ended(8, End::Aborted)];
+        let reads = vec![
+            read(0, &[(0, 1), (1, 4), (2, 5), (4, 6)], 6),
+            committed(read(0, &[(0, 1), (1, 4), (2, 5)], 6)),
+        ];
+        let latest = vec![
+            Latest { process: 1, key: key(), offset: 1, invoked: 15 },
+            Latest { process: 1, key: key(), offset: 6, invoked: 80 },
+        ];
+        let history = History { sent, ended: ends, reads, latest };
+        assert_eq!(history.anomalies(), []);
+    }
+
+    #[test]
+    fn an_acknowledged_record_that_is_gone_is_a_lost_write() {
+        let sent = vec![sent(1, 10, Fate::Written(0)), sent(2, 20, Fate::Written(1))];
+        let reads = vec![read(0, &[(1, 2)], 2)];
+        assert_eq!(anomalies(sent, vec![], reads), [Anomaly::LostWrite(key(), 1)]);
+    }
+
+    #[test]
+    fn a_record_at_two_offsets_is_a_duplicate() {
+        let sent = vec![sent(1, 10, Fate::Written(0))];
+        let reads = vec![read(0, &[(0, 1), (1, 1)], 2)];
+        assert_eq!(anomalies(sent, vec![], reads), [Anomaly::Duplicate(key(), 1, 0, 1)]);
+    }
+
+    #[test]
+    fn two_records_at_an_offset_are_inconsistent() {
+        let sent = vec![sent(1, 10, Fate::Unknown), sent(2, 20, Fate::Unknown)];
+        let reads = vec![read(0, &[(0, 1)], 1), read(0, &[(0, 2)], 1)];
+        assert_eq!(anomalies(sent, vec![], reads), [Anomaly::InconsistentOffset(key(), 0, 1, 2)]);
+    }
+
+    #[test]
+    fn a_record_elsewhere_than_told_is_at_a_wrong_offset() {
+        let told = vec![sent(1, 10, Fate::Written(5))];
+        let reads = vec![read(0, &[(0, 1)], 1)];
+        assert_eq!(anomalies(told, vec![], reads.clone()), [Anomaly::WrongOffset(key(), 1, 0)]);
+        let refused = vec![sent(1, 10, Fate::Refused)];
+        assert_eq!(anomalies(refused, vec![], reads), [Anomaly::WrongOffset(key(), 1, 0)]);
+    }
+
+    #[test]
+    fn a_record_of_an_aborted_transaction_is_an_aborted_read() {
+        let sent = vec![in_transaction(7, sent(1, 10, Fate::Written(0)))];
+        let reads = vec![committed(read(0, &[(0, 1)], 2))];
+        let found = anomalies(sent, vec![ended(7, End::Aborted)], reads);
+        assert_eq!(found, [Anomaly::AbortedRead(key(), 1)]);
+    }
+
+    #[test]
+    fn a_record_of_an_open_transaction_is_a_precommitted_read() {
+        let sent = vec![in_transaction(7, sent(1, 10, Fate::Written(0)))];
+        let early = Read { completed: 400, ..committed(read(0, &[(0, 1)], 1)) };
+        let found = anomalies(sent.clone(), vec![ended(7, End::Committed)], vec![early.clone()]);
+        assert_eq!(found, [Anomaly::PrecommittedRead(key(), 1)]);
+        assert_eq!(anomalies(sent, vec![], vec![early]), [Anomaly::PrecommittedRead(key(), 1)]);
+    }
+
+    #[test]
+    fn a_transaction_of_which_a_part_is_missing_is_torn() {
+        let sent = vec![
+            in_transaction(7, sent(1, 10, Fate::Written(0))),
+            in_transaction(7, sent(2, 20, Fate::Written(1))),
+        ];
+        let reads = vec![committed(read(0, &[(1, 2)], 3))];
+        let found = anomalies(sent.clone(), vec![ended(7, End::Unknown)], reads);
+        assert_eq!(found, [Anomaly::TornTransaction(7)]);
+        // Nothing of it may be missing once it was said to be committed.
+        let reads = vec![committed(read(0, &[], 3)), read(0, &[(0, 1), (1, 2)], 3)];
+        let found = anomalies(sent, vec![ended(7, End::Committed)], reads);
+        assert!(found.contains(&Anomaly::TornTransaction(7)), "{found:?}");
+    }
+
+    #[test]
+    fn a_record_that_others_saw_and_a_reader_passed_is_skipped() {
+        let sent = vec![sent(1, 10, Fate::Unknown), sent(2, 20, Fate::Written(1))];
+        let reads = vec![read(0, &[(0, 1), (1, 2)], 2), read(0, &[(1, 2)], 2)];
+        assert_eq!(anomalies(sent, vec![], reads), [Anomaly::Skipped(key(), 1, 0)]);
+    }
+
+    #[test]
+    fn records_out_of_order_are_a_nonmonotonic_read() {
+        let sent = vec![sent(1, 10, Fate::Written(0)), sent(2, 20, Fate::Written(1))];
+        let reads = vec![read(0, &[(1, 2), (0, 1)], 2)];
+        assert_eq!(anomalies(sent, vec![], reads), [Anomaly::NonmonotonicRead(key(), 0)]);
+    }
+
+    #[test]
+    fn records_of_a_producer_out_of_order_are_a_nonmonotonic_send() {
+        // Both were under way at once: no observer but the producer knows which is the first.
+        let first = Sent { completed: 100, ..sent(1, 10, Fate::Written(1)) };
+        let sent = vec![first, sent(2, 20, Fate::Written(0))];
+        let reads = vec![read(0, &[(0, 2), (1, 1)], 2)];
+        assert_eq!(anomalies(sent, vec![], reads), [Anomaly::NonmonotonicSend(key(), 1, 2)]);
+    }
+
+    #[test]
+    fn a_record_before_one_that_was_acknowledged_earlier_is_reordered() {
+        let second = Sent { process: 1, ..sent(2, 20, Fate::Written(0)) };
+        let sent = vec![sent(1, 10, Fate::Written(1)), second];
+        let reads = vec![read(0, &[(0, 2), (1, 1)], 2)];
+        assert_eq!(anomalies(sent, vec![], reads), [Anomaly::Reordered(key(), 1, 2)]);
+    }
+
+    #[test]
+    fn an_end_that_falls_or_lags_went_back() {
+        let latest = |offset, invoked| Latest { process: 1, key: key(), offset, invoked };
+        let sent = vec![sent(1, 10, Fate::Written(0))];
+        let history =
+            History { sent, latest: vec![latest(0, 20), latest(2, 30)], ..History::default() };
+        assert_eq!(history.anomalies(), [Anomaly::EndWentBack(key(), 0)]);
+        let latest = vec![latest(5, 20), latest(4, 30)];
+        let history = History { latest, ..History::default() };
+        assert_eq!(history.anomalies(), [Anomaly::EndWentBack(key(), 4)]);
+    }
+}
