@@ -8,7 +8,6 @@
 //! **Invariant:** a node begins a cluster only if every configured voter has just said that it knows of none.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +26,7 @@ use super::sessions::Sessions;
 use super::store::Store;
 use super::{Raft, lifecycle};
 use crate::config::{QuorumConfig, Voter};
-use crate::controller::raft_log::{
-    Found, Node, RaftLog, State, VERSION, Vote, snapshot_path,
-};
+use crate::controller::raft_log::{Found, Node, RaftLog, State, VERSION, Vote, snapshot_path};
 use crate::controller::{RaftLogError, kraft};
 use crate::env::{Env, Listener};
 use crate::log::{DataDirError, DataDirs, TakenDirs};
@@ -120,14 +117,16 @@ pub async fn join(
         Ok(found)
     });
     let found = found.await?;
-    let raft_id = found.as_ref().map_or_else(|| env.rng.next_u64(), |found| found.log.state().raft_id);
+    let raft_id =
+        found.as_ref().map_or_else(|| env.rng.next_u64(), |found| found.log.state().raft_id);
     let own = Identity {
         broker: joining.node_id,
         raft_id,
         directory: UuidText(taken.directory_id(&env.rng)),
         incarnation: joining.incarnation,
     };
-    let (cluster_id, _) = watch::channel(found.as_ref().and(taken.cluster_id()).map(str::to_owned));
+    let (cluster_id, _) =
+        watch::channel(found.as_ref().and_then(|_| taken.cluster_id()).map(str::to_owned));
     let others: Vec<Voter> = joining.quorum.others(joining.node_id).cloned().collect();
     let configured = joining.quorum.voters.iter();
     let peers = Arc::new(Peers {
@@ -153,7 +152,7 @@ pub async fn join(
     env.tasks.spawn_service("proposals", take_proposals(Arc::clone(&seat), inbox));
     let others = others.into_iter().map(|voter| {
         let target = Target { address: voter.address.clone(), raft_id: None };
-        (voter.clone(), peers.new_peer(target))
+        (voter, peers.new_peer(target))
     });
     let candidate = Candidate {
         is_voter: joining.quorum.is_voter(joining.node_id),
@@ -261,7 +260,10 @@ impl Candidate {
         };
         let Some((cluster_id, reply)) = asked else { return Ok(()) };
         let done = self.settle(&cluster_id).await;
-        let told = done.as_ref().map(|()| ()).map_err(|error| WithCauses(error).to_string());
+        let told = match &done {
+            Ok(()) => Ok(()),
+            Err(error) => Err(WithCauses(error).to_string()),
+        };
         drop(reply.send(told));
         done
     }
@@ -285,7 +287,11 @@ impl Candidate {
             Some(own) if own == theirs => Ok(()),
             Some(own) => {
                 let address = self.others.get(at).map(|(voter, _)| voter.address.clone());
-                Err(ClusterError::OtherCluster { own, address: address.unwrap_or_default(), theirs })
+                Err(ClusterError::OtherCluster {
+                    own,
+                    address: address.unwrap_or_default(),
+                    theirs,
+                })
             }
             None => self.settle(&theirs).await,
         }
@@ -371,9 +377,11 @@ impl Candidate {
         let raft_id = self.seat.own.raft_id;
         let state = State { version: VERSION, raft_id, vote, committed: None, purged: None };
         let (disk, path) = (Arc::clone(&self.seat.env.disk), self.path.clone());
-        let log = self.seat.env.tasks.spawn_blocking("begin-metadata", move || {
-            RaftLog::create(disk, &path, state)
-        });
+        let log = self
+            .seat
+            .env
+            .tasks
+            .spawn_blocking("begin-metadata", move || RaftLog::create(disk, &path, state));
         let found = Found { log: log.await?, snapshot: None, entries: Vec::new() };
         self.run(found).await
     }
@@ -411,13 +419,8 @@ async fn start(
     })?;
     let config = config.validate().map_err(|error| ClusterError::Raft(error.to_string()))?;
     let network = Network(Arc::clone(&seat.peers));
-    let raft = Raft::new(
-        seat.own.raft_id,
-        Arc::new(config),
-        network,
-        store.clone(),
-        machine.clone(),
-    );
+    let raft =
+        Raft::new(seat.own.raft_id, Arc::new(config), network, store.clone(), machine.clone());
     let raft = raft.await.map_err(|error| ClusterError::Raft(error.to_string()))?;
     if store.next_index() > 0 {
         // Until Raft has said who the members are, this node would seem to be none.
@@ -436,19 +439,13 @@ async fn guard(env: Env, raft: Raft) {
     let mut metrics = raft.metrics();
     let ended = metrics.wait_for(|metrics| metrics.running_state.is_err());
     tokio::select! {
-        ended = ended => {
-            let error = ended.map(|metrics| metrics.running_state.clone());
-            tracing::error!(?error, "Raft has ended");
+        _ = ended => {
+            let state = format!("{:?}", raft.metrics().borrow().running_state);
+            tracing::error!(%state, "Raft has ended");
         }
         () = env.tasks.cancelled() => {}
     }
     if let Err(error) = raft.shutdown().await {
         tracing::debug!(%error, "Raft was ended by its own failure");
-    }
-}
-
-impl From<io::Error> for ClusterError {
-    fn from(error: io::Error) -> Self {
-        Self::Raft(error.to_string())
     }
 }

@@ -73,10 +73,7 @@ impl Cluster {
         all
     }
 
-    async fn start_with(
-        disk: Arc<dyn Disk>,
-        settings: Vec<String>,
-    ) -> Result<Broker, StartError> {
+    async fn start_with(disk: Arc<dyn Disk>, settings: Vec<String>) -> Result<Broker, StartError> {
         let sources = Sources { options: &settings, ..Sources::default() };
         let settings = Effective::new(config::load(sources).unwrap());
         let options = BrokerOptions {
