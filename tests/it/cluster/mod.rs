@@ -1,5 +1,6 @@
 //! Clusters of several nodes.
 
+mod killed;
 mod quorum;
 mod replication;
 pub(crate) mod rig;
