@@ -53,8 +53,7 @@ fn changed_partitions<'a>(
     now: &'a TopicImage,
 ) -> impl Iterator<Item = TopicIdPartition> + 'a {
     let pairs = now.indexed_partitions().zip(&before.partitions);
-    pairs.filter(|((_, now), before)| now != before).map(|((partition, _), _)| TopicIdPartition {
-        topic: now.id,
-        partition,
-    })
+    pairs
+        .filter(|((_, now), before)| now != before)
+        .map(|((partition, _), _)| TopicIdPartition { topic: now.id, partition })
 }

@@ -101,13 +101,18 @@ impl Layers<'_> {
             return Ok(None);
         }
         if !has_role("broker") {
-            return Err(self.against(ROLES, "must have broker: a node that is only a controller is not supported yet"));
+            return Err(self.against(
+                ROLES,
+                "must have broker: a node that is only a controller is not supported yet",
+            ));
         }
         let is_voter = voters.iter().any(|voter| voter.id == node);
         if is_voter != has_role("controller") {
             let rule = match is_voter {
                 true => format!("must have controller, since {VOTERS} has node.id {node}"),
-                false => format!("must not have controller, since {VOTERS} does not have node.id {node}"),
+                false => {
+                    format!("must not have controller, since {VOTERS} does not have node.id {node}")
+                }
             };
             return Err(self.against(ROLES, rule));
         }

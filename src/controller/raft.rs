@@ -50,11 +50,7 @@ fn log_id(id: raft_log::EntryId) -> LogId<u64> {
 }
 
 const fn entry_id(id: &LogId<u64>) -> raft_log::EntryId {
-    raft_log::EntryId {
-        term: id.leader_id.term,
-        leader: id.leader_id.node_id,
-        index: id.index,
-    }
+    raft_log::EntryId { term: id.leader_id.term, leader: id.leader_id.node_id, index: id.index }
 }
 
 fn vote(vote: raft_log::Vote) -> Vote<u64> {

@@ -264,7 +264,8 @@ impl RaftLog {
     /// Cuts the entries from `index` on off: another leader has written others in their place. Durable when it returns.
     pub(super) fn truncate(&mut self, index: u64) -> Result<(), RaftLogError> {
         let Some(kept) = index.checked_sub(self.first_index()).map(|kept| kept as usize) else {
-            let problem = format!("entry {index} was replaced by a snapshot, and cannot be cut off");
+            let problem =
+                format!("entry {index} was replaced by a snapshot, and cannot be cut off");
             return Err(RaftLogError::Damaged { path: self.path.clone(), position: 0, problem });
         };
         let Some(length) = self.positions.get(kept).copied() else { return Ok(()) };
@@ -751,7 +752,10 @@ mod tests {
         log.note_committed(Some(three()[1].id));
         log.save_vote(vote).unwrap();
         let found = reopen(&disk).unwrap();
-        assert_eq!((found.log.state().vote, found.log.state().committed), (vote, Some(three()[1].id)));
+        assert_eq!(
+            (found.log.state().vote, found.log.state().committed),
+            (vote, Some(three()[1].id))
+        );
     }
 
     #[test]

@@ -27,9 +27,7 @@ use super::sessions::Sessions;
 use super::store::Store;
 use super::{Raft, lifecycle};
 use crate::config::{QuorumConfig, Voter};
-use crate::controller::raft_log::{
-    Found, Node, RaftLog, State, VERSION, Vote, snapshot_path,
-};
+use crate::controller::raft_log::{Found, Node, RaftLog, State, VERSION, Vote, snapshot_path};
 use crate::controller::{RaftLogError, kraft};
 use crate::env::{Env, Listener};
 use crate::log::{DataDirError, DataDirs, TakenDirs};
@@ -120,7 +118,8 @@ pub async fn join(
         Ok(found)
     });
     let found = found.await?;
-    let raft_id = found.as_ref().map_or_else(|| env.rng.next_u64(), |found| found.log.state().raft_id);
+    let raft_id =
+        found.as_ref().map_or_else(|| env.rng.next_u64(), |found| found.log.state().raft_id);
     let own = Identity {
         broker: joining.node_id,
         raft_id,
@@ -285,7 +284,11 @@ impl Candidate {
             Some(own) if own == theirs => Ok(()),
             Some(own) => {
                 let address = self.others.get(at).map(|(voter, _)| voter.address.clone());
-                Err(ClusterError::OtherCluster { own, address: address.unwrap_or_default(), theirs })
+                Err(ClusterError::OtherCluster {
+                    own,
+                    address: address.unwrap_or_default(),
+                    theirs,
+                })
             }
             None => self.settle(&theirs).await,
         }
@@ -371,9 +374,11 @@ impl Candidate {
         let raft_id = self.seat.own.raft_id;
         let state = State { version: VERSION, raft_id, vote, committed: None, purged: None };
         let (disk, path) = (Arc::clone(&self.seat.env.disk), self.path.clone());
-        let log = self.seat.env.tasks.spawn_blocking("begin-metadata", move || {
-            RaftLog::create(disk, &path, state)
-        });
+        let log = self
+            .seat
+            .env
+            .tasks
+            .spawn_blocking("begin-metadata", move || RaftLog::create(disk, &path, state));
         let found = Found { log: log.await?, snapshot: None, entries: Vec::new() };
         self.run(found).await
     }
@@ -411,13 +416,8 @@ async fn start(
     })?;
     let config = config.validate().map_err(|error| ClusterError::Raft(error.to_string()))?;
     let network = Network(Arc::clone(&seat.peers));
-    let raft = Raft::new(
-        seat.own.raft_id,
-        Arc::new(config),
-        network,
-        store.clone(),
-        machine.clone(),
-    );
+    let raft =
+        Raft::new(seat.own.raft_id, Arc::new(config), network, store.clone(), machine.clone());
     let raft = raft.await.map_err(|error| ClusterError::Raft(error.to_string()))?;
     if store.next_index() > 0 {
         // Until Raft has said who the members are, this node would seem to be none.

@@ -176,7 +176,10 @@ pub(super) async fn read<T: DeserializeOwned>(
         Err(error) => return Err(error),
     };
     if !(8..=FRAME_BYTES_MAX).contains(&length) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes"),
+        ));
     }
     let number = stream.read_u64().await?;
     let length = length as usize - 8;

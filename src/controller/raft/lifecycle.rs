@@ -237,8 +237,9 @@ async fn promote(running: &Running, config: &QuorumConfig) {
         let replicated = metrics.replication.as_ref().and_then(|all| all.get(raft_id).copied());
         replicated.flatten().is_some_and(|matched| matched.index + VOTER_LAG_MAX >= last)
     };
-    let is_configured =
-        |raft_id: &u64| members.get_node(raft_id).is_some_and(|node| config.is_voter(node.broker_id));
+    let is_configured = |raft_id: &u64| {
+        members.get_node(raft_id).is_some_and(|node| config.is_voter(node.broker_id))
+    };
     let ready = members.learner_ids().find(|id| is_configured(id) && has_caught_up(id));
     let Some(raft_id) = ready else { return };
     let change = ChangeMembers::AddVoterIds([raft_id].into());

@@ -265,9 +265,7 @@ fn not_changed(error: &RaftError<u64, ClientWriteError<u64, Node>>) -> Told {
 /// The members with another raft id that have the broker id of a node.
 fn namesakes(metrics: &RaftMetrics<u64, Node>, raft_id: u64, node: &Node) -> Vec<(u64, Node)> {
     let members = metrics.membership_config.membership();
-    let same = |(id, other): &(&u64, &Node)| {
-        **id != raft_id && other.broker_id == node.broker_id
-    };
+    let same = |(id, other): &(&u64, &Node)| **id != raft_id && other.broker_id == node.broker_id;
     members.nodes().filter(same).map(|(id, node)| (*id, node.clone())).collect()
 }
 

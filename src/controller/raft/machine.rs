@@ -100,7 +100,10 @@ impl Machine {
         self.applied.send_replace(applied);
     }
 
-    fn apply_one(&self, entry: Entry) -> (Vec<Outcome>, AppliedBatch, Option<mpsc::Sender<AppliedBatch>>) {
+    fn apply_one(
+        &self,
+        entry: Entry,
+    ) -> (Vec<Outcome>, AppliedBatch, Option<mpsc::Sender<AppliedBatch>>) {
         let mut state = self.state.lock();
         let index = entry.log_id.index;
         state.last = Some(entry.log_id);
@@ -178,14 +181,17 @@ impl RaftStateMachine<Types> for Machine {
         snapshot: Box<Bytes>,
     ) -> Result<(), StorageError> {
         let unreadable = |error: AnyError| StorageIOError::read_snapshot(None, error);
-        let image = ClusterImage::from_json(&snapshot).map_err(|e| unreadable(AnyError::new(&e)))?;
+        let image =
+            ClusterImage::from_json(&snapshot).map_err(|e| unreadable(AnyError::new(&e)))?;
         let incomplete = || unreadable(AnyError::error("a snapshot of no entry"));
         let last = meta.last_log_id.ok_or_else(incomplete)?;
         let stored = Snapshot {
             meta: raft_log::SnapshotMeta {
                 last: entry_id(&last),
                 membership: stored_membership(meta.last_membership.membership()),
-                membership_entry: entry_id(&(*meta.last_membership.log_id()).ok_or_else(incomplete)?),
+                membership_entry: entry_id(
+                    &(*meta.last_membership.log_id()).ok_or_else(incomplete)?,
+                ),
             },
             image: snapshot.to_vec(),
         };

@@ -137,7 +137,8 @@ impl Peer {
         }
         *link = None;
         let opened = self.env.steady.timeout_at(deadline, self.open()).await;
-        let opened = opened.unwrap_or_else(|_| Err(self.unreachable(io::ErrorKind::TimedOut.into())))?;
+        let opened =
+            opened.unwrap_or_else(|_| Err(self.unreachable(io::ErrorKind::TimedOut.into())))?;
         Ok(Arc::clone(link.insert(Arc::new(opened))))
     }
 

@@ -52,9 +52,9 @@ impl Peers {
         let configured = self.configured.get(&node.broker_id);
         let address = configured.or_else(|| node.endpoints.first()).cloned().unwrap_or_default();
         let mut members = self.members.lock();
-        let peer = members.entry((raft_id, address.clone())).or_insert_with(|| {
-            Arc::new(self.new_peer(Target { address, raft_id: Some(raft_id) }))
-        });
+        let peer = members
+            .entry((raft_id, address.clone()))
+            .or_insert_with(|| Arc::new(self.new_peer(Target { address, raft_id: Some(raft_id) })));
         Arc::clone(peer)
     }
 
@@ -249,7 +249,8 @@ impl Quorum for RaftQuorum {
         let own_end = running.store.next_index();
         let member = |raft_id: u64| {
             let node = membership.get_node(&raft_id)?;
-            let replicated = metrics.replication.as_ref().and_then(|all| all.get(&raft_id).copied());
+            let replicated =
+                metrics.replication.as_ref().and_then(|all| all.get(&raft_id).copied());
             let end = match replicated {
                 _ if raft_id == self.seat.own.raft_id => Some(own_end),
                 Some(matched) => Some(matched.map_or(0, |matched| matched.index + 1)),

@@ -105,7 +105,8 @@ mod tests {
     /// An image with one broker that is fenced, whose epoch is 5.
     fn image() -> ClusterImage {
         let mut image = ClusterImage::default();
-        let registration = Registration { fenced: true, ..Registration::new(BROKER, incarnation(1)) };
+        let registration =
+            Registration { fenced: true, ..Registration::new(BROKER, incarnation(1)) };
         image.apply(5, &Command::RegisterBroker(registration)).0.unwrap();
         image
     }
