@@ -157,5 +157,8 @@ async fn a_broker_that_is_gone_for_good_is_forgotten() {
         )
     );
     cluster.start_all().await;
-    assert_eq!(told(&describe(&mut client, false).await).len(), 3);
+    eventually("three brokers again", async || {
+        (told(&describe(&mut client, false).await).len() == 3).then_some(())
+    })
+    .await;
 }
