@@ -32,6 +32,9 @@ pub struct QuorumConfig {
     pub voters: Vec<Voter>,
     /// How fast everything goes.
     pub timers: QuorumTimers,
+    /// How often partitions go back to their preferred leaders, if they do so by themselves: `auto.leader.rebalance.enable`,
+    /// `leader.imbalance.check.interval.seconds`.
+    pub balance_interval: Option<Duration>,
 }
 
 /// How fast nodes notice that one is gone. The defaults are shorter than Apache Kafka's.
@@ -116,7 +119,11 @@ impl Layers<'_> {
             };
             return Err(self.against(ROLES, rule));
         }
-        Ok(Some(QuorumConfig { voters, timers: self.quorum_timers()? }))
+        let balances = self.boolean("auto.leader.rebalance.enable");
+        let seconds = self.integer("leader.imbalance.check.interval.seconds");
+        let interval = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+        let balance_interval = balances.then_some(interval);
+        Ok(Some(QuorumConfig { voters, timers: self.quorum_timers()?, balance_interval }))
     }
 
     fn quorum_timers(self) -> Result<QuorumTimers, ConfigError> {
