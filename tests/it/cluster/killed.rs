@@ -80,14 +80,14 @@ impl Processes {
     }
 
     fn program(node: usize, data: &Path) -> Program {
-        let voter = |id| format!("{id}@{}:9093", Self::host(id));
+        let voter = |id| format!("{id}@{}:19093", Self::host(id));
         let voters: Vec<String> = (1..=NODES).map(voter).collect();
         let options = [
             format!("node.id={node}"),
             "process.roles=broker,controller".to_owned(),
             format!("controller.quorum.voters={}", voters.join(",")),
         ];
-        let listen = format!("{}:9092", Self::host(node));
+        let listen = format!("{}:19092", Self::host(node));
         let mut arguments = vec!["serve", "--listen", &listen, "--http", "off"];
         arguments.extend(["--data", data.to_str().unwrap()]);
         arguments.extend(options.iter().flat_map(|option| ["-o", option]));

@@ -18,8 +18,8 @@ use ottla::wire::messages::{
 
 use crate::rig::{Client, DATA, PATIENCE, wire_name};
 
-const PORT: u16 = 9092;
-const NODE_PORT: u16 = 9093;
+const PORT: u16 = 19_092;
+const NODE_PORT: u16 = 19_093;
 /// The nodes of a cluster are numbered below this.
 const NODES_MAX: u32 = 8;
 
