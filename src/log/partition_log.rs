@@ -27,6 +27,8 @@ pub struct Log {
     pub(super) rng: Rng,
     pub(super) config: RwLock<Arc<LogConfig>>,
     pub(super) writer: Mutex<Writer>,
+    /// Held while the file of the epochs is made durable. Taken before the writer's lock.
+    pub(super) epochs_syncing: Mutex<()>,
     pub(super) published: RwLock<Published>,
 }
 
@@ -141,6 +143,7 @@ impl Log {
             rng,
             config: RwLock::new(Arc::new(config)),
             writer: Mutex::new(writer),
+            epochs_syncing: Mutex::new(()),
             published: RwLock::new(published),
         }
     }
