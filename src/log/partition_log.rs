@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::LogConfig;
 use super::epochs::{EpochEnd, Epochs};
-use super::producers::{ProducerView, Producers};
+use super::producers::{ProducerCensus, ProducerView, Producers};
 use super::read::ReadLimit;
 use super::segment::{Growth, Segment};
 use super::transactions::Unstable;
@@ -271,6 +271,12 @@ impl Log {
     #[must_use]
     pub fn producers(&self) -> Vec<ProducerView> {
         self.writer.lock().producers.views()
+    }
+
+    /// The idempotent producers of the log in figures.
+    #[must_use]
+    pub fn producer_census(&self) -> ProducerCensus {
+        self.writer.lock().producers.census()
     }
 
     /// Forgets producers that wrote nothing for the configured time.
