@@ -19,8 +19,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("client", &["env", "record", "wire"]),
     ("cluster", &["config", "wire"]),
-    ("replica", &["env", "telemetry", "config", "record", "log", "wire", "cluster"]),
-    ("coordinator", &["env", "config", "record", "log", "cluster", "replica"]),
+    ("replica", &["env", "telemetry", "config", "record", "log", "wire", "client", "cluster"]),
+    ("coordinator", &["env", "config", "record", "log", "wire", "client", "cluster", "replica"]),
     ("group", &["env", "config", "wire", "cluster", "coordinator"]),
     (
         "txn",
@@ -132,6 +132,7 @@ const HOMES: &[(&str, &str)] = &[
     ("lz4", "record"),
     ("lz4_flex", "record"),
     ("memmap2", "env"),
+    ("openraft", "controller"),
     ("rand", "env"),
     ("regex", "group"),
     ("rustix", "env"),

@@ -4,6 +4,8 @@
 //! opened, the broker registers; then it accepts. **Stop:** connections get their last replies, services end, logs are made
 //! durable and the stop is marked as clean.
 
+mod cluster;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,18 +13,22 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, watch};
 
+use self::cluster::Membership;
 use crate::admin::Admin;
 use crate::api::{
     Advertised, Api, Authorizer, Connections, FetchSessions, OFFSETS_TOPIC, ProducerIds, Services,
     TRANSACTIONS_TOPIC, View,
 };
 use crate::cluster::features;
-use crate::cluster::{Applied, ClusterImage, Command, ConfigResource, Endpoint, Event, NewTopic};
-use crate::config::{BrokerConfig, Effective, HttpListener};
-use crate::controller::{
-    AppliedBatch, LocalQuorum, Quorum as _, QuorumError, RaftLogError, Storage, place,
+use crate::cluster::{
+    Applied, ClusterImage, Command, ConfigResource, Event, NewTopic, Registration,
 };
-use crate::coordinator::{self, Coordinator};
+use crate::config::{BrokerConfig, Effective, HttpListener, Overrides};
+use crate::controller::{
+    AppliedBatch, Caught, ClusterError, LocalQuorum, Proposed, Quorum, QuorumError, RaftLogError,
+    RaftQuorum, Started, Storage, place,
+};
+use crate::coordinator::{self, Coordinator, ImageSource, Others};
 use crate::env::{Env, Listener, Tasks, default_gateways, memory_bytes};
 use crate::group::GroupShard;
 use crate::log::{DataDirError, DataDirs, DataPaths};
@@ -53,6 +59,19 @@ pub struct BrokerOptions {
     pub authorizer: Arc<dyn Authorizer>,
 }
 
+/// What a broker begins with: its directories and the state of its cluster.
+struct Founded {
+    data: DataDirs,
+    image: Arc<ClusterImage>,
+    /// Index of the last entry of it.
+    index: u64,
+    /// The steps from there on. None if they are followed once the logs are open, which may take long.
+    applied: Option<mpsc::Receiver<AppliedBatch>>,
+    quorum: Arc<dyn Quorum>,
+    /// The same, if there are several nodes.
+    raft: Option<Arc<RaftQuorum>>,
+}
+
 /// A running broker. Dropping it leaves it running; end it with [`stop`](Self::stop) or [`kill`](Self::kill).
 #[derive(Debug)]
 pub struct Broker {
@@ -62,6 +81,8 @@ pub struct Broker {
     services: Arc<Services>,
     addresses: Vec<SocketAddr>,
     http: Option<SocketAddr>,
+    /// None if it is alone.
+    membership: Option<Membership>,
 }
 
 /// Why a broker did not start. Each is one line for a person.
@@ -76,6 +97,9 @@ pub enum StartError {
     /// The metadata log.
     #[error(transparent)]
     Metadata(#[from] RaftLogError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The first proposal.
     #[error("the broker could not register: {0}")]
     Register(String),
@@ -100,6 +124,10 @@ impl Broker {
         let server = Server::new(request_env.clone(), limits.clone(), budget(&env, &config));
         // A port that is taken is found out before anything is written.
         let listeners = bind(&server, &config).await?;
+        let nodes = match &config.quorum {
+            Some(quorum) => Some(cluster::bind(&server, &config, quorum).await?),
+            None => None,
+        };
         let http = bind_http(&server, &config).await?;
         let http_address = http.as_ref().map(Listener::local_address);
         let admin = Admin::new(env.clone(), requests.clone());
@@ -107,13 +135,30 @@ impl Broker {
         if let Some(listener) = http {
             admin.serve(listener);
         }
-        let services = Arc::new(open(&env, request_env, options, limits).await?);
-        services.replicas.start_housekeeping();
-        create_start_topics(&services, &config).await?;
         let addresses: Vec<(Arc<str>, SocketAddr)> = listeners
             .iter()
             .map(|(name, listener)| (Arc::clone(name), listener.local_address()))
             .collect();
+        let incarnation = UuidText(env.rng.uuid());
+        let founded = match (&config.quorum, nodes) {
+            (Some(quorum), Some(nodes)) => {
+                cluster::found(&env, &options, (quorum, nodes), incarnation).await?
+            }
+            (Some(_) | None, None) | (None, Some(_)) => found_alone(&env, &options).await?,
+        };
+        let raft = founded.raft.clone();
+        let endpoints = match &raft {
+            Some(_) => cluster::endpoints(&config, &addresses),
+            None => advertised(&config),
+        };
+        let told = (endpoints, incarnation);
+        let services = Arc::new(open(&env, request_env, options, (limits, told), founded).await?);
+        services.replicas.start_housekeeping();
+        let membership = match (&raft, &config.quorum) {
+            (Some(raft), Some(quorum)) => Some(cluster::serve(raft, quorum, &services).await?),
+            (Some(_) | None, None) | (None, Some(_)) => None,
+        };
+        create_start_topics(&services, &config).await?;
         let api = Arc::new(Api::new(Arc::clone(&services)));
         for (name, listener) in listeners {
             let (api, connections) = (Arc::clone(&api), services.connections.clone());
@@ -123,7 +168,7 @@ impl Broker {
         }
         admin.ready(Arc::clone(&services), addresses.clone());
         let addresses = addresses.into_iter().map(|(_, address)| address).collect();
-        Ok(Self { env, requests, services, addresses, http: http_address })
+        Ok(Self { env, requests, services, addresses, http: http_address, membership })
     }
 
     /// The addresses that clients can connect to, one for each listener.
@@ -166,6 +211,9 @@ impl Broker {
     /// # Errors
     /// If the logs could not be made durable: the next start recovers them.
     pub async fn stop(self) -> std::io::Result<()> {
+        if let Some(membership) = &self.membership {
+            cluster::hand_over(&self.env, &self.services, membership).await;
+        }
         self.end_tasks().await;
         let (replicas, epoch) = (Arc::clone(&self.services.replicas), self.services.broker_epoch);
         let closed =
@@ -229,16 +277,11 @@ async fn bind_http(
     }
 }
 
-/// Takes the data directories into use, reads the metadata, opens the logs and registers the broker.
-async fn open(
-    env: &Env,
-    request_env: Env,
-    options: BrokerOptions,
-    limits: SharedLimits,
-) -> Result<Services, StartError> {
-    let BrokerOptions { settings, data: paths, durable, authorizer } = options;
-    let (opening, broker, cluster_id) =
-        (env.clone(), settings.broker().node_id, settings.broker().cluster_id.clone());
+/// Takes the data directories into use and reads the metadata of a cluster of one node.
+async fn found_alone(env: &Env, options: &BrokerOptions) -> Result<Founded, StartError> {
+    let (opening, broker) = (env.clone(), options.settings.broker().node_id);
+    let cluster_id = options.settings.broker().cluster_id.clone();
+    let (paths, durable) = (options.data.clone(), options.durable);
     let opened = env.tasks.spawn_blocking("open-data", move || {
         let data =
             DataDirs::open(&opening.disk, &paths, broker, cluster_id.as_deref(), &opening.rng)?;
@@ -251,21 +294,48 @@ async fn open(
         let started = LocalQuorum::start(&opening, storage, broker, &data.meta().cluster_id)?;
         Ok::<_, StartError>((data, started))
     });
-    let (data, started) = opened.await?;
+    let (data, Started { quorum, image, index, applied }) = opened.await?;
+    Ok(Founded { data, image, index, applied: Some(applied), quorum: Arc::new(quorum), raft: None })
+}
+
+/// Opens the logs, registers the broker and takes note of what is agreed on.
+async fn open(
+    env: &Env,
+    request_env: Env,
+    options: BrokerOptions,
+    (limits, (endpoints, incarnation)): (SharedLimits, (Endpoints, UuidText)),
+    founded: Founded,
+) -> Result<Services, StartError> {
+    let BrokerOptions { settings, authorizer, .. } = options;
+    let Founded { data, image, index, applied, quorum, raft } = founded;
+    let broker = settings.broker().node_id;
+    let previous_epoch = raft.as_ref().and_then(|_| cluster::clean_epoch(&data));
     let meta = data.meta().clone();
     let directories = data.live().map(|(_, dir)| UuidText(dir.meta().directory_id)).collect();
-    let settings = Arc::new(altered(settings, broker, &started.image));
+    let defaults = settings.topic(&Overrides::new());
+    let settings = Arc::new(altered(settings, broker, &image));
     let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
-    replicas.open_all(&started.image).await?;
-    let first = View {
-        index: started.index,
-        image: Arc::clone(&started.image),
-        settings: Arc::clone(&settings),
+    replicas.open_all(&image).await?;
+    let first = View { index, image: Arc::clone(&image), settings: Arc::clone(&settings) };
+    let applied = match (applied, &raft) {
+        (Some(applied), _) => applied,
+        (None, Some(raft)) => raft.follow(&Caught { image: Arc::clone(&image), index })?,
+        (None, None) => unreachable!("a single node has its steps"),
     };
     let (views, view) = watch::channel(first);
     let groups = coordinator_of_groups(&request_env, broker, &replicas, &settings, view.clone());
     let groups = Arc::new(groups);
-    let markers = Arc::new(marker_writer(&request_env, &replicas, &groups, view.clone()));
+    let listener = settings.broker().inter_broker_listener.clone();
+    let seen = view.clone();
+    let image: ImageSource = Arc::new(move || Arc::clone(&seen.borrow().image));
+    let others = Arc::new(Others::new(request_env.clone(), broker, listener, image));
+    let markers = Arc::new(MarkerWriter::new(
+        request_env.clone(),
+        Arc::clone(&replicas),
+        Arc::clone(&groups),
+        OFFSETS_TOPIC,
+        Arc::clone(&others),
+    ));
     let both = (&replicas, &markers);
     let transactions =
         coordinator_of_transactions(&request_env, broker, both, &settings, view.clone());
@@ -278,21 +348,24 @@ async fn open(
         limits,
         views,
     };
-    env.tasks.spawn_service("apply-metadata", follower.run(started.applied));
+    env.tasks.spawn_service("apply-metadata", follower.run(applied));
     let config = settings.broker();
     let mut commands = Vec::new();
-    if started.image.cluster_id().is_empty() {
-        let features = features::initial(started.image.features());
+    if image.cluster_id().is_empty() {
+        let features = features::initial(image.features());
         commands.push(Command::Bootstrap { cluster_id: meta.cluster_id.clone(), features });
     }
-    commands.push(Command::RegisterBroker {
-        broker,
-        incarnation: UuidText(env.rng.uuid()),
+    commands.push(Command::RegisterBroker(Registration {
         directories,
-        endpoints: endpoints(config),
+        endpoints: cluster::registered(&endpoints),
         rack: config.rack.clone(),
-    });
-    let mut proposed = started.quorum.propose(commands).await?;
+        fenced: raft.is_some(),
+        previous_epoch,
+        min_insync_replicas: defaults.min_insync_replicas,
+        unclean_leader_election: defaults.unclean_leader_election,
+        ..Registration::new(broker, incarnation)
+    }));
+    let mut proposed = register(&*quorum, commands).await?;
     let broker_epoch = match proposed.outcomes.pop() {
         Some(Ok(Applied::BrokerEpoch(epoch))) => epoch,
         other => return Err(StartError::Register(format!("{other:?}"))),
@@ -307,27 +380,35 @@ async fn open(
         broker,
         broker_epoch,
         view,
-        quorum: Arc::new(started.quorum),
+        quorum,
         replicas,
         groups,
         transactions,
         markers,
+        others,
         producer_ids: ProducerIds::default(),
-        advertised: Advertised::new(
-            advertised(config),
-            config.external.clone(),
-            default_gateways(),
-        ),
+        advertised: Advertised::new(endpoints, config.external.clone(), default_gateways()),
         connections: Connections::default(),
         metrics: Metrics::new(API_KEYS),
         authorizer,
     })
 }
 
+/// Registers the broker. To do it twice does no harm, so it is done until it is known to be done.
+async fn register(quorum: &dyn Quorum, commands: Vec<Command>) -> Result<Proposed, StartError> {
+    loop {
+        match quorum.propose(commands.clone()).await {
+            Err(error @ (QuorumError::NoLeader | QuorumError::Unknown)) => {
+                tracing::warn!(%error, "the broker is not registered yet");
+            }
+            proposed => return Ok(proposed?),
+        }
+    }
+}
+
 /// Makes the topics of `ottla.create.topics` that are not there.
 async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Result<(), StartError> {
     let image = Arc::clone(&services.view.borrow().image);
-    let brokers: Vec<BrokerId> = image.brokers().map(|broker| broker.id).collect();
     let missing =
         config.start_topics.iter().filter(|topic| image.topic(topic.name.as_str()).is_none());
     let (mut names, mut commands) = (Vec::new(), Vec::new());
@@ -340,7 +421,7 @@ async fn create_start_topics(services: &Services, config: &BrokerConfig) -> Resu
         let replicas = i16::try_from(config.replication_factor).unwrap_or(i16::MAX);
         let replicas = topic.replicas.unwrap_or(replicas);
         let first = services.env.rng.below(u32::MAX) as usize;
-        let assignments = match place(&brokers, partitions, replicas, first) {
+        let assignments = match place(&image, partitions, replicas, first) {
             Ok(assignments) => assignments,
             Err(refusal) => {
                 not_made(&topic.name, &refusal.message);
@@ -394,18 +475,6 @@ fn coordinator_of_groups(
         }),
     };
     Coordinator::new(env.clone(), broker, Arc::clone(replicas), options)
-}
-
-/// Writes markers to the partitions of this broker.
-fn marker_writer(
-    env: &Env,
-    replicas: &Arc<ReplicaManager>,
-    groups: &Arc<Coordinator<GroupShard>>,
-    view: watch::Receiver<View>,
-) -> MarkerWriter {
-    let (replicas, groups) = (Arc::clone(replicas), Arc::clone(groups));
-    let image = Arc::new(move || Arc::clone(&view.borrow().image));
-    MarkerWriter::new(env.clone(), replicas, groups, OFFSETS_TOPIC, image)
 }
 
 /// The transactions of this broker. They read their settings from the newest view.
@@ -483,7 +552,8 @@ impl Follower {
             | Event::TopicCreated(_)
             | Event::TopicDeleted(_)
             | Event::PartitionsAdded(..)
-            | Event::LeadersChanged => false,
+            | Event::PartitionsChanged(_)
+            | Event::BrokersChanged => false,
         };
         if !step.events.iter().any(concerns_broker) {
             return before;
@@ -535,17 +605,11 @@ fn budget(env: &Env, config: &BrokerConfig) -> Budget {
     Budget::new(env.steady.clone(), config.request_memory_bytes.unwrap_or_else(machine))
 }
 
-/// What other brokers are told: nothing of listeners whose address is decided for each connection.
-fn endpoints(config: &BrokerConfig) -> Vec<Endpoint> {
-    let endpoint = |(listener, (host, port)): (Arc<str>, (String, u16))| Endpoint {
-        listener: listener.to_string(),
-        host,
-        port,
-    };
-    advertised(config).into_iter().map(endpoint).collect()
-}
+/// What is told of listeners, by name: host and port.
+type Endpoints = BTreeMap<Arc<str>, (String, u16)>;
 
-fn advertised(config: &BrokerConfig) -> BTreeMap<Arc<str>, (String, u16)> {
+/// What is told for all clients alike: nothing of listeners whose address is decided for each connection.
+fn advertised(config: &BrokerConfig) -> Endpoints {
     let configured = config.advertised_listeners.iter().flatten();
     let with_host = configured.filter_map(|listener| Some((listener, listener.host.clone()?)));
     with_host

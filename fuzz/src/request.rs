@@ -90,6 +90,7 @@ messages! {
     UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse,
     DescribeCluster DescribeClusterRequest DescribeClusterResponse,
     DescribeProducers DescribeProducersRequest DescribeProducersResponse,
+    UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse,
     DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse,
     ListTransactions ListTransactionsRequest ListTransactionsResponse,
     ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse,

@@ -110,7 +110,7 @@ pub(super) fn cluster(serving: &Serving) -> Cluster {
         cluster_id: image.cluster_id().to_owned(),
         version: env!("CARGO_PKG_VERSION"),
         broker: services.broker.0,
-        controller: services.quorum.status().leader.0,
+        controller: services.quorum.status().leader.map_or(-1, |leader| leader.0),
         brokers: image.brokers().map(broker).collect(),
         listeners: serving.listeners.iter().map(listener).collect(),
         topic_count: image.topic_count(),

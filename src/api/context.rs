@@ -13,7 +13,7 @@ use super::producer_ids::ProducerIds;
 use crate::cluster::{ClusterImage, Command, Outcome};
 use crate::config::Effective;
 use crate::controller::{Quorum, QuorumError};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Others};
 use crate::env::Env;
 use crate::group::GroupShard;
 use crate::model::{BrokerId, ErrorCode};
@@ -43,6 +43,8 @@ pub struct Services {
     pub transactions: Arc<Coordinator<TransactionShard>>,
     /// Writes the markers that end transactions.
     pub markers: Arc<MarkerWriter>,
+    /// The other brokers, as coordinators need them.
+    pub others: Arc<Others>,
     /// Its incremental fetch sessions.
     pub sessions: FetchSessions,
     /// Producer ids that it may give out.
@@ -151,7 +153,8 @@ impl RequestContext {
     pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, ErrorCode> {
         let proposed =
             self.services.quorum.propose(commands).await.map_err(|error| match error {
-                QuorumError::Stopped => ErrorCode::NotController,
+                QuorumError::Stopped | QuorumError::NoLeader => ErrorCode::NotController,
+                QuorumError::Unknown => ErrorCode::RequestTimedOut,
                 QuorumError::Unwritable(_) => ErrorCode::KafkaStorageError,
             })?;
         let mut view = self.services.view.clone();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
-use super::create_topics::{check_assignment, placement};
+use super::create_topics::{check_active, check_assignment, placement};
 use super::dispatch::Answer;
 use crate::cluster::{ClusterImage, Command, Refusal, refuse};
 use crate::model::{BrokerId, ErrorCode};
@@ -116,9 +116,10 @@ fn plan(
                 .iter()
                 .map(|given| given.broker_ids.iter().map(|id| BrokerId(id.0)).collect());
             let assignments: Vec<Vec<BrokerId>> = brokers.collect();
-            assignments
-                .iter()
-                .try_for_each(|replicas| check_assignment(image, replicas, Some(factor)))?;
+            for (replicas, index) in assignments.iter().zip(from..) {
+                check_assignment(image, replicas, Some(factor))?;
+                check_active(image, replicas, i32::try_from(index).unwrap_or(i32::MAX))?;
+            }
             assignments
         }
     };

@@ -208,7 +208,10 @@ fn default_assignments(
     };
     // A request that asks for too many is refused as a whole: nothing is placed for it.
     let count = usize::try_from(count).unwrap_or(0).min(PARTITIONS_MAX);
-    placement(context, image, count, factor)
+    placement(context, image, count, factor).map_err(|refusal| Refusal {
+        message: format!("Unable to replicate the partition {factor} time(s): {}", refusal.message),
+        ..refusal
+    })
 }
 
 fn too_many_partitions<T>() -> Result<T, Refusal> {
@@ -224,9 +227,8 @@ pub(super) fn placement(
     partitions: usize,
     replication_factor: i16,
 ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
-    let brokers: Vec<_> = image.brokers().map(|broker| broker.id).collect();
     let first = context.services.env.rng.below(u32::MAX) as usize;
-    place(&brokers, partitions, replication_factor, first)
+    place(image, partitions, replication_factor, first)
 }
 
 fn manual_assignments(
@@ -253,6 +255,7 @@ fn manual_assignments(
             return refuse(ErrorCode::InvalidReplicaAssignment, message);
         }
         check_assignment(image, &replicas, factor)?;
+        check_active(image, &replicas, index)?;
         factor = Some(replicas.len());
         by_index.insert(index, replicas);
     }
@@ -296,6 +299,22 @@ pub(super) fn check_assignment(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether one of the replicas that a client has chosen for a new partition can lead it.
+pub(super) fn check_active(
+    image: &ClusterImage,
+    replicas: &[BrokerId],
+    partition: i32,
+) -> Result<(), Refusal> {
+    if replicas.iter().any(|id| image.is_active(*id)) {
+        return Ok(());
+    }
+    let message = format!(
+        "All brokers specified in the manual partition assignment for partition {partition} are fenced or in controlled \
+         shutdown."
+    );
+    refuse(ErrorCode::InvalidReplicaAssignment, message)
 }
 
 /// Of topics in one request whose names collide, the first is created.

@@ -10,6 +10,7 @@
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
+use super::nodes::{Node, wire_rack};
 use crate::model::ErrorCode;
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -52,13 +53,14 @@ pub(super) fn start(
     {
         response.cluster_authorized_operations = context.authorized_operations(Resource::Cluster);
     }
-    let (host, port) = context.services.advertised.endpoint_for(&context.connection);
-    for known in image.brokers() {
+    for known in image.brokers().filter(|known| request.include_fenced_brokers || !known.fenced) {
+        let Some(node) = Node::of(&context, known) else { continue };
         let mut broker = DescribeClusterBroker::default();
         broker.broker_id = WireBrokerId(known.id.0);
-        broker.host = Text::from_string(host.clone());
-        broker.port = i32::from(port);
-        broker.rack = known.rack.clone().map(Text::from_string);
+        broker.host = Text::from_string(node.host);
+        broker.port = i32::from(node.port);
+        broker.rack = wire_rack(node.rack.as_deref());
+        broker.is_fenced = known.fenced;
         response.brokers.push(broker);
     }
     Answer::Now(response)

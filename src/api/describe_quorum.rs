@@ -15,6 +15,7 @@ use super::context::RequestContext;
 use super::create_topics::METADATA_TOPIC;
 use super::dispatch::Answer;
 use super::error_map;
+use crate::controller::QuorumMember;
 use crate::model::ErrorCode;
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -40,29 +41,31 @@ pub(super) fn start(
     let view = context.services.view.borrow().clone();
     let end = i64::try_from(view.index).unwrap_or(i64::MAX).saturating_add(1);
     let mut partition = PartitionData::default();
-    partition.leader_id = WireBrokerId(status.leader.0);
+    partition.leader_id = WireBrokerId(status.leader.map_or(-1, |leader| leader.0));
     partition.leader_epoch = status.epoch;
     partition.high_watermark = end;
     let now = context.services.env.clock.now().0;
-    for voter in status.voters {
+    // Versions below 2 have no place for directories and nodes.
+    let with_nodes = context.version() >= 2;
+    let mut described = |member: &QuorumMember| {
         let mut state = ReplicaState::default();
-        state.replica_id = WireBrokerId(voter.0);
-        // Versions below 2 have no place for it.
-        if context.version() >= 2
-            && let Some(broker) = view.image.broker(voter)
-            && let Some(directory) = broker.directories.first()
-        {
-            state.replica_directory_id = directory.0;
-        }
-        state.log_end_offset = end;
-        (state.last_fetch_timestamp, state.last_caught_up_timestamp) = (now, now);
-        partition.current_voters.push(state);
-        if context.version() >= 2 {
+        state.replica_id = WireBrokerId(member.broker.0);
+        if with_nodes {
+            state.replica_directory_id = member.directory.0;
             let mut node = Node::default();
-            node.node_id = WireBrokerId(voter.0);
+            node.node_id = WireBrokerId(member.broker.0);
             response.nodes.push(node);
         }
-    }
+        // A node is as far as it was last heard of; who does not lead knows only its own end.
+        let own = (member.broker == context.services.broker).then_some(end);
+        let known = member.end.and_then(|end| i64::try_from(end).ok());
+        state.log_end_offset = own.or(known).unwrap_or(-1);
+        let caught_up = if state.log_end_offset >= end { now } else { -1 };
+        (state.last_fetch_timestamp, state.last_caught_up_timestamp) = (caught_up, caught_up);
+        state
+    };
+    partition.current_voters = status.voters.iter().map(&mut described).collect();
+    partition.observers = status.observers.iter().map(&mut described).collect();
     let mut topic = TopicData::default();
     topic.topic_name.0 = Text::from_static_str(METADATA_TOPIC);
     topic.partitions = vec![partition];

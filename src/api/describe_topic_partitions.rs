@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
+use super::nodes::{Nodes, wire_ids};
 use crate::cluster::{ClusterImage, PartitionImage, TopicImage};
-use crate::model::{BrokerId, ErrorCode, PartitionId, TopicName};
+use crate::model::{ErrorCode, PartitionId, TopicName};
 use crate::wire::Text;
 use crate::wire::messages::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, WireBrokerId, WireTopicName,
@@ -28,6 +29,7 @@ pub(super) fn start(
         return Answer::Now(refused(&request));
     }
     let image = context.image();
+    let nodes = Nodes::of(&context, &image);
     let settings = context.settings();
     let most = usize::try_from(settings.broker().described_partitions_max).unwrap_or(usize::MAX);
     let asked = usize::try_from(request.response_partition_limit).unwrap_or(0).max(1);
@@ -53,7 +55,8 @@ pub(super) fn start(
             if name == from_topic { usize::try_from(from_partition).unwrap_or(0) } else { 0 };
         let mut page = described(&context, topic);
         let partitions = topic.indexed_partitions().skip(first).take(left);
-        page.partitions = partitions.map(|(index, state)| partition(index, state)).collect();
+        page.partitions =
+            partitions.map(|(index, state)| partition(&nodes, &image, index, state)).collect();
         left -= page.partitions.len();
         let next = first + page.partitions.len();
         response.topics.push(page);
@@ -124,21 +127,22 @@ fn unknown(context: &RequestContext, name: &str) -> DescribeTopicPartitionsRespo
 }
 
 fn partition(
+    nodes: &Nodes,
+    image: &ClusterImage,
     index: PartitionId,
     state: &PartitionImage,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let ids = |brokers: &[BrokerId]| brokers.iter().map(|broker| WireBrokerId(broker.0)).collect();
     let mut answer = DescribeTopicPartitionsResponsePartition::default();
-    if state.leader.is_none() {
-        answer.error_code = ErrorCode::LeaderNotAvailable.code();
-    }
+    let leader = nodes.leader(image, state);
+    answer.error_code = leader.map_or_else(ErrorCode::code, |_| 0);
     answer.partition_index = index.0;
-    answer.leader_id = WireBrokerId(state.leader.map_or(-1, |leader| leader.0));
+    answer.leader_id = WireBrokerId(leader.map_or(-1, |leader| leader.0));
     answer.leader_epoch = state.leader_epoch.0;
-    answer.replica_nodes = ids(&state.replicas);
-    answer.isr_nodes = ids(&state.isr);
-    answer.eligible_leader_replicas = Some(Vec::new());
-    answer.last_known_elr = Some(Vec::new());
+    answer.replica_nodes = wire_ids(&state.replicas);
+    answer.isr_nodes = wire_ids(&state.isr);
+    answer.eligible_leader_replicas = Some(wire_ids(&state.elr));
+    answer.last_known_elr = Some(wire_ids(&state.last_known_elr));
+    answer.offline_replicas = nodes.offline(state);
     answer
 }
 

@@ -16,7 +16,7 @@ use super::{
     find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
     list_groups, list_offsets, list_transactions, metadata, offset_commit, offset_delete,
     offset_fetch, offset_for_leader_epoch, partition_reassignments, produce, sync_group,
-    txn_offset_commit, update_features, write_txn_markers,
+    txn_offset_commit, unregister_broker, update_features, write_txn_markers,
 };
 use crate::model::{Instant, WithCauses};
 use crate::wire::{
@@ -176,6 +176,7 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
         ApiKey::DescribeTopicPartitions => {
             run(context, count, body, describe_topic_partitions::start)
         }
+        ApiKey::UnregisterBroker => run(context, count, body, unregister_broker::start),
         ApiKey::DescribeTransactions => run(context, count, body, describe_transactions::start),
         ApiKey::ListTransactions => run(context, count, body, list_transactions::start),
         other => Reply::Close(format!("{other} is not served")),

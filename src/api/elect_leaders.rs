@@ -5,14 +5,12 @@
 //! | 1 | unclean elections, an error for the whole response |
 //! | 2 | flexible |
 //!
-//! A cluster of one node has nothing to elect: a partition is led by its first replica, or that replica is not there.
-//!
 //! Source: `ReplicationControlManager.electLeaders` of Apache Kafka.
 
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use crate::cluster::{ClusterImage, PartitionImage, Refusal};
+use crate::cluster::{ClusterImage, Command, PartitionImage, Refusal, TopicImage};
 use crate::model::{ErrorCode, PartitionId};
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -27,11 +25,16 @@ enum Election {
     Unclean,
 }
 
+/// What is to be done about one partition: a command, or what is said without one.
+struct Plan {
+    partition: i32,
+    what: Result<Command, Refusal>,
+}
+
 pub(super) fn start(
     context: RequestContext,
     request: ElectLeadersRequest,
 ) -> Answer<ElectLeadersResponse> {
-    let mut response = ElectLeadersResponse::default();
     let election = match request.election_type {
         _ if !context.authorize(Operation::Alter, Resource::Cluster) => {
             Err(ErrorCode::ClusterAuthorizationFailed)
@@ -40,84 +43,125 @@ pub(super) fn start(
         1 => Ok(Election::Unclean),
         _ => Err(ErrorCode::InvalidRequest),
     };
+    let election = match election {
+        Ok(election) => election,
+        Err(code) => return Answer::Now(refuse_all(&context, request, code)),
+    };
     let image = context.image();
-    match (election, request.topic_partitions) {
-        (Err(code), asked) => {
-            // Version 0 has no place for an error of the whole.
-            if context.version() > 0 {
-                response.error_code = code.code();
-            }
-            let topics = asked.unwrap_or_default().into_iter();
-            let results = topics.map(|topic| {
-                let refused = |_| Refusal { code, message: code.to_string() };
-                result(topic.topic, topic.partitions.into_iter(), refused)
+    // Of all partitions only those are told that needed an election.
+    let only_needy = request.topic_partitions.is_none();
+    let planned: Vec<(WireTopicName, Vec<Plan>)> = match request.topic_partitions {
+        Some(asked) => asked
+            .into_iter()
+            .map(|topic| {
+                let plans = topic.partitions.iter();
+                let plans = plans.map(|index| plan(&image, &topic.topic, *index, election));
+                let plans = plans.collect();
+                (topic.topic, plans)
+            })
+            .collect(),
+        None => image.topics().map(|topic| plan_needy(&image, topic, election)).collect(),
+    };
+    Answer::later(async move {
+        let plans = planned.iter().flat_map(|(_, plans)| plans);
+        let commands: Vec<_> = plans.filter_map(|plan| plan.what.clone().ok()).collect();
+        let outcomes = match commands.is_empty() {
+            true => Ok(Vec::new()),
+            false => context.propose(commands).await,
+        };
+        let mut outcomes = outcomes.map(Vec::into_iter);
+        let mut response = ElectLeadersResponse::default();
+        for (topic, plans) in planned {
+            let told = plans.into_iter().map(|plan| {
+                let refusal = match (plan.what, &mut outcomes) {
+                    (Err(refusal), _) => Some(refusal),
+                    (Ok(_), Ok(outcomes)) => outcomes.next().and_then(Result::err),
+                    (Ok(_), Err(code)) => Some(refusal_of(*code)),
+                };
+                (plan.partition, refusal)
             });
-            response.replica_election_results = results.collect();
+            let is_told = |refusal: &Option<Refusal>| {
+                let code = refusal.as_ref().map(|refusal| refusal.code);
+                !only_needy || code != Some(ErrorCode::ElectionNotNeeded)
+            };
+            let told = told.filter(|(_, refusal)| is_told(refusal));
+            response.replica_election_results.push(result(topic, told));
         }
-        (Ok(election), Some(asked)) => {
-            let results = asked.into_iter().map(|topic| {
-                let name = topic.topic.to_string();
-                result(topic.topic, topic.partitions.into_iter(), |index| {
-                    elect(&image, &name, PartitionId(index), election)
-                })
-            });
-            response.replica_election_results = results.collect();
-        }
-        // Of all partitions only those are told that needed an election.
-        (Ok(election), None) => {
-            let results = image.topics().map(|topic| {
-                let needy = topic.indexed_partitions().filter(|(_, found)| needs(found, election));
-                let name = WireTopicName(Text::from_string(topic.name.to_string()));
-                result(name, needy.map(|(index, _)| index.0), |index| {
-                    elect(&image, topic.name.as_str(), PartitionId(index), election)
-                })
-            });
-            response.replica_election_results = results.collect();
-        }
+        response
+    })
+}
+
+fn refuse_all(
+    context: &RequestContext,
+    request: ElectLeadersRequest,
+    code: ErrorCode,
+) -> ElectLeadersResponse {
+    let mut response = ElectLeadersResponse::default();
+    // Version 0 has no place for an error of the whole.
+    if context.version() > 0 {
+        response.error_code = code.code();
     }
-    Answer::Now(response)
+    let topics = request.topic_partitions.unwrap_or_default().into_iter();
+    let results = topics.map(|topic| {
+        let refused = topic.partitions.into_iter().map(|index| (index, Some(refusal_of(code))));
+        result(topic.topic, refused)
+    });
+    response.replica_election_results = results.collect();
+    response
+}
+
+fn refusal_of(code: ErrorCode) -> Refusal {
+    Refusal { code, message: code.to_string() }
 }
 
 fn result(
     topic: WireTopicName,
-    partitions: impl Iterator<Item = i32>,
-    elect: impl Fn(i32) -> Refusal,
+    partitions: impl Iterator<Item = (i32, Option<Refusal>)>,
 ) -> ReplicaElectionResult {
     let mut result = ReplicaElectionResult::default();
     result.topic = topic;
-    result.partition_result = partitions
-        .map(|index| {
-            let mut partition = PartitionResult::default();
-            partition.partition_id = index;
-            let Refusal { code, message } = elect(index);
-            partition.error_code = code.code();
-            partition.error_message = Some(Text::from_string(message));
-            partition
-        })
-        .collect();
+    let partitions = partitions.map(|(index, refusal)| {
+        let mut partition = PartitionResult::default();
+        partition.partition_id = index;
+        partition.error_code = refusal.as_ref().map_or(0, |refusal| refusal.code.code());
+        partition.error_message = refusal.map(|refusal| Text::from_string(refusal.message));
+        partition
+    });
+    result.partition_result = partitions.collect();
     result
 }
 
 fn needs(partition: &PartitionImage, election: Election) -> bool {
     match election {
-        Election::Preferred => partition.leader != partition.replicas.first().copied(),
+        Election::Preferred => !partition.is_led_as_preferred(),
         Election::Unclean => partition.leader.is_none(),
     }
 }
 
-/// Why a partition gets no other leader.
-fn elect(image: &ClusterImage, topic: &str, index: PartitionId, election: Election) -> Refusal {
+fn plan_needy(
+    image: &ClusterImage,
+    topic: &TopicImage,
+    election: Election,
+) -> (WireTopicName, Vec<Plan>) {
+    let name = topic.name.as_str();
+    let needy = topic.indexed_partitions().filter(|(_, found)| needs(found, election));
+    let plans = needy.map(|(index, _)| plan(image, name, index.0, election)).collect();
+    (WireTopicName(Text::from_string(name.to_owned())), plans)
+}
+
+fn plan(image: &ClusterImage, topic: &str, index: i32, election: Election) -> Plan {
     let unknown = |message| Refusal { code: ErrorCode::UnknownTopicOrPartition, message };
-    let Some(found) = image.topic(topic) else {
-        return unknown(format!("No such topic as {topic}"));
+    let partition = PartitionId(index);
+    let what = match image.topic(topic).map(|found| (found.id, found.partition(partition))) {
+        None => Err(unknown(format!("No such topic as {topic}"))),
+        Some((_, None)) => Err(unknown(format!("No such partition as {topic}-{index}"))),
+        Some((_, Some(found))) if !needs(found, election) => {
+            Err(refusal_of(ErrorCode::ElectionNotNeeded))
+        }
+        Some((topic, Some(_))) => {
+            let unclean = matches!(election, Election::Unclean);
+            Ok(Command::ElectLeaders { topic, partition, unclean })
+        }
     };
-    let Some(partition) = found.partition(index) else {
-        return unknown(format!("No such partition as {topic}-{index}"));
-    };
-    let code = match election {
-        _ if !needs(partition, election) => ErrorCode::ElectionNotNeeded,
-        Election::Preferred => ErrorCode::PreferredLeaderNotAvailable,
-        Election::Unclean => ErrorCode::EligibleLeadersNotAvailable,
-    };
-    Refusal { code, message: code.to_string() }
+    Plan { partition: index, what }
 }

@@ -20,6 +20,10 @@ pub(super) fn code(error: &PartitionError) -> ErrorCode {
         PartitionError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         PartitionError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
         PartitionError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        PartitionError::NotEnoughReplicasAfterAppend { .. } => {
+            ErrorCode::NotEnoughReplicasAfterAppend
+        }
+        PartitionError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
         PartitionError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         PartitionError::NotDeletable => ErrorCode::PolicyViolation,
         PartitionError::Offline(_) => ErrorCode::KafkaStorageError,
@@ -53,6 +57,8 @@ pub(super) fn marker_code(error: &MarkerError) -> ErrorCode {
         ) => ErrorCode::NotLeaderOrFollower,
         MarkerError::Groups(error) => coordinator_code(*error),
         MarkerError::Partition(error) => code(error),
+        MarkerError::Unanswered => ErrorCode::NotLeaderOrFollower,
+        MarkerError::Refused(code) => *code,
     }
 }
 
@@ -66,7 +72,7 @@ fn append_code(error: &AppendError) -> ErrorCode {
             ErrorCode::InvalidTxnState
         }
         AppendError::InvalidControl { .. } => ErrorCode::InvalidRecord,
-        AppendError::NotAtEnd { .. } => ErrorCode::InvalidRequest,
+        AppendError::NotAtEnd { .. } | AppendError::EpochFalls { .. } => ErrorCode::InvalidRequest,
         AppendError::NoSpace { .. } | AppendError::Io { .. } | AppendError::Closed => {
             ErrorCode::KafkaStorageError
         }

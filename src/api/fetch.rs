@@ -7,6 +7,9 @@
 //! | 9 | the client's leader epoch is checked (KIP-320) |
 //! | 12 | diverging epochs |
 //! | 13 | topic ids |
+//! | 15 | the broker epoch of a replica (KIP-903) |
+//! | 16 | the current leader with errors that say that this is none (KIP-951) |
+//! | 18 | the high watermark that a replica knows: it is told of a higher one at once |
 //!
 //! Partitions are read in the order of the session (or the request) until the size limits are reached; the first batch of
 //! the first partition with records is given whole, whatever its size. What is in memory is read on the spot; what is not,
@@ -21,18 +24,21 @@ use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::error_map;
 use super::fetch_session::{Fetched, Fetching, PartitionKey, TopicKey, Wanted};
+use super::leaders::Leaders;
 use crate::cluster::ClusterImage;
 use crate::env::Residency;
-use crate::log::LogPosition;
-use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
-use crate::replica::{FetchFrom, FetchWaiter, Isolation, Partition, PartitionError};
+use crate::log::{LogPosition, ReadError};
+use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId};
+use crate::replica::{FetchFrom, FetchWaiter, Isolation, Partition, PartitionError, Reader};
 use crate::wire::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchTopicResponse,
+    AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchTopicResponse, ReplicaState,
 };
 use crate::wire::{FetchRequest, FetchResponse, Text};
 
 /// Last version whose clients do not know KAFKA_STORAGE_ERROR.
 const NO_STORAGE_ERROR_UNTIL: i16 = 5;
+/// First version whose responses name the current leader.
+const CURRENT_LEADER_SINCE: i16 = 16;
 /// First version whose responses may name the leader's epoch.
 const DIVERGING_EPOCH_SINCE: i16 = 12;
 
@@ -66,7 +72,28 @@ fn finish(
 ) -> FetchResponse {
     count(context, fetch, &read);
     let now = context.services.env.steady.now();
-    response(context.services.sessions.end(fetching, read.partitions, now))
+    let mut response = response(context.services.sessions.end(fetching, read.partitions, now));
+    if context.version() >= CURRENT_LEADER_SINCE {
+        name_leaders(context, &mut response);
+    }
+    response
+}
+
+/// Tells who leads the partitions that this broker does not lead, or not in the epoch that was asked for.
+fn name_leaders(context: &RequestContext, response: &mut FetchResponse) {
+    let mut leaders = Leaders::default();
+    for topic in &mut response.topics {
+        for partition in &mut topic.partitions {
+            if matches!(
+                partition.error_code,
+                ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+            ) {
+                let index = partition.partition_index;
+                partition.current_leader = leaders.of(context, topic.topic_id, index);
+            }
+        }
+    }
+    response.node_endpoints = leaders.endpoints();
 }
 
 /// Counts what was read of each partition, in its counts and in those of the broker.
@@ -87,6 +114,8 @@ fn count(context: &RequestContext, fetch: &Fetch, read: &Read) {
 struct Fetch {
     targets: Vec<Target>,
     limits: Limits,
+    /// Where the consumer is; empty if it does not say.
+    rack: Text,
 }
 
 struct Target {
@@ -101,6 +130,9 @@ struct Limits {
     min_bytes: u32,
     max_bytes: u32,
     isolation: Isolation,
+    reader: Reader,
+    /// Whether consumers are sent to a replica in their rack.
+    reads_in_rack: bool,
 }
 
 /// What was read.
@@ -122,31 +154,29 @@ impl Read {
 impl Fetch {
     fn new(context: &RequestContext, request: &FetchRequest, fetching: &Fetching) -> Self {
         let image = context.image();
-        let from_replica = request.replica_state.replica_id.0 >= 0;
+        let reader = reader(context, request);
         let target = |(key, wanted): &(PartitionKey, Wanted)| {
-            let found = if from_replica {
-                // Replicas of other brokers are not served yet: there are none.
-                Err(ErrorCode::NotLeaderOrFollower)
-            } else {
-                find(context, &image, key)
-            };
+            let found = find(context, &image, key, reader);
             Target { key: key.clone(), wanted: *wanted, partition: found }
         };
         let positive = |bytes: i32| u32::try_from(bytes).unwrap_or(0);
         let max_bytes =
             positive(request.max_bytes).min(context.settings().broker().fetch_bytes_max);
-        let isolation = if request.isolation_level == 1 {
-            Isolation::ReadCommitted
-        } else {
-            Isolation::ReadUncommitted
+        let isolation = match (reader, request.isolation_level) {
+            (Reader::Replica { .. }, _) => Isolation::Replica,
+            (_, 1) => Isolation::ReadCommitted,
+            _ => Isolation::ReadUncommitted,
         };
         let limits = Limits {
             version: context.version(),
             min_bytes: positive(request.min_bytes).min(max_bytes),
             max_bytes,
             isolation,
+            reader,
+            reads_in_rack: context.settings().broker().replication.reads_in_rack,
         };
-        Self { targets: fetching.partitions.iter().map(target).collect(), limits }
+        let rack = request.rack_id.clone();
+        Self { targets: fetching.partitions.iter().map(target).collect(), limits, rack }
     }
 
     /// Reads all partitions; `None` if something is not in memory and only memory was asked for.
@@ -190,22 +220,25 @@ impl Fetch {
             // The limits are not to keep a client from ever getting on.
             whole_first_batch: read.bytes == 0,
             isolation: self.limits.isolation,
+            reader: self.limits.reader,
+        };
+        let nearer = self.nearer_replica(partition, &from);
+        // Whoever is sent elsewhere gets nothing here.
+        let from = match nearer {
+            Some(_) => FetchFrom { max_bytes: 0, whole_first_batch: false, ..from },
+            None => from,
         };
         let fetched = match partition.fetch(&from, residency) {
             Ok(fetched) => fetched?,
             Err(error) => {
                 read.urgent = true;
                 read.limits.push(None);
-                let code = self.error_code(&error);
-                // Null where the log was asked, as from Apache Kafka.
-                let aborted_transactions = None;
-                return Some(FetchPartitionResponse {
-                    aborted_transactions,
-                    ..failed(target.key.partition, code)
-                });
+                return Some(self.failed(target.key.partition, &error));
             }
         };
-        read.urgent |= fetched.diverging.is_some();
+        let knows_less = self.limits.isolation == Isolation::Replica
+            && target.wanted.high_watermark < fetched.ends.high_watermark;
+        read.urgent |= fetched.diverging.is_some() || nearer.is_some() || knows_less;
         read.limits.push(Some(fetched.limit));
         read.bytes =
             read.bytes.saturating_add(u32::try_from(fetched.records.len()).unwrap_or(u32::MAX));
@@ -222,9 +255,32 @@ impl Fetch {
             snapshot_id: None,
             aborted_transactions: (self.limits.isolation == Isolation::ReadCommitted)
                 .then(|| fetched.aborted.iter().map(aborted).collect()),
-            preferred_read_replica: BrokerId(-1),
+            preferred_read_replica: nearer.unwrap_or(BrokerId(-1)),
             records: if fetched.records.is_empty() { Vec::new() } else { vec![fetched.records] },
         })
+    }
+
+    /// The replica that the consumer should rather ask, if it asks the leader of one that is in its rack (KIP-392).
+    fn nearer_replica(&self, partition: &Partition, from: &FetchFrom) -> Option<BrokerId> {
+        let may = self.limits.reads_in_rack && from.reader == Reader::ConsumerOfAnyReplica;
+        may.then(|| partition.replica_in_rack(self.rack.as_str(), from.offset)).flatten()
+    }
+
+    fn failed(&self, partition: PartitionId, error: &PartitionError) -> FetchPartitionResponse {
+        // A follower begins anew where the log does.
+        let log_start = match (error, self.limits.reader) {
+            (
+                PartitionError::Read(ReadError::OffsetOutOfRange { start, .. }),
+                Reader::Replica { .. },
+            ) => *start,
+            _ => Offset(-1),
+        };
+        FetchPartitionResponse {
+            log_start_offset: log_start,
+            // Null where the log was asked, as from Apache Kafka.
+            aborted_transactions: None,
+            ..failed(partition, self.error_code(error))
+        }
     }
 
     fn error_code(&self, error: &PartitionError) -> ErrorCode {
@@ -319,17 +375,39 @@ impl Fetch {
     }
 }
 
+/// First version of a consumer that may read from any replica.
+const ANY_REPLICA_SINCE: i16 = 11;
+
+/// Who asks.
+fn reader(context: &RequestContext, request: &FetchRequest) -> Reader {
+    let ReplicaState { replica_id, replica_epoch } = request.replica_state;
+    if replica_id.0 >= 0 {
+        Reader::Replica { broker: replica_id, broker_epoch: replica_epoch }
+    } else if context.version() >= ANY_REPLICA_SINCE {
+        Reader::ConsumerOfAnyReplica
+    } else {
+        Reader::Consumer
+    }
+}
+
 /// The partition that a request names.
 fn find(
     context: &RequestContext,
     image: &ClusterImage,
     key: &PartitionKey,
+    reader: Reader,
 ) -> Result<Arc<Partition>, ErrorCode> {
     let topic = match &key.topic {
         TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?,
         TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId)?,
     };
-    if !context.authorize(Operation::Read, Resource::Topic(topic.name.as_str())) {
+    let allowed = match reader {
+        Reader::Replica { .. } => context.authorize(Operation::ClusterAction, Resource::Cluster),
+        Reader::Consumer | Reader::ConsumerOfAnyReplica => {
+            context.authorize(Operation::Read, Resource::Topic(topic.name.as_str()))
+        }
+    };
+    if !allowed {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
     let partition = context.services.replicas.partition(topic.id, key.partition);
@@ -344,7 +422,7 @@ const fn aborted(transaction: &crate::log::AbortedTransaction) -> AbortedTransac
     }
 }
 
-fn failed(partition: crate::model::PartitionId, error_code: ErrorCode) -> FetchPartitionResponse {
+fn failed(partition: PartitionId, error_code: ErrorCode) -> FetchPartitionResponse {
     FetchPartitionResponse {
         partition_index: partition,
         error_code,

@@ -74,6 +74,8 @@ pub(super) struct Wanted {
     pub(super) max_bytes: i32,
     pub(super) current_leader_epoch: LeaderEpoch,
     pub(super) last_fetched_epoch: LeaderEpoch,
+    /// Up to where a follower knows records to be committed; the largest offset if it does not say.
+    pub(super) high_watermark: Offset,
 }
 
 #[derive(Clone, Debug)]
@@ -305,6 +307,7 @@ impl State {
         let news = has_records
             || failed
             || response.diverging_epoch.is_some()
+            || response.preferred_read_replica.0 >= 0
             || cached.high_watermark != response.high_watermark
             || cached.log_start != response.log_start_offset;
         cached.log_start = response.log_start_offset;
@@ -329,6 +332,7 @@ fn named(request: &FetchRequest, uses_topic_ids: bool) -> Vec<(PartitionKey, Wan
                 max_bytes: partition.partition_max_bytes,
                 current_leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
+                high_watermark: partition.high_watermark,
             };
             named.push((key, wanted));
         }

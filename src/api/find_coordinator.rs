@@ -16,7 +16,8 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::internal_topics::InternalTopic;
-use crate::model::{BrokerId, ErrorCode};
+use super::nodes::Node;
+use crate::model::ErrorCode;
 use crate::wire::Text;
 use crate::wire::messages::{
     FindCoordinatorRequest, FindCoordinatorResponse, WireBrokerId,
@@ -33,13 +34,6 @@ const MESSAGE_SINCE: i16 = 1;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
-
-/// Where a coordinator is.
-struct Node {
-    id: BrokerId,
-    host: String,
-    port: u16,
-}
 
 pub(super) fn start(
     context: RequestContext,
@@ -124,8 +118,8 @@ fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Node, Error
     let image = context.image();
     let partition = topic.partition_of(context, &image, key);
     let state = image.topic(topic.name()).and_then(|topic| topic.partition(partition));
-    let leader = state.and_then(|state| state.leader).filter(|id| image.broker(*id).is_some());
-    let id = leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
-    let (host, port) = context.services.advertised.endpoint_for(&context.connection);
-    Ok(Node { id, host, port })
+    let leader = state.and_then(|state| image.broker(state.leader?));
+    let reachable = leader.filter(|leader| !leader.fenced);
+    let node = reachable.and_then(|leader| Node::of(context, leader));
+    node.ok_or(ErrorCode::CoordinatorNotAvailable)
 }

@@ -26,6 +26,9 @@ use crate::wire::list_offsets::{
 };
 use crate::wire::{ListOffsetsRequest, ListOffsetsResponse};
 
+/// First version whose clients know OFFSET_NOT_AVAILABLE.
+const OFFSET_NOT_AVAILABLE_SINCE: i16 = 5;
+
 pub(super) fn start(
     context: RequestContext,
     request: ListOffsetsRequest,
@@ -103,7 +106,16 @@ fn answer_partition(
             offset: answer.offset,
             leader_epoch: answer.leader_epoch,
         },
-        Err(error) => failed(index, error_map::code(&error)),
+        Err(error) => {
+            let code = match error_map::code(&error) {
+                // Earlier clients do not know it.
+                ErrorCode::OffsetNotAvailable if version < OFFSET_NOT_AVAILABLE_SINCE => {
+                    ErrorCode::LeaderNotAvailable
+                }
+                code => code,
+            };
+            failed(index, code)
+        }
     }
 }
 

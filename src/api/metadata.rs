@@ -5,6 +5,7 @@
 //! | 1 | a null list asks for all topics, an empty one for none (0: empty asks for all) |
 //! | 2 | cluster id |
 //! | 4 | whether topics may be created |
+//! | 5 | replicas that cannot be reached |
 //! | 7 | leader epochs |
 //! | 8 | sets of operations |
 //! | 10 | topic ids in the response |
@@ -15,12 +16,11 @@
 //! request with UNKNOWN_TOPIC_OR_PARTITION and creates the topic meanwhile; here the answer waits for the new topic, which
 //! saves every client a retry. Source: `KafkaApis.handleTopicMetadataRequest`.
 
-use std::sync::Arc;
-
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::create_topics;
 use super::dispatch::Answer;
+use super::nodes::{Node, Nodes, wire_ids, wire_rack};
 use crate::cluster::{ClusterImage, PartitionImage, TopicImage};
 use crate::model::{BrokerId, ErrorCode, PartitionId, TopicId, TopicName};
 use crate::wire::Text;
@@ -31,6 +31,8 @@ use crate::wire::messages::{
 
 /// First version in which topics may be asked for by id. Versions 10 and 11 have the field and no use for it.
 const TOPIC_IDS_SINCE: i16 = 12;
+/// First version whose clients know LISTENER_NOT_FOUND.
+const LISTENER_NOT_FOUND_SINCE: i16 = 6;
 /// The value of a set of operations that was not asked for.
 const NO_OPERATIONS: i32 = i32::MIN;
 
@@ -87,11 +89,10 @@ fn answer(
     refused: &[(TopicName, ErrorCode)],
 ) -> MetadataResponse {
     let version = context.version();
+    let nodes = Nodes::of(context, image);
+    let seen = Seen { context, image, nodes: &nodes };
     let mut answer = MetadataResponse::default();
-    answer.brokers = image
-        .brokers()
-        .map(|broker| broker_of(context, broker.id, broker.rack.as_deref()))
-        .collect();
+    answer.brokers = nodes.iter().map(broker_of).collect();
     answer.cluster_id = Some(Text::from_string(image.cluster_id().to_owned()));
     answer.controller_id = WireBrokerId(context.services.broker.0);
     answer.cluster_authorized_operations = NO_OPERATIONS;
@@ -106,45 +107,47 @@ fn answer(
             .filter(|topic| {
                 context.authorize(Operation::Describe, Resource::Topic(topic.name.as_str()))
             })
-            .map(|topic| topic_of(context, topic, operations))
+            .map(|topic| seen.topic(topic, operations))
             .collect(),
         Some(topics) => topics
             .iter()
             .map(|topic| match &topic.name {
-                Some(name) => by_name(context, image, name, refused, operations),
-                None => by_id(context, image, TopicId(topic.topic_id), operations),
+                Some(name) => by_name(seen, name, refused, operations),
+                None => by_id(seen, TopicId(topic.topic_id), operations),
             })
             .collect(),
     };
     answer
 }
 
-fn broker_of(
-    context: &RequestContext,
-    id: BrokerId,
-    rack: Option<&str>,
-) -> response::MetadataResponseBroker {
-    let (host, port) = context.services.advertised.endpoint_for(&context.connection);
+/// What a client can see.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    context: &'a RequestContext,
+    image: &'a ClusterImage,
+    nodes: &'a Nodes,
+}
+
+fn broker_of(node: &Node) -> response::MetadataResponseBroker {
     let mut broker = response::MetadataResponseBroker::default();
-    broker.node_id = WireBrokerId(id.0);
-    broker.host = Text::from_string(host);
-    broker.port = i32::from(port);
-    broker.rack = rack.map(|rack| Text::from_string(rack.to_owned()));
+    broker.node_id = WireBrokerId(node.id.0);
+    broker.host = Text::from_string(node.host.clone());
+    broker.port = i32::from(node.port);
+    broker.rack = wire_rack(node.rack.as_deref());
     broker
 }
 
 fn by_name(
-    context: &RequestContext,
-    image: &ClusterImage,
+    seen: Seen<'_>,
     name: &WireTopicName,
     refused: &[(TopicName, ErrorCode)],
     operations: bool,
 ) -> response::MetadataResponseTopic {
-    if !context.authorize(Operation::Describe, Resource::Topic(name)) {
+    if !seen.context.authorize(Operation::Describe, Resource::Topic(name)) {
         return unknown(Some(name.clone()), TopicId::ZERO, ErrorCode::TopicAuthorizationFailed);
     }
-    if let Some(topic) = image.topic(name) {
-        return topic_of(context, topic, operations);
+    if let Some(topic) = seen.image.topic(name) {
+        return seen.topic(topic, operations);
     }
     let refusal =
         refused.iter().find(|(topic, _)| topic.as_str() == &***name).map(|(_, code)| *code);
@@ -155,18 +158,12 @@ fn by_name(
     unknown(Some(name.clone()), TopicId::ZERO, code)
 }
 
-fn by_id(
-    context: &RequestContext,
-    image: &ClusterImage,
-    id: TopicId,
-    operations: bool,
-) -> response::MetadataResponseTopic {
-    match image.topic_by_id(id) {
-        Some(topic)
-            if context.authorize(Operation::Describe, Resource::Topic(topic.name.as_str())) =>
-        {
-            topic_of(context, topic, operations)
-        }
+fn by_id(seen: Seen<'_>, id: TopicId, operations: bool) -> response::MetadataResponseTopic {
+    let may_describe = |topic: &TopicImage| {
+        seen.context.authorize(Operation::Describe, Resource::Topic(topic.name.as_str()))
+    };
+    match seen.image.topic_by_id(id) {
+        Some(topic) if may_describe(topic) => seen.topic(topic, operations),
         Some(_) => unknown(None, id, ErrorCode::TopicAuthorizationFailed),
         None => unknown(None, id, ErrorCode::UnknownTopicId),
     }
@@ -189,35 +186,50 @@ fn unknown(
     topic
 }
 
-fn topic_of(
-    context: &RequestContext,
-    topic: &Arc<TopicImage>,
-    operations: bool,
-) -> response::MetadataResponseTopic {
-    let mut answer = response::MetadataResponseTopic::default();
-    answer.name = Some(WireTopicName(Text::from_string(topic.name.to_string())));
-    answer.topic_id = topic.id.0;
-    answer.is_internal = topic.name.is_internal();
-    answer.partitions =
-        topic.indexed_partitions().map(|(index, state)| partition_of(index, state)).collect();
-    answer.topic_authorized_operations = if operations {
-        context.authorized_operations(Resource::Topic(topic.name.as_str()))
-    } else {
-        NO_OPERATIONS
-    };
-    answer
-}
-
-fn partition_of(index: PartitionId, state: &PartitionImage) -> response::MetadataResponsePartition {
-    let ids = |brokers: &[BrokerId]| brokers.iter().map(|broker| WireBrokerId(broker.0)).collect();
-    let mut partition = response::MetadataResponsePartition::default();
-    if state.leader.is_none() {
-        partition.error_code = ErrorCode::LeaderNotAvailable.code();
+impl Seen<'_> {
+    fn topic(self, topic: &TopicImage, operations: bool) -> response::MetadataResponseTopic {
+        let mut answer = response::MetadataResponseTopic::default();
+        answer.name = Some(WireTopicName(Text::from_string(topic.name.to_string())));
+        answer.topic_id = topic.id.0;
+        answer.is_internal = topic.name.is_internal();
+        let partitions = topic.indexed_partitions();
+        answer.partitions = partitions.map(|(index, state)| self.partition(index, state)).collect();
+        answer.topic_authorized_operations = if operations {
+            self.context.authorized_operations(Resource::Topic(topic.name.as_str()))
+        } else {
+            NO_OPERATIONS
+        };
+        answer
     }
-    partition.partition_index = index.0;
-    partition.leader_id = WireBrokerId(state.leader.map_or(-1, |leader| leader.0));
-    partition.leader_epoch = state.leader_epoch.0;
-    partition.replica_nodes = ids(&state.replicas);
-    partition.isr_nodes = ids(&state.isr);
-    partition
+
+    fn partition(
+        self,
+        index: PartitionId,
+        state: &PartitionImage,
+    ) -> response::MetadataResponsePartition {
+        let version = self.context.version();
+        let mut partition = response::MetadataResponsePartition::default();
+        partition.partition_index = index.0;
+        partition.leader_epoch = state.leader_epoch.0;
+        partition.replica_nodes = wire_ids(&state.replicas);
+        partition.isr_nodes = wire_ids(&state.isr);
+        partition.offline_replicas = self.nodes.offline(state);
+        let leader = self.nodes.leader(self.image, state);
+        partition.leader_id = WireBrokerId(leader.map_or(-1, |leader| leader.0));
+        let mut code = leader.err();
+        if version < LISTENER_NOT_FOUND_SINCE && code.is_some() {
+            code = Some(ErrorCode::LeaderNotAvailable);
+        }
+        if version == 0 {
+            // Its clients know of no replica that cannot be reached.
+            let reachable = |id: &WireBrokerId| self.nodes.get(BrokerId(id.0)).is_some();
+            if code.is_none() && !partition.replica_nodes.iter().all(reachable) {
+                code = Some(ErrorCode::ReplicaNotAvailable);
+            }
+            partition.replica_nodes.retain(reachable);
+            partition.isr_nodes.retain(reachable);
+        }
+        partition.error_code = code.map_or(0, ErrorCode::code);
+        partition
+    }
 }

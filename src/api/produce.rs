@@ -22,9 +22,10 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::error_map;
+use super::leaders::Leaders;
 use super::verification::{Mode, Place, Verified, Writer, verify};
 use crate::cluster::ClusterImage;
-use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, UnixMillis};
 use crate::record::{self, BatchHeader, Compression, InvalidBatch};
 use crate::replica::{Beginning, Mark, Partition, PartitionError};
 use crate::txn::Producer;
@@ -35,6 +36,8 @@ use crate::wire::{ProduceRequest, ProduceResponse, Text};
 
 /// First version whose clients know zstd.
 const ZSTD_SINCE: i16 = 7;
+/// First version whose responses name the current leader.
+const CURRENT_LEADER_SINCE: i16 = 10;
 /// First version whose clients know TRANSACTION_ABORTABLE.
 const ABORTABLE_SINCE: i16 = 11;
 /// First version that makes partitions part of the transaction.
@@ -196,6 +199,7 @@ struct PendingWait {
     partition: Arc<Partition>,
     mark: Mark,
     until: Offset,
+    leader_epoch: LeaderEpoch,
 }
 
 fn append_all(
@@ -230,11 +234,12 @@ fn append_all(
         let (name, topic_id) = (topic.name.clone(), topic.topic_id);
         topics.push(ProduceTopicResponse { name, topic_id, partitions });
     }
-    let response = ProduceResponse { topics, throttle_time_ms: 0, node_endpoints: Vec::new() };
+    let mut response = ProduceResponse { topics, throttle_time_ms: 0, node_endpoints: Vec::new() };
     if request.acks == 0 {
         return answer_nothing(&response);
     }
     if all_pending.is_empty() {
+        name_leaders(context, &mut response);
         return Answer::Now(response);
     }
     let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
@@ -341,10 +346,10 @@ fn append(
         Refused::failed(&error, partition)
     })?;
     services.replicas.flush_after(partition, &appended);
-    let until = appended.last_offset.plus(1);
+    let (until, leader_epoch) = (appended.last_offset.plus(1), appended.leader_epoch);
     let mark = if all_in_sync { Mark::Committed } else { Mark::Settled };
     let waits = acks != 0 && {
-        let pending = partition.wait_for(mark, until);
+        let pending = partition.wait_for(mark, until, leader_epoch);
         pending.map_err(|error| Refused::failed(&error, partition))?.is_some()
     };
     let response = ProducePartitionResponse {
@@ -357,7 +362,8 @@ fn append(
         error_message: None,
         current_leader: None,
     };
-    let wait = waits.then(|| PendingWait { partition: Arc::clone(partition), mark, until });
+    let partition = Arc::clone(partition);
+    let wait = waits.then(|| PendingWait { partition, mark, until, leader_epoch });
     let records = u64::try_from(until.0 - appended.base_offset.0).unwrap_or(0);
     Ok(Accepted { response, wait, records, bytes: u64::from(appended.size_bytes) })
 }
@@ -389,12 +395,32 @@ async fn wait_for_all(
         let place = place.expect("the places were taken from this response");
         *place = Refused::plain(error).response(place.index);
     }
+    name_leaders(&context, &mut response);
     response
+}
+
+/// Tells who leads the partitions that this broker does not lead (KIP-951).
+fn name_leaders(context: &RequestContext, response: &mut ProduceResponse) {
+    if context.version() < CURRENT_LEADER_SINCE {
+        return;
+    }
+    let mut leaders = Leaders::default();
+    for topic in &mut response.topics {
+        let others = topic.partitions.iter_mut();
+        for partition in others.filter(|it| it.error_code == ErrorCode::NotLeaderOrFollower) {
+            let id = match context.image().topic(&topic.name) {
+                Some(found) if topic.topic_id.is_zero() => found.id,
+                _ => topic.topic_id,
+            };
+            partition.current_leader = leaders.of(context, id, partition.index);
+        }
+    }
+    response.node_endpoints = leaders.endpoints();
 }
 
 impl PendingWait {
     async fn done(&self) -> Result<(), PartitionError> {
-        while let Some(wait) = self.partition.wait_for(self.mark, self.until)? {
+        while let Some(wait) = self.partition.wait_for(self.mark, self.until, self.leader_epoch)? {
             wait.woken().await;
         }
         Ok(())

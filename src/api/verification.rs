@@ -5,15 +5,24 @@
 //! it. What keeps a marker from coming in between is in `log/verification`. Source: `AddPartitionsToTxnManager`,
 //! `ReplicaManager.handleProduceAppend` of Apache Kafka.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::context::RequestContext;
+use super::internal_topics::InternalTopic;
 use super::transactions::ask;
-use crate::model::{ErrorCode, PartitionId, TopicId};
+use crate::model::{BrokerId, ErrorCode, PartitionId, TopicId};
 use crate::replica::Guard;
 use crate::txn::{
     Command, EPOCH_PER_TRANSACTION_SINCE, Producer, Reply, TransactionPartition, TransactionalId,
+};
+use crate::wire::Text;
+use crate::wire::messages::add_partitions_to_txn_request::{
+    AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
+use crate::wire::messages::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, WireProducerId, WireTopicName,
+    WireTransactionalId,
 };
 
 /// What is asked of the coordinator.
@@ -101,6 +110,93 @@ async fn ask_until_free(
 }
 
 async fn ask_once(
+    context: &RequestContext,
+    writer: &Writer,
+    partitions: &[TransactionPartition],
+) -> Vec<ErrorCode> {
+    let image = context.image();
+    let topic = InternalTopic::Transactions;
+    let partition = topic.partition_of(context, &image, writer.id.as_str());
+    let state = image.topic(topic.name()).and_then(|topic| topic.partition(partition));
+    match state.and_then(|state| state.leader) {
+        Some(leader) if context.services.others.is_other(leader) => {
+            ask_other(context, leader, writer, partitions).await
+        }
+        _ => ask_here(context, writer, partitions).await,
+    }
+}
+
+/// Asks the coordinator, which is another broker.
+async fn ask_other(
+    context: &RequestContext,
+    coordinator: BrokerId,
+    writer: &Writer,
+    partitions: &[TransactionPartition],
+) -> Vec<ErrorCode> {
+    let request = request_of(writer, partitions);
+    let answer = match context.services.others.ask(coordinator, &request).await {
+        Ok(asked) => asked.answer().await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) => answered(&answer, partitions),
+        Err(error) => {
+            tracing::debug!(id = %writer.id, %error, "the coordinator of a transaction did not answer");
+            vec![ErrorCode::CoordinatorNotAvailable; partitions.len()]
+        }
+    }
+}
+
+fn request_of(writer: &Writer, partitions: &[TransactionPartition]) -> AddPartitionsToTxnRequest {
+    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in partitions {
+        topics.entry(topic).or_default().push(partition.0);
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        let mut topic = AddPartitionsToTxnTopic::default();
+        topic.name = WireTopicName(Text::from_string(name.to_owned()));
+        topic.partitions = partitions;
+        topic
+    });
+    let mut transaction = AddPartitionsToTxnTransaction::default();
+    let id = Text::from_string(writer.id.as_str().to_owned());
+    transaction.transactional_id = WireTransactionalId(id);
+    transaction.producer_id = WireProducerId(writer.producer.id.0);
+    transaction.producer_epoch = writer.producer.epoch.0;
+    transaction.verify_only = writer.mode != Mode::Add;
+    transaction.topics = topics.collect();
+    let mut request = AddPartitionsToTxnRequest::default();
+    request.transactions = vec![transaction];
+    request
+}
+
+/// The code of each partition in an answer.
+fn answered(
+    answer: &AddPartitionsToTxnResponse,
+    partitions: &[TransactionPartition],
+) -> Vec<ErrorCode> {
+    let results = answer.results_by_transaction.iter().flat_map(|result| &result.topic_results);
+    let codes: HashMap<(&str, i32), i16> = results
+        .flat_map(|topic| {
+            let name = topic.name.as_str();
+            let partitions = topic.results_by_partition.iter();
+            partitions.map(move |it| ((name, it.partition_index), it.partition_error_code))
+        })
+        .collect();
+    let known = |code| ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError);
+    let whole = known(answer.error_code);
+    let code = |(topic, partition): &TransactionPartition| {
+        let code = codes.get(&(topic.as_ref(), partition.0));
+        match code.map(|code| known(*code)) {
+            Some(code) => code,
+            None if whole.is_none() => ErrorCode::CoordinatorNotAvailable,
+            None => whole,
+        }
+    };
+    partitions.iter().map(code).collect()
+}
+
+async fn ask_here(
     context: &RequestContext,
     writer: &Writer,
     partitions: &[TransactionPartition],

@@ -22,6 +22,7 @@ mod group_offsets;
 mod metadata;
 mod offsets;
 mod partitioner;
+mod peers;
 mod producer;
 mod refusal;
 #[cfg(test)]
@@ -38,5 +39,6 @@ pub use group_offsets::{CommittedOffset, Committer};
 pub use metadata::{Metadata, Node, Partition, Topic, Topics};
 pub use offsets::{ListedOffset, OffsetQuery};
 pub use partitioner::{Partitioner, murmur2};
+pub use peers::Peers;
 pub use producer::{Delivered, NewRecord, Producer, ProducerOptions};
 pub use refusal::{Refusal, check, is_retriable};

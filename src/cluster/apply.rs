@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::command::{Command, NewTopic};
 use super::features::{FeatureUpdate, refusal_to_follow};
 use super::image::{
-    BrokerImage, ClusterImage, ConfigResource, PRODUCER_ID_BLOCK, PartitionImage, TopicImage,
-    can_collide,
+    ClusterImage, ConfigResource, MIN_INSYNC_REPLICAS, PRODUCER_ID_BLOCK, PartitionImage,
+    TopicImage, UNCLEAN_LEADER_ELECTION, can_collide,
 };
-use crate::model::{BrokerId, ErrorCode, LeaderEpoch, PartitionId, TopicId};
+use crate::model::{BrokerId, ErrorCode, PartitionId, TopicId, TopicIdPartition};
 
 /// What a command gave.
 pub type Outcome = Result<Applied, Refusal>;
 
 /// What an applied command gave to its proposer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Applied {
     /// Nothing but the change.
     Done,
@@ -23,10 +26,12 @@ pub enum Applied {
     BrokerEpoch(i64),
     /// A block of [`PRODUCER_ID_BLOCK`] producer ids, of which this is the first.
     ProducerIds(i64),
+    /// What the partition is now.
+    Partition(PartitionImage),
 }
 
 /// Why a command changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     /// The code for the client.
@@ -44,8 +49,10 @@ pub enum Event {
     TopicDeleted(Arc<TopicImage>),
     /// A topic has more partitions, the first new one being this.
     PartitionsAdded(Arc<TopicImage>, PartitionId),
-    /// Partitions have new leaders or leader epochs.
-    LeadersChanged,
+    /// Partitions have other leaders, epochs, replicas or replicas in sync.
+    PartitionsChanged(Vec<TopicIdPartition>),
+    /// Brokers have come, gone, or are fenced or not any more.
+    BrokersChanged,
     /// Configs of this resource changed.
     ConfigsChanged(ConfigResource),
 }
@@ -68,17 +75,33 @@ impl ClusterImage {
                 let taken = self.take_over(topics, configs, *next_producer_id, &mut events);
                 taken.inspect(|_| self.features.clone_from(features))
             }
-            Command::RegisterBroker { broker, incarnation, directories, endpoints, rack } => {
-                let image = BrokerImage {
-                    id: *broker,
-                    epoch: i64::try_from(index).expect("a log does not grow that long"),
-                    incarnation: *incarnation,
-                    directories: directories.clone(),
-                    endpoints: endpoints.clone(),
-                    rack: rack.clone(),
-                };
-                events.push(Event::LeadersChanged);
-                Ok(self.register(image))
+            Command::RegisterBroker(registration) => {
+                Ok(self.register(index, registration, &mut events))
+            }
+            Command::FenceBroker { broker, broker_epoch } => {
+                self.fence(*broker, *broker_epoch, &mut events)
+            }
+            Command::UnfenceBroker { broker, broker_epoch } => {
+                self.unfence(*broker, *broker_epoch, &mut events)
+            }
+            Command::BeginShutdown { broker, broker_epoch } => {
+                self.begin_shutdown(*broker, *broker_epoch, &mut events)
+            }
+            Command::UnregisterBroker { broker } => self.unregister(*broker, &mut events),
+            Command::AlterPartition(alter) => self.alter_partition(alter, &mut events),
+            Command::ElectLeaders { topic, partition, unclean } => {
+                let id = TopicIdPartition { topic: *topic, partition: *partition };
+                self.elect_leader(id, *unclean, &mut events)
+            }
+            Command::ReassignPartition {
+                topic,
+                partition,
+                replicas,
+                allow_replication_factor_change,
+            } => {
+                let id = TopicIdPartition { topic: *topic, partition: *partition };
+                let replicas = replicas.as_deref();
+                self.reassign(id, replicas, *allow_replication_factor_change, &mut events)
             }
             Command::CreateTopic(topic) => self.create_topic(topic, &mut events),
             Command::DeleteTopic { topic } => self.delete_topic(*topic, &mut events),
@@ -141,24 +164,6 @@ impl ClusterImage {
         Ok(Applied::Done)
     }
 
-    fn register(&mut self, broker: BrokerImage) -> Applied {
-        let (id, epoch) = (broker.id, broker.epoch);
-        self.brokers.insert(id, broker);
-        // Whoever was cut off from the earlier incarnation can tell by the epoch that this is another one.
-        for topic in Arc::make_mut(&mut self.topics).values_mut() {
-            if topic.partitions.iter().all(|partition| partition.leader != Some(id)) {
-                continue;
-            }
-            for partition in &mut Arc::make_mut(topic).partitions {
-                if partition.leader == Some(id) {
-                    partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0 + 1);
-                    partition.partition_epoch += 1;
-                }
-            }
-        }
-        Applied::BrokerEpoch(epoch)
-    }
-
     fn create_topic(&mut self, new: &NewTopic, events: &mut Vec<Event>) -> Outcome {
         if self.topics.contains_key(&new.name) {
             return refuse(
@@ -181,11 +186,8 @@ impl ClusterImage {
                 format!("topic id {} cannot be used", new.id),
             );
         }
-        let topic = Arc::new(TopicImage {
-            name: new.name.clone(),
-            id: new.id,
-            partitions: new.assignments.iter().cloned().map(PartitionImage::new).collect(),
-        });
+        let partitions = self.placed(&new.assignments)?;
+        let topic = Arc::new(TopicImage { name: new.name.clone(), id: new.id, partitions });
         self.add_topic(&topic);
         if !new.configs.is_empty() {
             let resource = ConfigResource::Topic(new.name.clone());
@@ -227,6 +229,7 @@ impl ClusterImage {
         events: &mut Vec<Event>,
     ) -> Outcome {
         self.check_assignments(assignments)?;
+        let added = self.placed(assignments)?;
         let Some(name) = self.names.get(&id).cloned() else {
             return refuse(ErrorCode::UnknownTopicId, format!("there is no topic with id {id}"));
         };
@@ -236,14 +239,27 @@ impl ClusterImage {
             let message = format!("topic '{name}' has {count} partitions by now, not {from}");
             return refuse(ErrorCode::InvalidPartitions, message);
         }
-        let added = assignments.iter().cloned().map(PartitionImage::new);
         Arc::make_mut(topic).partitions.extend(added);
         let first = PartitionId(i32::try_from(from).expect("partitions are counted in 31 bits"));
         events.push(Event::PartitionsAdded(Arc::clone(topic), first));
         Ok(Applied::Done)
     }
 
-    fn check_assignments(&self, assignments: &[Vec<BrokerId>]) -> Result<(), Refusal> {
+    /// New partitions, led by the first of their replicas that is there.
+    fn placed(&self, assignments: &[Vec<BrokerId>]) -> Result<Vec<PartitionImage>, Refusal> {
+        let is_active = |broker| self.is_active(broker);
+        let placed = |replicas: &Vec<BrokerId>| PartitionImage::placed(replicas.clone(), is_active);
+        let placed: Option<Vec<_>> = assignments.iter().map(placed).collect();
+        placed.map_or_else(
+            || {
+                let message = "all replicas of a partition are fenced or in controlled shutdown";
+                refuse(ErrorCode::InvalidReplicaAssignment, message)
+            },
+            Ok,
+        )
+    }
+
+    pub(super) fn check_assignments(&self, assignments: &[Vec<BrokerId>]) -> Result<(), Refusal> {
         for replicas in assignments {
             if !PartitionImage::has_distinct_replicas(replicas) {
                 let message = "a partition needs replicas, and each on another broker";
@@ -283,14 +299,16 @@ impl ClusterImage {
             all.insert(resource.clone(), Arc::new(configs));
         }
         events.push(Event::ConfigsChanged(resource.clone()));
+        if changes.contains_key(MIN_INSYNC_REPLICAS)
+            || changes.contains_key(UNCLEAN_LEADER_ELECTION)
+        {
+            self.reconsider(resource, events);
+        }
         Ok(Applied::Done)
     }
 
     fn allocate_producer_ids(&mut self, broker: BrokerId, broker_epoch: i64) -> Outcome {
-        if self.brokers.get(&broker).is_none_or(|known| known.epoch != broker_epoch) {
-            let message = format!("broker {broker} is not registered with epoch {broker_epoch}");
-            return refuse(ErrorCode::StaleBrokerEpoch, message);
-        }
+        self.check_broker_epoch(broker, broker_epoch)?;
         let first = self.next_producer_id;
         self.next_producer_id =
             first.checked_add(PRODUCER_ID_BLOCK).expect("63 bits of producer ids");
@@ -304,17 +322,15 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::cluster::command::Registration;
     use crate::cluster::features::Direction;
     use crate::model::{TopicName, UuidText};
 
-    fn register(broker: i32) -> Command {
-        Command::RegisterBroker {
-            broker: BrokerId(broker),
-            incarnation: UuidText(Uuid::nil()),
-            directories: Vec::new(),
-            endpoints: Vec::new(),
-            rack: None,
-        }
+    fn register(broker: i32, start: u128) -> Command {
+        Command::RegisterBroker(Registration::new(
+            BrokerId(broker),
+            UuidText(Uuid::from_u128(start)),
+        ))
     }
 
     fn create(name: &str, id: u128, partitions: usize) -> Command {
@@ -328,7 +344,7 @@ mod tests {
 
     fn image() -> ClusterImage {
         let mut image = ClusterImage::default();
-        image.apply(1, &register(1)).0.unwrap();
+        image.apply(1, &register(1, 1)).0.unwrap();
         image
     }
 
@@ -367,7 +383,7 @@ mod tests {
     fn a_broker_that_comes_back_leads_in_a_new_epoch() {
         let mut image = image();
         image.apply(2, &create("a", 7, 2)).0.unwrap();
-        let (outcome, _) = image.apply(9, &register(1));
+        let (outcome, _) = image.apply(9, &register(1, 2));
         assert_eq!(outcome, Ok(Applied::BrokerEpoch(9)));
         let epochs = image.topic("a").unwrap().partitions.iter().map(|p| p.leader_epoch.0);
         assert_eq!(epochs.collect::<Vec<_>>(), [1, 1]);
@@ -452,7 +468,7 @@ mod tests {
                     (0_u128..8).prop_map(|id| {
                         Command::DeleteTopic { topic: TopicId(Uuid::from_u128(id + 1)) }
                     }),
-                    Just(register(1)),
+                    (1_u128..9).prop_map(|start| register(1, start)),
                     Just(Command::AllocateProducerIds { broker: BrokerId(1), broker_epoch: 1 }),
                     (0_i16..3, 1_i8..4).prop_map(|(level, direction)| {
                         let direction = Direction::from_code(direction).unwrap();

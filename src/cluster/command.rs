@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::features::FeatureUpdate;
 use super::image::{ConfigResource, TopicImage};
-use crate::model::{BrokerId, TopicId, TopicName, UuidText};
+use crate::model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName, UuidText};
 
 /// One change. Each is applied whole or refused whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,18 +34,57 @@ pub enum Command {
         #[serde(default)]
         features: BTreeMap<String, i16>,
     },
-    /// A broker has started. It leads the partitions it led before, in a new leader epoch each.
-    RegisterBroker {
-        /// Its id.
+    /// A broker has started. In a cluster of one node it serves at once, and leads the partitions it led before, in a new
+    /// leader epoch each.
+    RegisterBroker(Registration),
+    /// Nobody has heard of a broker for too long: it is in sync with nothing any more, and leads nothing.
+    FenceBroker {
+        /// The broker.
         broker: BrokerId,
-        /// Drawn anew at each start.
-        incarnation: UuidText,
-        /// Ids of its data directories.
-        directories: Vec<UuidText>,
-        /// Where it can be reached, by listener.
-        endpoints: Vec<Endpoint>,
-        /// Its rack, if it has one.
-        rack: Option<String>,
+        /// Its epoch: a later incarnation is not meant.
+        broker_epoch: i64,
+    },
+    /// A broker has caught up and is to serve.
+    UnfenceBroker {
+        /// The broker.
+        broker: BrokerId,
+        /// Its epoch.
+        broker_epoch: i64,
+    },
+    /// A broker is about to stop: others are to lead what it leads.
+    BeginShutdown {
+        /// The broker.
+        broker: BrokerId,
+        /// Its epoch.
+        broker_epoch: i64,
+    },
+    /// A broker is gone for good. It stays a replica of its partitions until they are reassigned.
+    UnregisterBroker {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// The leader of a partition says who is in sync.
+    AlterPartition(AlterPartition),
+    /// A partition is to have another leader: its preferred one, or any if nobody leads it.
+    ElectLeaders {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: PartitionId,
+        /// Whether the leader may lack records.
+        unclean: bool,
+    },
+    /// A partition is to have other replicas.
+    ReassignPartition {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: PartitionId,
+        /// The replicas, the preferred leader first; `None` takes back the reassignment that is under way.
+        replicas: Option<Vec<BrokerId>>,
+        /// Whether it may have another number of replicas then (KIP-860).
+        #[serde(default = "yes")]
+        allow_replication_factor_change: bool,
     },
     /// A topic is to be there. Refused if its name is taken.
     CreateTopic(NewTopic),
@@ -82,6 +121,94 @@ pub enum Command {
         /// Its epoch: an earlier incarnation gets nothing.
         broker_epoch: i64,
     },
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A broker that has started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    /// Its id.
+    pub broker: BrokerId,
+    /// Drawn anew at each start. To say the same again, with the same incarnation, changes nothing but what is said below.
+    pub incarnation: UuidText,
+    /// Ids of its data directories.
+    pub directories: Vec<UuidText>,
+    /// Where it can be reached, by listener.
+    pub endpoints: Vec<Endpoint>,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
+    /// Whether it is to be unfenced before it serves, as in a cluster of several nodes.
+    #[serde(default)]
+    pub fenced: bool,
+    /// Its epoch when it last stopped in good order. If that is not its last epoch, it may have lost the end of its logs
+    /// (KIP-966).
+    #[serde(default)]
+    pub previous_epoch: Option<i64>,
+    /// Its `min.insync.replicas`, which from now on holds for topics that say nothing else.
+    #[serde(default = "Registration::one_replica")]
+    pub min_insync_replicas: u32,
+    /// Its `unclean.leader.election.enable`, likewise.
+    #[serde(default)]
+    pub unclean_leader_election: bool,
+}
+
+impl Registration {
+    const fn one_replica() -> u32 {
+        1
+    }
+
+    /// A broker that serves at once, and says as little as possible.
+    #[must_use]
+    pub const fn new(broker: BrokerId, incarnation: UuidText) -> Self {
+        Self {
+            broker,
+            incarnation,
+            directories: Vec::new(),
+            endpoints: Vec::new(),
+            rack: None,
+            fenced: false,
+            previous_epoch: None,
+            min_insync_replicas: 1,
+            unclean_leader_election: false,
+        }
+    }
+}
+
+/// Who is in sync with the leader of a partition (`AlterPartitionRequest` of Apache Kafka).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AlterPartition {
+    /// The leader.
+    pub broker: BrokerId,
+    /// Its epoch.
+    pub broker_epoch: i64,
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The epoch that it leads in.
+    pub leader_epoch: LeaderEpoch,
+    /// The partition as the leader knows it: who comes too late is told so.
+    pub partition_epoch: i32,
+    /// Who is in sync, the leader among them.
+    pub isr: Vec<IsrMember>,
+    /// Whether the leader, if it was elected though records may have been lost, has not yet made good what it can.
+    #[serde(default)]
+    pub recovering: bool,
+}
+
+/// A replica that is in sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IsrMember {
+    /// The broker.
+    pub broker: BrokerId,
+    /// The epoch in which it fetches; -1 if it did not say: then a later incarnation of it may be meant.
+    pub broker_epoch: i64,
 }
 
 /// A topic that is to be created.

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::command::Endpoint;
 use crate::model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName, UuidText};
 
+/// Config of topics and brokers: how many replicas have to be in sync for a record to be committed.
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+/// Config of topics and brokers: whether a replica may lead that may lack records.
+pub(super) const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
 /// How many producer ids a broker takes at a time (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE` of Apache Kafka).
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
@@ -21,12 +25,30 @@ pub struct ClusterImage {
     pub(super) topics: Arc<BTreeMap<TopicName, Arc<TopicImage>>>,
     pub(super) configs: Arc<BTreeMap<ConfigResource, Arc<BTreeMap<String, String>>>>,
     pub(super) next_producer_id: i64,
+    #[serde(default)]
+    pub(super) defaults: ReplicaDefaults,
     /// The topics by id. Not stored: it follows from the topics.
     #[serde(skip)]
     pub(super) names: Arc<BTreeMap<TopicId, TopicName>>,
     /// What the names of topics that could collide have in common. Not stored.
     #[serde(skip)]
     pub(super) collision_keys: Arc<BTreeMap<String, TopicName>>,
+}
+
+/// What holds for topics that say nothing else: as the broker's configuration says that was the last to register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReplicaDefaults {
+    /// `min.insync.replicas`.
+    pub(super) min_insync_replicas: u32,
+    /// `unclean.leader.election.enable`.
+    pub(super) unclean_leader_election: bool,
+}
+
+impl Default for ReplicaDefaults {
+    fn default() -> Self {
+        Self { min_insync_replicas: 1, unclean_leader_election: false }
+    }
 }
 
 /// A broker.
@@ -45,6 +67,12 @@ pub struct BrokerImage {
     pub endpoints: Vec<Endpoint>,
     /// Its rack, if it has one.
     pub rack: Option<String>,
+    /// Whether it is not to serve: it has not caught up yet, or nobody has heard of it for too long.
+    #[serde(default)]
+    pub fenced: bool,
+    /// Whether it is about to stop.
+    #[serde(default)]
+    pub shutting_down: bool,
 }
 
 /// A topic.
@@ -73,6 +101,21 @@ pub struct PartitionImage {
     pub leader_epoch: LeaderEpoch,
     /// Rises with each change.
     pub partition_epoch: i32,
+    /// Replicas that are not in sync but have all that was committed, for too few were in sync since they left (KIP-966).
+    #[serde(default)]
+    pub elr: Vec<BrokerId>,
+    /// If nobody is in sync: the last leader.
+    #[serde(default)]
+    pub last_known_elr: Vec<BrokerId>,
+    /// Whether the leader was elected though records may have been lost, and has not yet said that it made good what it could.
+    #[serde(default)]
+    pub recovering: bool,
+    /// Replicas that a reassignment adds. They are among the replicas already.
+    #[serde(default)]
+    pub adding: Vec<BrokerId>,
+    /// Replicas that a reassignment takes away when all others are in sync.
+    #[serde(default)]
+    pub removing: Vec<BrokerId>,
 }
 
 /// What configs can be set for.
@@ -143,6 +186,37 @@ impl ClusterImage {
     #[must_use]
     pub fn broker(&self, id: BrokerId) -> Option<&BrokerImage> {
         self.brokers.get(&id)
+    }
+
+    /// Whether a broker is registered, not fenced and not about to stop.
+    #[must_use]
+    pub fn is_active(&self, id: BrokerId) -> bool {
+        self.brokers.get(&id).is_some_and(BrokerImage::is_active)
+    }
+
+    /// How many replicas of a topic have to be in sync for a record to be committed. A partition with fewer replicas asks for
+    /// all of them.
+    #[must_use]
+    pub fn min_insync_replicas(&self, topic: &TopicName) -> usize {
+        let configured = self.replica_config(topic, MIN_INSYNC_REPLICAS);
+        let configured = configured.and_then(|text| text.trim().parse().ok());
+        let count: u32 = configured.unwrap_or(self.defaults.min_insync_replicas);
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a replica of a topic may lead that may lack records, if no other can.
+    #[must_use]
+    pub fn allows_unclean_election(&self, topic: &TopicName) -> bool {
+        let configured = self.replica_config(topic, UNCLEAN_LEADER_ELECTION);
+        configured.map_or(self.defaults.unclean_leader_election, |text| {
+            text.trim().eq_ignore_ascii_case("true")
+        })
+    }
+
+    /// What was set for a topic or, if nothing was, for all brokers.
+    fn replica_config(&self, topic: &TopicName, key: &str) -> Option<String> {
+        let set = |resource: &ConfigResource| self.configs.get(resource)?.get(key).cloned();
+        set(&ConfigResource::Topic(topic.clone())).or_else(|| set(&ConfigResource::AllBrokers))
     }
 
     /// All topics, by name.
@@ -251,6 +325,22 @@ impl TopicImage {
     }
 }
 
+impl BrokerImage {
+    /// Where it can be reached at a listener; if it has no address there, at any other one.
+    #[must_use]
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        let mut told = self.endpoints.iter().filter(|endpoint| !endpoint.host.is_empty());
+        let any = told.clone().next();
+        told.find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener)).or(any)
+    }
+
+    /// Whether it is neither fenced nor about to stop.
+    #[must_use]
+    pub const fn is_active(&self) -> bool {
+        !self.fenced && !self.shutting_down
+    }
+}
+
 impl PartitionImage {
     /// A new partition, led by its first replica.
     #[must_use]
@@ -261,7 +351,28 @@ impl PartitionImage {
             replicas,
             leader_epoch: LeaderEpoch(0),
             partition_epoch: 0,
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+            recovering: false,
+            adding: Vec::new(),
+            removing: Vec::new(),
         }
+    }
+
+    /// A new partition, led by the first replica that is there; `None` if none is.
+    pub(super) fn placed(
+        replicas: Vec<BrokerId>,
+        is_active: impl Fn(BrokerId) -> bool,
+    ) -> Option<Self> {
+        let isr: Vec<_> = replicas.iter().copied().filter(|replica| is_active(*replica)).collect();
+        let leader = Some(*isr.first()?);
+        Some(Self { isr, leader, ..Self::new(replicas) })
+    }
+
+    /// Whether its replicas are being moved.
+    #[must_use]
+    pub fn is_reassigned(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
     }
 
     /// Whether all its replicas are distinct, and there is one.

@@ -18,7 +18,9 @@ use super::http::HttpListener;
 use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
 use super::offsets_topic::OffsetsTopicConfig;
+use super::quorum::QuorumConfig;
 use super::registry::is_host;
+use super::replication::ReplicationConfig;
 use super::sources::Origin;
 use super::start_topics::StartTopic;
 use super::transactions::{TransactionSettings, TransactionsTopicConfig};
@@ -28,6 +30,10 @@ use super::transactions::{TransactionSettings, TransactionsTopicConfig};
 pub struct BrokerConfig {
     /// `node.id`.
     pub node_id: BrokerId,
+    /// The nodes that agree on the cluster's state; none on a single node.
+    pub quorum: Option<QuorumConfig>,
+    /// `inter.broker.listener.name`, or the first of `listeners`: how other brokers reach this one.
+    pub inter_broker_listener: String,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// `ottla.cluster.id`: the id that a new cluster gets; none means a random one.
@@ -95,6 +101,8 @@ pub struct BrokerConfig {
     pub transactions: Arc<TransactionSettings>,
     /// Keys about the topic that holds transactions.
     pub transactions_topic: TransactionsTopicConfig,
+    /// Keys about replication.
+    pub replication: ReplicationConfig,
     /// Keys about compaction.
     pub cleaner: CleanerConfig,
     /// `log.initial.task.delay.ms`.
@@ -127,8 +135,11 @@ impl Layers<'_> {
         }
         let idle_max = self.integer("connections.max.idle.ms");
         let request_memory = self.integer("ottla.request.memory.bytes");
+        let node_id = BrokerId(self.number("node.id"));
         Ok(BrokerConfig {
-            node_id: BrokerId(self.number("node.id")),
+            node_id,
+            quorum: self.quorum(node_id)?,
+            inter_broker_listener: self.inter_broker_listener(&listeners),
             rack: self.text("broker.rack"),
             cluster_id: self.text("ottla.cluster.id"),
             listeners,
@@ -166,6 +177,7 @@ impl Layers<'_> {
             offsets_topic: self.offsets_topic()?,
             transactions: Arc::new(self.transactions()),
             transactions_topic: self.transactions_topic(),
+            replication: self.replication(),
             cleaner: self.cleaner(),
             initial_task_delay: self.millis("log.initial.task.delay.ms"),
             retention_check_interval: self.millis("log.retention.check.interval.ms"),
@@ -237,6 +249,12 @@ impl Layers<'_> {
         }
         let names: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
         refuse(format!("must be one of {key}, which has {}", names.join(", ")))
+    }
+
+    fn inter_broker_listener(self, listeners: &[Listener]) -> String {
+        let named = self.text("inter.broker.listener.name").map(|name| name.to_uppercase());
+        let first = || listeners.first().map(|listener| listener.name.clone());
+        named.or_else(first).unwrap_or_default()
     }
 
     fn log_dirs(self) -> Vec<PathBuf> {

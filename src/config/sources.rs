@@ -270,8 +270,7 @@ fn is_single_node(settings: &Layer) -> bool {
 
 fn notices(settings: &Layer, single_node: bool) -> Vec<Notice> {
     // What describes a cluster of one says nothing that is not so.
-    const MEMBERSHIP: [&str; 3] =
-        ["controller.quorum.bootstrap.servers", "controller.quorum.voters", "process.roles"];
+    const MEMBERSHIP: [&str; 1] = ["controller.quorum.bootstrap.servers"];
     settings
         .iter()
         .filter_map(|(name, setting)| {

@@ -50,6 +50,8 @@ pub struct TopicConfig {
     pub tombstone_retention: Duration,
     /// `min.insync.replicas`, at least 1; a topic with fewer replicas needs only those.
     pub min_insync_replicas: u32,
+    /// `unclean.leader.election.enable`: whether a replica may lead that may lack records, if no other can.
+    pub unclean_leader_election: bool,
     /// Whether `message.timestamp.type` is `LogAppendTime`: records get the time of the append.
     pub stamped_on_append: bool,
     /// `message.timestamp.before.max.ms`.
@@ -119,6 +121,8 @@ impl TopicConfig {
                 .filter(|lag| *lag < Duration::from_millis(i64::MAX as u64)),
             tombstone_retention: of.millis("delete.retention.ms"),
             min_insync_replicas: of.number("min.insync.replicas"),
+            unclean_leader_election: of.value("unclean.leader.election.enable")
+                == Some(Value::Boolean(true)),
             stamped_on_append: of.value("message.timestamp.type")
                 == Some(Value::Text("LogAppendTime".to_owned())),
             timestamp_before_max: of.millis("message.timestamp.before.max.ms"),
@@ -279,6 +283,7 @@ mod tests {
                 compaction_lag_max: None,
                 tombstone_retention: Duration::from_secs(24 * 3600),
                 min_insync_replicas: 1,
+                unclean_leader_election: false,
                 stamped_on_append: false,
                 timestamp_before_max: Duration::from_millis(i64::MAX as u64),
                 timestamp_after_max: Duration::from_secs(3600),

@@ -13,7 +13,9 @@ use super::raft_log::{
     AppendFailure, Entry, EntryId, Found, Membership, Node, Payload, RaftLog, Snapshot,
     SnapshotMeta, State, VERSION, Vote, snapshot_path,
 };
-use super::{AppliedBatch, Proposed, Quorum, QuorumError, QuorumStatus, RaftLogError};
+use super::{
+    AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus, RaftLogError,
+};
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
 use crate::env::{Disk, Env};
 use crate::model::{BrokerId, UuidText, WithCauses};
@@ -83,7 +85,12 @@ impl LocalQuorum {
         let (steps, applied) = mpsc::channel(APPLIED_LENGTH);
         let (image, index) = (Arc::new(core.image.clone()), core.last_index());
         let epoch = i32::try_from(core.leader.term).unwrap_or(i32::MAX);
-        let status = QuorumStatus { leader: node_id, epoch, voters: vec![node_id] };
+        let status = QuorumStatus {
+            leader: Some(node_id),
+            epoch,
+            voters: vec![core.member(node_id, index)],
+            observers: Vec::new(),
+        };
         let task = run(env.clone(), core, proposals, steps);
         env.tasks.spawn_service("metadata", task);
         Ok(Started { quorum: Self { inbox, status }, image, index, applied })
@@ -296,6 +303,13 @@ impl Core {
         let topics = self.image.topic_count();
         tracing::info!(topics, "took over the metadata of Apache Kafka");
         Ok(())
+    }
+
+    /// This node, which is the only one.
+    fn member(&self, node_id: BrokerId, index: u64) -> QuorumMember {
+        let node = self.membership.nodes.values().next();
+        let directory = node.map(|node| node.directory_id).unwrap_or_default();
+        QuorumMember { broker: node_id, directory, end: Some(index + 1) }
     }
 
     /// Index of the last entry.

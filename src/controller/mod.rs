@@ -1,6 +1,6 @@
 //! Gets the cluster to agree on commands, and makes them durable.
 //!
-//! Owns the [`Quorum`] seam, the driver for a cluster of one node, and the files of the metadata log. The log has the form
+//! Owns the [`Quorum`] seam, its drivers for a cluster of one node and of several, and the files of the metadata log. The log has the form
 //! that a cluster of several nodes needs, so a node that was alone opens it unchanged when others join.
 //!
 //! **Invariants:** an outcome is told only after its command is durable and applied; applied commands reach whoever keeps
@@ -9,6 +9,7 @@
 mod decide;
 pub mod kraft;
 mod local;
+mod raft;
 mod raft_log;
 
 use std::future::Future;
@@ -17,11 +18,12 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use decide::place;
+pub use decide::{place, preferred_elections};
 pub use local::{LocalQuorum, Started, Storage};
+pub use raft::{Caught, ClusterError, InSession, Joining, Lifecycle, RaftQuorum, join};
 
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
-use crate::model::{BrokerId, TopicPartition};
+use crate::model::{BrokerId, TopicPartition, UuidText};
 
 /// What commands are proposed to.
 pub trait Quorum: std::fmt::Debug + Send + Sync {
@@ -40,14 +42,27 @@ pub trait Quorum: std::fmt::Debug + Send + Sync {
 }
 
 /// Who agrees on commands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuorumStatus {
-    /// The node that decides.
-    pub leader: BrokerId,
+    /// The node that decides; none while one is elected.
+    pub leader: Option<BrokerId>,
     /// Its epoch: Raft's term.
     pub epoch: i32,
     /// The nodes whose majority agrees, the leader among them.
-    pub voters: Vec<BrokerId>,
+    pub voters: Vec<QuorumMember>,
+    /// The nodes that only listen.
+    pub observers: Vec<QuorumMember>,
+}
+
+/// A node of a quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumMember {
+    /// The node.
+    pub broker: BrokerId,
+    /// Its directory with the metadata log.
+    pub directory: UuidText,
+    /// Index of the entry after the last one that it is known to have. Only the leader knows this of others.
+    pub end: Option<u64>,
 }
 
 /// Commands that were applied.
@@ -79,6 +94,12 @@ pub enum QuorumError {
     /// The metadata log could not be written; the commands are not applied.
     #[error("cannot write the metadata log: {0}")]
     Unwritable(Arc<io::Error>),
+    /// No node leads, and so nobody has taken the commands.
+    #[error("the cluster has no leader at present; nothing was changed")]
+    NoLeader,
+    /// The leader has taken the commands, and was lost: they may be applied yet.
+    #[error("it is not known whether the change was made: the leader was lost before it answered")]
+    Unknown,
 }
 
 /// Why the metadata log could not be opened.

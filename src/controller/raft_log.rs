@@ -86,7 +86,7 @@ pub(super) struct Membership {
 }
 
 /// A node, as the others know it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Node {
     pub(super) broker_id: BrokerId,
@@ -149,6 +149,8 @@ pub(super) struct RaftLog {
     path: PathBuf,
     length: u64,
     next_index: u64,
+    /// Where each entry of the file begins.
+    positions: Vec<u64>,
 }
 
 /// What was found in the files.
@@ -181,6 +183,7 @@ impl RaftLog {
             path,
             length: LOG_MAGIC.len() as u64,
             next_index: 0,
+            positions: Vec::new(),
         };
         log.write_state(state)?;
         Ok(log)
@@ -204,7 +207,7 @@ impl RaftLog {
         let path = log_path(directory, first_index);
         let file = disk.open(&path, OpenMode::Write).map_err(io_error(&path))?;
         let bytes = disk.read_small(&path).map_err(io_error(&path))?.unwrap_or_default();
-        let (entries, length) = read_entries(&path, &bytes, first_index)?;
+        let (entries, positions, length) = read_entries(&path, &bytes, first_index)?;
         if length < bytes.len() as u64 {
             tracing::warn!(
                 path = %path.display(), cut_bytes = bytes.len() as u64 - length,
@@ -215,7 +218,7 @@ impl RaftLog {
         }
         let next_index = first_index + entries.len() as u64;
         let directory = directory.to_owned();
-        let log = Self { disk, directory, state, file, path, length, next_index };
+        let log = Self { disk, directory, state, file, path, length, next_index, positions };
         log.remove_old_files()?;
         Ok(Some(Found { log, snapshot, entries }))
     }
@@ -238,9 +241,10 @@ impl RaftLog {
     /// Writes entries at the end and makes them durable. After an error they are not in the log, unless that cannot be
     /// undone either: then the error is [`Fatal`](AppendFailure::Fatal).
     pub(super) fn append(&mut self, entries: &[Entry]) -> Result<(), AppendFailure> {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut positions) = (Vec::new(), Vec::new());
         for (entry, index) in entries.iter().zip(self.next_index..) {
             assert_eq!(entry.id.index, index, "entries follow each other");
+            positions.push(self.length + bytes.len() as u64);
             write_entry(entry, &mut bytes);
         }
         if let Err(error) = self.file.write_at(self.length, &[&bytes]) {
@@ -253,20 +257,77 @@ impl RaftLog {
         self.file.sync_data().map_err(AppendFailure::Fatal)?;
         self.length += bytes.len() as u64;
         self.next_index += entries.len() as u64;
+        self.positions.extend(positions);
         Ok(())
+    }
+
+    /// Cuts the entries from `index` on off: another leader has written others in their place. Durable when it returns.
+    pub(super) fn truncate(&mut self, index: u64) -> Result<(), RaftLogError> {
+        let Some(kept) = index.checked_sub(self.first_index()).map(|kept| kept as usize) else {
+            let problem =
+                format!("entry {index} was replaced by a snapshot, and cannot be cut off");
+            return Err(RaftLogError::Damaged { path: self.path.clone(), position: 0, problem });
+        };
+        let Some(length) = self.positions.get(kept).copied() else { return Ok(()) };
+        self.file.set_len(length).map_err(io_error(&self.path))?;
+        self.file.sync_data().map_err(io_error(&self.path))?;
+        self.length = length;
+        self.positions.truncate(kept);
+        self.next_index = index;
+        Ok(())
+    }
+
+    /// Makes a vote durable.
+    pub(super) fn save_vote(&mut self, vote: Vote) -> Result<(), RaftLogError> {
+        self.write_state(State { vote, ..self.state })
+    }
+
+    /// Notes what is agreed on. It is written with the next vote or snapshot: who starts with less learns the rest from the
+    /// leader.
+    pub(super) const fn note_committed(&mut self, committed: Option<EntryId>) {
+        self.state.committed = committed;
+    }
+
+    /// Writes a snapshot. It counts once [`purge`](Self::purge) has dropped what it stands for.
+    pub(super) fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), RaftLogError> {
+        let path = snapshot_path(&self.directory, snapshot.meta.last.index);
+        self.disk.replace_small(&path, &write_snapshot(snapshot)).map_err(io_error(&path))
+    }
+
+    /// Drops all entries up to the last one of the snapshot that was saved; `rest` are those after it.
+    pub(super) fn purge(&mut self, last: EntryId, rest: &[Entry]) -> Result<(), RaftLogError> {
+        let (file, path) = create_file(&*self.disk, &self.directory, last.index + 1)?;
+        let (mut bytes, mut positions) = (Vec::new(), Vec::new());
+        for entry in rest {
+            positions.push((LOG_MAGIC.len() + bytes.len()) as u64);
+            write_entry(entry, &mut bytes);
+        }
+        file.write_at(LOG_MAGIC.len() as u64, &[&bytes]).map_err(io_error(&path))?;
+        file.sync_data().map_err(io_error(&path))?;
+        // From here on the new files count.
+        let committed = self.state.committed.max(Some(last));
+        self.write_state(State { purged: Some(last), committed, ..self.state })?;
+        (self.file, self.path) = (file, path);
+        self.length = (LOG_MAGIC.len() + bytes.len()) as u64;
+        self.positions = positions;
+        self.next_index = last.index + 1 + rest.len() as u64;
+        self.remove_old_files()
     }
 
     /// Replaces all entries by a snapshot of the state after the last one.
     pub(super) fn install_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), RaftLogError> {
         let last = snapshot.meta.last;
         assert_eq!(last.index + 1, self.next_index, "a snapshot is of the end of the log");
-        let path = snapshot_path(&self.directory, last.index);
-        self.disk.replace_small(&path, &write_snapshot(snapshot)).map_err(io_error(&path))?;
-        let (file, path) = create_file(&*self.disk, &self.directory, self.next_index)?;
-        // From here on the new files count.
-        self.write_state(State { purged: Some(last), committed: Some(last), ..self.state })?;
-        (self.file, self.path, self.length) = (file, path, LOG_MAGIC.len() as u64);
-        self.remove_old_files()
+        self.save_snapshot(snapshot)?;
+        self.purge(last, &[])
+    }
+
+    /// Index of the first entry that no snapshot has replaced.
+    const fn first_index(&self) -> u64 {
+        match self.state.purged {
+            Some(purged) => purged.index + 1,
+            None => 0,
+        }
     }
 
     fn write_state(&mut self, state: State) -> Result<(), RaftLogError> {
@@ -279,8 +340,7 @@ impl RaftLog {
 
     /// Removes log files and snapshots that the state file does not speak of.
     fn remove_old_files(&self) -> Result<(), RaftLogError> {
-        let first_index = self.state.purged.map_or(0, |purged| purged.index + 1);
-        let log = log_path(&self.directory, first_index);
+        let log = log_path(&self.directory, self.first_index());
         let snapshot = self.state.purged.map(|purged| snapshot_path(&self.directory, purged.index));
         let entries = self.disk.list(&self.directory).map_err(io_error(&self.directory))?;
         for entry in entries {
@@ -422,12 +482,12 @@ fn read_state(path: &Path, bytes: &[u8]) -> Result<State, RaftLogError> {
     serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))
 }
 
-/// Reads all entries of a log file, and up to where they reach.
+/// Reads all entries of a log file, where each begins, and up to where they reach.
 fn read_entries(
     path: &Path,
     bytes: &[u8],
     first_index: u64,
-) -> Result<(Vec<Entry>, u64), RaftLogError> {
+) -> Result<(Vec<Entry>, Vec<u64>, u64), RaftLogError> {
     let damaged = |position: usize, problem: String| RaftLogError::Damaged {
         path: path.to_owned(),
         position: position as u64,
@@ -436,7 +496,7 @@ fn read_entries(
     if !bytes.starts_with(LOG_MAGIC) {
         return Err(damaged(0, "it is not a metadata log".to_owned()));
     }
-    let mut entries: Vec<Entry> = Vec::new();
+    let (mut entries, mut positions): (Vec<Entry>, Vec<u64>) = (Vec::new(), Vec::new());
     let mut position = LOG_MAGIC.len();
     while let Some(rest) = bytes.get(position..).filter(|rest| !rest.is_empty()) {
         let index = first_index + entries.len() as u64;
@@ -447,6 +507,7 @@ fn read_entries(
                     let (path, position) = (path.to_owned(), position as u64);
                     RaftLogError::Newer { path, position, problem }
                 })?;
+                positions.push(position as u64);
                 position += whole.length;
                 entries.push(Entry { id: whole.id, payload });
             }
@@ -469,7 +530,7 @@ fn read_entries(
             }
         }
     }
-    Ok((entries, position as u64))
+    Ok((entries, positions, position as u64))
 }
 
 fn write_snapshot(snapshot: &Snapshot) -> Vec<u8> {
@@ -645,6 +706,55 @@ mod tests {
                 "ottla-raft-00000000000000000003.log",
                 "ottla-raft-state"
             ]
+        );
+    }
+
+    #[test]
+    fn what_another_leader_replaces_is_cut_off() {
+        let disk = disk();
+        let mut log = log_with(&disk, &three());
+        log.truncate(2).unwrap();
+        let other = Entry { id: EntryId { term: 2, leader: 9, index: 2 }, payload: Payload::Blank };
+        log.append(std::slice::from_ref(&other)).unwrap();
+        let mut found = reopen(&disk).unwrap();
+        assert_eq!(found.entries, [&three()[..2], &[other]].concat());
+        found.log.truncate(3).unwrap();
+        found.log.truncate(1).unwrap();
+        assert_eq!(reopen(&disk).unwrap().entries, three()[..1]);
+    }
+
+    #[test]
+    fn a_snapshot_may_leave_entries_after_it() {
+        let disk = disk();
+        let mut log = log_with(&disk, &three());
+        let meta = SnapshotMeta {
+            last: three()[1].id,
+            membership: membership(),
+            membership_entry: three()[0].id,
+        };
+        let snapshot = Snapshot { meta, image: b"{}".to_vec() };
+        log.save_snapshot(&snapshot).unwrap();
+        assert_eq!(reopen(&disk).unwrap().entries, three(), "it does not count yet");
+        log.save_snapshot(&snapshot).unwrap();
+        log.purge(three()[1].id, &three()[2..]).unwrap();
+        log.append(&[entry(3, Payload::Blank)]).unwrap();
+        log.truncate(3).unwrap();
+        let found = reopen(&disk).unwrap();
+        assert_eq!((found.snapshot.as_ref(), &found.entries[..]), (Some(&snapshot), &three()[2..]));
+        assert!(log.truncate(1).is_err(), "what a snapshot holds is agreed on");
+    }
+
+    #[test]
+    fn a_vote_is_kept() {
+        let disk = disk();
+        let mut log = log_with(&disk, &three());
+        let vote = Vote { term: 5, node: 9, committed: false };
+        log.note_committed(Some(three()[1].id));
+        log.save_vote(vote).unwrap();
+        let found = reopen(&disk).unwrap();
+        assert_eq!(
+            (found.log.state().vote, found.log.state().committed),
+            (vote, Some(three()[1].id))
         );
     }
 

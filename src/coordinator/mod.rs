@@ -14,6 +14,7 @@
 //! by the state machine or with a [`CoordinatorError`].
 
 mod load;
+mod others;
 mod placement;
 mod serving;
 pub mod shard;
@@ -40,6 +41,7 @@ use crate::replica::ReplicaManager;
 
 pub use crate::record::TransactionOutcome;
 pub use crate::replica::Guard;
+pub use others::{Asked, ImageSource, Others, UnreachableError};
 pub use placement::partition_of;
 pub use shard::{CoordinatorRecord, Effects, Now, ReplayError, Shard, Ticket, TransactionWriter};
 

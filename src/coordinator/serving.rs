@@ -383,7 +383,7 @@ impl<S: Shard> Serving<S> {
     fn release(&mut self) -> Result<(), Ending> {
         self.commit = None;
         while let Some(first) = self.held.front() {
-            let wait = self.led.partition.wait_for(Mark::Committed, first.until);
+            let wait = self.led.partition.wait_for(Mark::Committed, first.until, self.led.epoch);
             self.commit = wait.map_err(|error| ending_of(&error))?;
             if self.commit.is_some() {
                 break;
@@ -436,6 +436,7 @@ const fn refusal_of(error: &PartitionError) -> Option<CoordinatorError> {
         AppendError::LargerThanSegment { .. }
         | AppendError::InvalidControl { .. }
         | AppendError::NotAtEnd { .. }
+        | AppendError::EpochFalls { .. }
         | AppendError::NoSpace { .. }
         | AppendError::Io { .. }
         | AppendError::Closed => None,
@@ -449,7 +450,9 @@ const fn ending_of(error: &PartitionError) -> Ending {
         | PartitionError::NotLeader
         | PartitionError::FencedLeaderEpoch { .. }
         | PartitionError::UnknownLeaderEpoch { .. } => Ending::Lost,
-        PartitionError::NotEnoughReplicas { .. } => Ending::Failed(CoordinatorError::NotAvailable),
+        PartitionError::NotEnoughReplicas { .. }
+        | PartitionError::NotEnoughReplicasAfterAppend { .. }
+        | PartitionError::OffsetNotAvailable => Ending::Failed(CoordinatorError::NotAvailable),
         PartitionError::Append(AppendError::LargerThanSegment { .. }) => {
             Ending::Failed(CoordinatorError::TooLarge)
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::cluster::{Command as ClusterCommand, Event, NewTopic};
+use crate::cluster::{Command as ClusterCommand, Event, NewTopic, Registration};
 use crate::config::{self, Effective, Sources};
 use crate::env::{Disk, Fault, FaultyDisk, MemoryDisk, OpenMode};
 use crate::log::{DataDir, DataDirs};
@@ -137,16 +137,8 @@ impl Rig {
         let coordinator = coordinator(&env, &replicas, &made);
         let image = ClusterImage::default();
         let mut rig = Self { env, disk, replicas, coordinator, image, settings, index: 0, made };
-        let incarnation = UuidText(Uuid::nil());
-        let (directories, endpoints, rack) = (Vec::new(), Vec::new(), None);
-        let broker = BROKER;
-        rig.command(ClusterCommand::RegisterBroker {
-            broker,
-            incarnation,
-            directories,
-            endpoints,
-            rack,
-        });
+        let registration = Registration::new(BROKER, UuidText(Uuid::nil()));
+        rig.command(ClusterCommand::RegisterBroker(registration));
         rig.create(TOPIC, 1);
         rig
     }
@@ -165,8 +157,9 @@ impl Rig {
     }
 
     fn apply(&self, events: &[Event]) {
-        self.replicas.apply(&self.image, &self.settings, events);
-        self.coordinator.apply(&Arc::new(self.image.clone()));
+        let image = Arc::new(self.image.clone());
+        self.replicas.apply(&image, &self.settings, events);
+        self.coordinator.apply(&image);
     }
 
     /// Gives the partition other brokers than the commands can, as a cluster of many would.
@@ -176,7 +169,9 @@ impl Rig {
         change(partition);
         partition["partitionEpoch"] = (partition["partitionEpoch"].as_i64().unwrap() + 1).into();
         self.image = ClusterImage::from_json(&serde_json::to_vec(&json).unwrap()).unwrap();
-        self.apply(&[Event::LeadersChanged]);
+        let topic = self.image.topic(TOPIC).unwrap().id;
+        let changed = TopicIdPartition { topic, partition: PartitionId(0) };
+        self.apply(&[Event::PartitionsChanged(vec![changed])]);
     }
 
     fn ask(

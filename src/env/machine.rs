@@ -5,6 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// The name of this machine, by which others may find it.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Memory that this process may use: that of the machine, or of the container if that is less. `None` if neither says.
 #[must_use]
 pub fn memory_bytes() -> Option<u64> {

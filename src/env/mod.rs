@@ -34,7 +34,7 @@ pub use disk_faulty::{Fault, FaultyDisk};
 pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
 pub use disk_watched::{Crash, WatchedDisk};
-pub use machine::{default_gateways, memory_bytes, port_owner, raise_descriptor_limit};
+pub use machine::{default_gateways, host_name, memory_bytes, port_owner, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Stream};
 #[cfg(test)]
 pub(crate) use open_files::open_in;

@@ -69,6 +69,8 @@ pub struct Appended {
     pub last_offset: Offset,
     /// Bytes of the batch.
     pub size_bytes: u32,
+    /// Epoch of the leader that answers for it: of a batch that was there, it is the present one too.
+    pub leader_epoch: LeaderEpoch,
     /// The time that was put into the records, if the log does so; of a batch that was there, its timestamp in any case.
     pub log_append_time: Option<UnixMillis>,
     /// First offset that can be read.
@@ -166,6 +168,7 @@ impl Log {
                         base_offset: known.first_offset(),
                         last_offset: known.last_offset,
                         size_bytes: header.size_bytes(),
+                        leader_epoch: append.leader_epoch,
                         log_append_time: Some(known.timestamp),
                         log_start,
                         at: AppendedAt::Before,
@@ -187,7 +190,14 @@ impl Log {
             Origin::Replication if header.base_offset < end.offset => {
                 return Err(AppendError::NotAtEnd { found: header.base_offset, end: end.offset });
             }
-            Origin::Replication => *header,
+            Origin::Replication => {
+                let latest = writer.epochs.latest().unwrap_or(LeaderEpoch::UNKNOWN);
+                if header.partition_leader_epoch < latest {
+                    let found = header.partition_leader_epoch;
+                    return Err(AppendError::EpochFalls { found, latest });
+                }
+                *header
+            }
             Origin::Client | Origin::Transaction(_) | Origin::Coordinator => {
                 let append_time =
                     (config.timestamp_type == TimestampType::LogAppendTime).then_some(append.now);
@@ -200,6 +210,7 @@ impl Log {
             base_offset: stamped.base_offset,
             last_offset: stamped.last_offset(),
             size_bytes: stamped.size_bytes(),
+            leader_epoch: append.leader_epoch,
             log_append_time: (stamped.timestamp_type() == TimestampType::LogAppendTime)
                 .then_some(stamped.max_timestamp),
             log_start,

@@ -194,6 +194,8 @@ pub(super) struct Taken {
     path: PathBuf,
     /// Whose it is; none if it was never used.
     pub(super) meta: Option<MetaProperties>,
+    /// The id that it gets if it was never used; none leaves it to chance.
+    pub(super) new_id: Option<Uuid>,
     lock: Box<dyn DirLock>,
 }
 
@@ -207,7 +209,7 @@ impl Taken {
         let lock = disk.lock(path).map_err(DataDirError::io(path))?;
         let lock = lock.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })?;
         let meta = read_meta(&*disk, path)?;
-        Ok(Self { disk, path: path.to_owned(), meta, lock })
+        Ok(Self { disk, path: path.to_owned(), meta, new_id: None, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -231,10 +233,10 @@ impl Taken {
         cluster_id: Option<&str>,
         rng: &Rng,
     ) -> Result<DataDir, DataDirError> {
-        let Self { disk, path, meta, lock } = self;
+        let Self { disk, path, meta, new_id, lock } = self;
         let meta = match meta {
             Some(meta) => check_meta(&path, meta, node_id, cluster_id)?,
-            None => write_meta(&*disk, &path, node_id, cluster_id, rng)?,
+            None => write_meta(&*disk, &path, node_id, (cluster_id, new_id), rng)?,
         };
         let clean_epoch = take_clean_mark(&*disk, &path)?;
         let kept_offsets = KeptOffsets::read(Arc::clone(&disk), &path)?;
@@ -507,7 +509,7 @@ fn write_meta(
     disk: &dyn Disk,
     directory: &Path,
     node_id: BrokerId,
-    cluster_id: Option<&str>,
+    (cluster_id, new_id): (Option<&str>, Option<Uuid>),
     rng: &Rng,
 ) -> Result<MetaProperties, DataDirError> {
     let path = directory.join(META_FILE);
@@ -517,7 +519,8 @@ fn write_meta(
         return Err(DataDirError::MetaMissing { path, found: used.name });
     }
     let cluster_id = cluster_id.map_or_else(|| UuidText(rng.uuid()).to_string(), str::to_owned);
-    let meta = MetaProperties { cluster_id, node_id, directory_id: rng.uuid() };
+    let directory_id = new_id.unwrap_or_else(|| rng.uuid());
+    let meta = MetaProperties { cluster_id, node_id, directory_id };
     let text = format!(
         "version=1\nnode.id={}\ndirectory.id={}\ncluster.id={}\n",
         meta.node_id,

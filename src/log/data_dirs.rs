@@ -77,19 +77,24 @@ enum Metadata {
     Apart(Box<DataDir>),
 }
 
-impl DataDirs {
-    /// Takes all directories into use. One that the disk refuses is left out, with an error in the log of the broker, if it
-    /// is not the one of the metadata log.
+/// Directories that nobody else can use now, before it is known which cluster they are to belong to.
+#[derive(Debug)]
+pub struct TakenDirs {
+    logs: Vec<PathBuf>,
+    /// All paths, that of the metadata log among them.
+    all: Vec<PathBuf>,
+    /// Index of the directory with the metadata log.
+    metadata: usize,
+    taken: BTreeMap<usize, Taken>,
+}
+
+impl TakenDirs {
+    /// Takes all directories. One that the disk refuses is left out, with an error in the log of the broker, if it is not the one
+    /// of the metadata log.
     ///
     /// # Errors
     /// As [`DataDirError`] says.
-    pub fn open(
-        disk: &Arc<dyn Disk>,
-        paths: &DataPaths,
-        node_id: BrokerId,
-        cluster_id: Option<&str>,
-        rng: &Rng,
-    ) -> Result<Self, DataDirError> {
+    pub fn take(disk: &Arc<dyn Disk>, paths: &DataPaths) -> Result<Self, DataDirError> {
         let mut all = paths.logs.clone();
         let mut seen = BTreeSet::new();
         if let Some(path) = all.iter().find(|path| !seen.insert(*path)) {
@@ -108,11 +113,49 @@ impl DataDirs {
             }
         }
         check_places(&taken, metadata)?;
-        let cluster_id = cluster_of(&taken, cluster_id);
+        Ok(Self { logs: paths.logs.clone(), all, metadata, taken })
+    }
+
+    /// The directory with the metadata log.
+    ///
+    /// # Panics
+    /// Never: it is one of them.
+    #[must_use]
+    pub fn metadata_path(&self) -> &Path {
+        self.all.get(self.metadata).expect("it is one of them")
+    }
+
+    /// The cluster that one of them belongs to; none if all are new.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<&str> {
+        let mut known = self.taken.values().filter_map(|dir| dir.meta.as_ref());
+        known.next().map(|meta| &*meta.cluster_id)
+    }
+
+    /// The id of the directory with the metadata log. A new one is given it here.
+    pub fn directory_id(&mut self, rng: &Rng) -> Uuid {
+        let Some(dir) = self.taken.get_mut(&self.metadata) else { return rng.uuid() };
+        match &dir.meta {
+            Some(meta) => meta.directory_id,
+            None => *dir.new_id.get_or_insert_with(|| rng.uuid()),
+        }
+    }
+
+    /// Takes them into use for a node and a cluster; none begins a new one, if they do not belong to one.
+    ///
+    /// # Errors
+    /// As [`DataDirError`] says.
+    pub fn finish(
+        self,
+        node_id: BrokerId,
+        cluster_id: Option<&str>,
+        rng: &Rng,
+    ) -> Result<DataDirs, DataDirError> {
+        let Self { logs, all, metadata, mut taken } = self;
+        let mut cluster_id = cluster_of(&taken, cluster_id);
         let mut dirs = BTreeMap::new();
         // The one of the metadata first: if it is new, so is the cluster, which the others then belong to.
         let order = std::iter::once(metadata).chain((0..all.len()).filter(|at| *at != metadata));
-        let mut cluster_id = cluster_id;
         for at in order {
             let Some(dir) = taken.remove(&at) else { continue };
             let finished = dir.finish(node_id, cluster_id.as_deref(), rng);
@@ -121,17 +164,34 @@ impl DataDirs {
                 dirs.insert(at, dir);
             }
         }
-        let apart = (metadata >= paths.logs.len()).then(|| dirs.remove(&metadata)).flatten();
+        let apart = (metadata >= logs.len()).then(|| dirs.remove(&metadata)).flatten();
         let metadata =
             apart.map_or(Metadata::With(DirIndex(metadata)), |dir| Metadata::Apart(Box::new(dir)));
         if dirs.is_empty() {
             return Err(DataDirError::NoneLeft);
         }
-        let slot = |(path, at): (&PathBuf, usize)| {
+        let slot = |(path, at): (PathBuf, usize)| {
             let dir = dirs.remove(&at);
-            Slot { path: path.clone(), failed: AtomicBool::new(dir.is_none()), dir }
+            Slot { path, failed: AtomicBool::new(dir.is_none()), dir }
         };
-        Ok(Self { dirs: paths.logs.iter().zip(0..).map(slot).collect(), metadata })
+        Ok(DataDirs { dirs: logs.into_iter().zip(0..).map(slot).collect(), metadata })
+    }
+}
+
+impl DataDirs {
+    /// Takes all directories into use. One that the disk refuses is left out, with an error in the log of the broker, if it
+    /// is not the one of the metadata log.
+    ///
+    /// # Errors
+    /// As [`DataDirError`] says.
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        paths: &DataPaths,
+        node_id: BrokerId,
+        cluster_id: Option<&str>,
+        rng: &Rng,
+    ) -> Result<Self, DataDirError> {
+        TakenDirs::take(disk, paths)?.finish(node_id, cluster_id, rng)
     }
 
     /// One directory for everything, which is in use.

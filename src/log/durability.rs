@@ -16,6 +16,8 @@ use crate::model::Offset;
 #[must_use = "the files stay until they are marked"]
 pub struct Removed {
     segments: Vec<Arc<Segment>>,
+    /// How often the log had been cut off when they went.
+    truncations: u64,
 }
 
 impl Removed {
@@ -89,7 +91,7 @@ impl Log {
         };
         writer.epochs.cut_start(to);
         writer.epochs.flush()?;
-        Ok(Removed { segments })
+        Ok(Removed { segments, truncations: writer.truncations })
     }
 
     /// Has what stays found even if power fails once the rest has gone: else offsets would be given twice, and producers
@@ -108,12 +110,14 @@ impl Log {
         });
         let mut writer = self.writer.lock();
         match synced {
+            // Its files were renamed or removed, which is no failure of the disk.
+            _ if writer.state == State::Abandoned || writer.truncations != removed.truncations => {
+                Ok(removed)
+            }
             Ok(()) => {
                 writer.names_synced = writer.names_synced.max(names_changed);
                 Ok(removed)
             }
-            // Its files were renamed, which is no failure of the disk.
-            Err(_) if writer.state == State::Abandoned => Ok(removed),
             Err(error) => {
                 writer.state = State::Failed;
                 Err(error)
@@ -130,7 +134,8 @@ impl Log {
         let writer = self.writer.lock();
         let mut files = Vec::new();
         for segment in removed.segments {
-            if writer.state != State::Abandoned {
+            // A log that was cut off meanwhile has looked through its directory, and removed them.
+            if writer.state != State::Abandoned && writer.truncations == removed.truncations {
                 files.extend(segment.mark_deleted(&*self.disk)?);
             }
         }
@@ -172,7 +177,7 @@ impl Log {
     /// As the disk says. After that nothing more is appended, and nothing is synced again: what a failed sync has left
     /// behind cannot be known.
     pub fn flush(&self, whole: bool) -> io::Result<Offset> {
-        let (published, names_changed, names) = {
+        let (published, (names_changed, truncations), names) = {
             let writer = self.writer.lock();
             match writer.state {
                 State::Open | State::Closed => {}
@@ -183,11 +188,16 @@ impl Log {
                 files: writer.names_synced < writer.names_changed,
                 directory: !writer.directory_synced,
             };
-            (self.published.read().clone(), writer.names_changed, names)
+            let changes = (writer.names_changed, writer.truncations);
+            (self.published.read().clone(), changes, names)
         };
         let synced = self.sync_from(&published, names, whole);
         let mut writer = self.writer.lock();
         match synced {
+            // What was synced is not the log any more.
+            Ok(_) if writer.truncations != truncations || writer.cut_at.is_some() => {
+                Ok(self.recovery_point())
+            }
             Ok(flushed) => {
                 if writer.state != State::Abandoned {
                     self.published.write().advance_flushed(flushed);
@@ -196,8 +206,10 @@ impl Log {
                 writer.directory_synced = true;
                 Ok(self.recovery_point())
             }
-            // Its files were renamed, which is no failure of the disk.
-            Err(_) if writer.state == State::Abandoned => Ok(self.recovery_point()),
+            // Its files were renamed or removed, which is no failure of the disk.
+            Err(_) if writer.state == State::Abandoned || writer.truncations != truncations => {
+                Ok(self.recovery_point())
+            }
             Err(error) => {
                 writer.state = State::Failed;
                 Err(error)

@@ -39,8 +39,7 @@ struct Written {
     recovery_points: Offsets,
     log_starts: Offsets,
     cleaned: Offsets,
-    /// Not known before the first write: nobody reads them.
-    high_watermarks: Option<Offsets>,
+    high_watermarks: Offsets,
 }
 
 /// Which of the files are to be written.
@@ -74,7 +73,8 @@ impl KeptOffsets {
         let recovery_points = read_offsets(&*disk, &directory.join(RECOVERY_POINTS_FILE))?;
         let log_starts = read_offsets(&*disk, &directory.join(LOG_STARTS_FILE))?;
         let cleaned = read_offsets(&*disk, &directory.join(CLEANED_FILE))?;
-        let written = Written { recovery_points, log_starts, cleaned, high_watermarks: None };
+        let high_watermarks = read_offsets(&*disk, &directory.join(HIGH_WATERMARKS_FILE))?;
+        let written = Written { recovery_points, log_starts, cleaned, high_watermarks };
         Ok(Self { disk, directory: directory.to_owned(), written: Mutex::new(written) })
     }
 
@@ -88,6 +88,12 @@ impl KeptOffsets {
     #[must_use]
     pub fn log_start(&self, partition: &PartitionName) -> Offset {
         self.written.lock().log_starts.get(partition).copied().unwrap_or(Offset::ZERO)
+    }
+
+    /// End of what is committed of a log; 0 if nothing is known of it.
+    #[must_use]
+    pub fn high_watermark(&self, partition: &PartitionName) -> Offset {
+        self.written.lock().high_watermarks.get(partition).copied().unwrap_or(Offset::ZERO)
     }
 
     /// Up to where a log was compacted, if it ever was.
@@ -135,7 +141,8 @@ impl KeptOffsets {
             kept.map(|(partition, offset)| (partition.clone(), *offset)).collect()
         };
         let (points, starts) = (kept(&written.recovery_points), kept(&written.log_starts));
-        let cleaned = kept(&written.cleaned);
+        let (cleaned, marks) = (kept(&written.cleaned), kept(&written.high_watermarks));
+        self.replace(HIGH_WATERMARKS_FILE, &mut written.high_watermarks, marks)?;
         self.replace(RECOVERY_POINTS_FILE, &mut written.recovery_points, points)?;
         self.replace(LOG_STARTS_FILE, &mut written.log_starts, starts)?;
         self.replace(CLEANED_FILE, &mut written.cleaned, cleaned)
@@ -155,17 +162,19 @@ impl KeptOffsets {
         let mut written = self.written.lock();
         let (mut points, mut starts, mut marks) = (Offsets::new(), Offsets::new(), Offsets::new());
         for (partition, offsets) in logs() {
-            let (point, start) = match offsets {
+            let (point, start, mark) = match offsets {
                 Some(offsets) => {
-                    marks.insert(partition.clone(), offsets.high_watermark);
                     let start = offsets.log_start;
-                    (Some(offsets.recovery_point), (start > Offset::ZERO).then_some(start))
+                    let start = (start > Offset::ZERO).then_some(start);
+                    (Some(offsets.recovery_point), start, Some(offsets.high_watermark))
                 }
                 None => (
                     written.recovery_points.get(&partition).copied(),
                     written.log_starts.get(&partition).copied(),
+                    written.high_watermarks.get(&partition).copied(),
                 ),
             };
+            marks.extend(mark.map(|offset| (partition.clone(), offset)));
             points.extend(point.map(|offset| (partition.clone(), offset)));
             starts.extend(start.map(|offset| (partition, offset)));
         }
@@ -175,12 +184,8 @@ impl KeptOffsets {
         if kinds != KeptKinds::RecoveryPoints {
             self.replace(LOG_STARTS_FILE, &mut written.log_starts, starts)?;
         }
-        if kinds != KeptKinds::LogStarts && written.high_watermarks.as_ref() != Some(&marks) {
-            self.disk.replace_small(
-                &self.directory.join(HIGH_WATERMARKS_FILE),
-                &checkpoint::write_offsets(&marks),
-            )?;
-            written.high_watermarks = Some(marks);
+        if kinds != KeptKinds::LogStarts {
+            self.replace(HIGH_WATERMARKS_FILE, &mut written.high_watermarks, marks)?;
         }
         Ok(())
     }

@@ -8,8 +8,9 @@
 //! a data directory. Knows neither Kafka's error codes nor replicas: the high watermark is told to it.
 //!
 //! **Invariants:** bytes below the published end never change, but that compaction puts other segments in the place of
-//! finished ones; a reader is never given a byte at or above the end; offsets rise by the batch; what an unclean stop can
-//! leave behind is a torn end after the recovery point, and only that is ever cut.
+//! finished ones, and that a follower cuts off what its leader does not have; a reader is never given a byte at or above the
+//! end, and a view of the file only of what is committed; offsets rise by the batch; what an unclean stop can leave behind is
+//! a torn end after the recovery point, and only that is ever cut by a start.
 
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 #![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -36,13 +37,14 @@ mod segment;
 mod snapshot;
 mod transaction_index;
 mod transactions;
+mod truncation;
 mod verification;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Offset, ProducerEpoch, ProducerId};
+use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::record::TimestampType;
 
 pub use append::{Append, Appended, AppendedAt, Origin, TransactionEnd};
@@ -50,7 +52,7 @@ pub use cleaner::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cl
 pub use data_dir::{
     DataDir, DataDirError, FoundPartitions, KRAFT_DIR, MetaProperties, RenameError,
 };
-pub use data_dirs::{AfterFailure, DataDirs, DataPaths, DirIndex};
+pub use data_dirs::{AfterFailure, DataDirs, DataPaths, DirIndex, TakenDirs};
 pub use durability::{FlushExtent, Removed};
 pub use epochs::EpochEnd;
 pub use inspect::{
@@ -64,6 +66,7 @@ pub use producers::{ProducerCensus, ProducerView};
 pub use read::{LogRead, ReadLimit, TimestampOffset};
 pub use recovery::{LogStart, Opened, RecoveryProgress};
 pub use transaction_index::AbortedTransaction;
+pub use truncation::TruncateError;
 pub use verification::{Beginning, Guard};
 
 /// How a log behaves; may change while it is open.
@@ -251,6 +254,14 @@ pub enum AppendError {
         found: Offset,
         /// End of the log.
         end: Offset,
+    },
+    /// A replicated batch is of an earlier leader than the last one of the log.
+    #[error("the batch is of leader epoch {found}, but the log has epoch {latest}")]
+    EpochFalls {
+        /// Epoch of the batch.
+        found: LeaderEpoch,
+        /// The newest epoch of the log.
+        latest: LeaderEpoch,
     },
     /// The volume is full. Earlier data can be read, and appending works again when there is room.
     #[error("no space left for {path}")]

@@ -3,6 +3,7 @@
 //! Appends are serial, under the writer's lock; reads never take it. What readers may see is published in one step after
 //! the bytes are written, so a reader sees an append whole or not at all.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ use super::segment::{Growth, Segment};
 use super::transactions::Unstable;
 use super::verification::Verifications;
 use crate::env::{Disk, Rng};
-use crate::model::{LeaderEpoch, Offset, TopicPartition, UnixMillis};
+use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition, UnixMillis};
 
 /// The log of one partition.
 #[derive(Debug)]
 pub struct Log {
     pub(super) name: TopicPartition,
+    pub(super) topic_id: TopicId,
     pub(super) directory: PathBuf,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) rng: Rng,
@@ -49,6 +51,10 @@ pub(super) struct Writer {
     pub(super) names_synced: u64,
     /// Whether the name of the partition's own directory is durable.
     pub(super) directory_synced: bool,
+    /// How often the end of the log was cut off: what was begun before the last time is not finished.
+    pub(super) truncations: u64,
+    /// Where the end is about to be cut off: until that is done, nothing above is taken for durable.
+    pub(super) cut_at: Option<Offset>,
     pub(super) state: State,
 }
 
@@ -78,7 +84,8 @@ pub(super) struct Published {
     /// All records below are durable. An opened log is committed to its end, so nobody reads up to this place before a flush
     /// has moved it, and until then only its offset is exact.
     pub(super) flushed: LogPosition,
-    /// All below is durable, with the indexes of segments that end here or before. It never moves down.
+    /// All below is durable, with the indexes of segments that end here or before. It moves down only where the end of the log
+    /// is cut off.
     pub(super) recovery_point: Offset,
 }
 
@@ -128,7 +135,7 @@ pub struct Advance {
 
 impl Log {
     pub(super) fn assemble(
-        name: TopicPartition,
+        (name, topic_id): (TopicPartition, TopicId),
         directory: PathBuf,
         disk: Arc<dyn Disk>,
         rng: Rng,
@@ -138,6 +145,7 @@ impl Log {
     ) -> Self {
         Self {
             name,
+            topic_id,
             directory,
             disk,
             rng,
@@ -237,6 +245,25 @@ impl Log {
         let mut published = self.published.write();
         writer.producers.commit(published.high_watermark.offset);
         published.unstable = writer.producers.unstable();
+    }
+
+    /// Notes that a leader epoch begins at the end of the log: before anything is appended in it (R1 of the replication
+    /// design). One that has batches, or a later one, is known already.
+    ///
+    /// # Errors
+    /// As the disk says; nothing more is appended then. [`io::ErrorKind::NotFound`] if the log takes no more appends.
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        if writer.state != State::Open {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the log takes no more appends"));
+        }
+        let end = self.published.read().end.offset;
+        writer.epochs.enter(epoch, end);
+        let written = writer.epochs.flush();
+        if written.is_err() {
+            writer.state = State::Failed;
+        }
+        written
     }
 
     /// Where a leader epoch ends; `None` for an epoch above all that are known.

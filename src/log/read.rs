@@ -1,6 +1,7 @@
 //! Reading from a log: by offset and by time. Takes no lock but to look at what is published.
 
-use std::ops::ControlFlow;
+use std::io;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -74,6 +75,7 @@ impl Log {
             return Err(ReadError::OffsetOutOfRange { wanted: from, start, end });
         }
         let lists_aborted = limit == ReadLimit::LastStable;
+        let kind = limit;
         let limit = published.limit(limit);
         let aborted = Vec::new();
         let empty = LogRead { records: Bytes::new(), start: limit, limit, aborted, ends };
@@ -108,7 +110,13 @@ impl Log {
                 segment.read_up_to(limit.offset, end);
             }
             let range = u64::from(start.position)..u64::from(end);
-            let records = segment.file().read(range, residency);
+            let records = match kind {
+                // What is not committed may be cut off, and a view must not outlive that.
+                ReadLimit::End => read_copy(segment, range, residency),
+                ReadLimit::HighWatermark | ReadLimit::LastStable => {
+                    segment.file().read(range, residency)
+                }
+            };
             let Some(records) = records.map_err(|error| read_error(segment, error.into()))? else {
                 return Ok(None);
             };
@@ -136,6 +144,34 @@ impl Log {
         let boundary = segment.offsets.boundary_at_most(wanted);
         let boundary = boundary.map_err(|error| read_error(segment, error.into()))?;
         Ok(if boundary >= first_end { boundary } else { wanted })
+    }
+
+    /// Where `offset` stands, which must lie within the log: its batch, or the first one after it.
+    ///
+    /// # Errors
+    /// As [`ReadError`] says.
+    pub fn position_of(&self, offset: Offset) -> Result<LogPosition, ReadError> {
+        let published = self.published.read().clone();
+        for known in [published.end, published.high_watermark] {
+            if known.offset == offset {
+                return Ok(known);
+            }
+        }
+        let (start, end) = (published.log_start, published.end.offset);
+        if offset < start || offset > end {
+            return Err(ReadError::OffsetOutOfRange { wanted: offset, start, end });
+        }
+        let after = published.segments.partition_point(|segment| segment.base() <= offset);
+        let Some(segment) = published.segments.get(after.saturating_sub(1)) else {
+            return Ok(published.end);
+        };
+        let bound = published.bound_of(segment);
+        let position = match segment.find(offset, bound, Residency::Any) {
+            Ok(Step::Batch(found)) => found.position,
+            Ok(Step::End | Step::NotResident) => bound,
+            Err(error) => return Err(read_error(segment, error)),
+        };
+        Ok(LogPosition { offset, segment: segment.base(), position })
     }
 
     /// Where the first segment after the one that holds `offset` begins; the end of the log if there is none.
@@ -198,6 +234,19 @@ impl Log {
         };
         find().map_err(|error| read_error(segment, error))
     }
+}
+
+/// Reads bytes of a segment's records; `None` if only memory was asked for and they are not there.
+fn read_copy(
+    segment: &Segment,
+    range: Range<u64>,
+    residency: Residency,
+) -> io::Result<Option<Bytes>> {
+    let length =
+        usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let is_there = segment.file().read_into(range.start, &mut bytes, residency)?;
+    Ok(is_there.then(|| bytes.into()))
 }
 
 /// The aborted transactions that reach into what was read of the segment at `index`, from `start` up to position `end`

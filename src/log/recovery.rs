@@ -44,6 +44,8 @@ pub struct LogStart {
     pub recovery_point: Offset,
     /// First offset that may be read, as far as that is known.
     pub log_start: Offset,
+    /// End of what is committed, as far as that is known; none if all of it is: there is no other replica.
+    pub high_watermark: Option<Offset>,
     /// The present.
     pub now: UnixMillis,
 }
@@ -116,6 +118,13 @@ impl Opened {
     }
 }
 
+/// Opens the log of an open one anew, whose files were cut off under it.
+pub(super) fn open_again(log: &Log, start: LogStart) -> Result<Log, OpenError> {
+    let progress = RecoveryProgress::default();
+    let directory = log.directory.clone();
+    Ok(Opening::again(&log.disk, directory, start, &log.rng, &progress)?.run()?.log)
+}
+
 /// A log on its way: not yet repaired, so not yet a [`Log`].
 struct Opening<'a> {
     disk: &'a Arc<dyn Disk>,
@@ -155,12 +164,36 @@ impl<'a> Opening<'a> {
         if finish_swaps(&**disk, &directory, &entries)? {
             entries = disk.list(&directory).map_err(OpenError::io(&directory))?;
         }
-        let (mut bases, mut snapshots) = (Vec::new(), Vec::new());
-        for entry in entries {
+        for entry in &entries {
             let path = directory.join(&entry.name);
             if entry.name.ends_with(DELETED_SUFFIX) || entry.name.ends_with(".tmp") {
                 disk.remove_file(&path).map_err(OpenError::io(&path))?;
             }
+        }
+        Self::of_entries(disk, directory, (start, entries), rng, progress)
+    }
+
+    /// What is in the directory of a log that is open: nothing is left over in it from an earlier run.
+    fn again(
+        disk: &'a Arc<dyn Disk>,
+        directory: PathBuf,
+        start: LogStart,
+        rng: &'a Rng,
+        progress: &'a RecoveryProgress,
+    ) -> Result<Self, OpenError> {
+        let entries = disk.list(&directory).map_err(OpenError::io(&directory))?;
+        Self::of_entries(disk, directory, (start, entries), rng, progress)
+    }
+
+    fn of_entries(
+        disk: &'a Arc<dyn Disk>,
+        directory: PathBuf,
+        (start, entries): (LogStart, Vec<DiskEntry>),
+        rng: &'a Rng,
+        progress: &'a RecoveryProgress,
+    ) -> Result<Self, OpenError> {
+        let (mut bases, mut snapshots) = (Vec::new(), Vec::new());
+        for entry in entries {
             match Kind::parse(&entry.name) {
                 Some((Kind::Records, base)) => bases.push(base),
                 Some((Kind::ProducerSnapshot, offset)) => snapshots.push(offset),
@@ -440,19 +473,23 @@ impl<'a> Opening<'a> {
         self.epochs.flush().map_err(OpenError::io(&self.directory))?;
         self.drop_stray_snapshots(&segments, end)?;
         let (mut producers, snapshot_offset) = self.load_producers(&segments, first, end)?;
-        producers.commit(end);
         let position = LogPosition {
             offset: end,
             segment: growth.segment.base(),
             position: growth.segment.size(),
         };
+        let high_watermark = match self.start.high_watermark.map(|it| it.clamp(log_start, end)) {
+            Some(committed) if committed < end => place_of(&segments, committed)?,
+            Some(_) | None => position,
+        };
+        producers.commit(high_watermark.offset);
         let recovery_point =
             if self.start.clean { end } else { self.start.recovery_point.min(end) };
         let flushed = LogPosition { offset: recovery_point, ..position };
         let published = Published {
             segments: segments.into(),
             log_start,
-            high_watermark: position,
+            high_watermark,
             end: position,
             unstable: producers.unstable(),
             flushed,
@@ -469,12 +506,14 @@ impl<'a> Opening<'a> {
             names_changed: 1,
             names_synced: 0,
             directory_synced: false,
+            truncations: 0,
+            cut_at: None,
             state: State::Open,
         };
         let name =
             TopicPartition { topic: self.start.topic.to_shared(), partition: self.start.partition };
         let log = Log::assemble(
-            name,
+            (name, self.start.topic_id),
             self.directory,
             Arc::clone(self.disk),
             self.rng.clone(),

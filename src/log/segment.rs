@@ -340,12 +340,17 @@ impl Segment {
         Ok(marked)
     }
 
-    /// The same without the snapshot.
-    pub(super) fn mark_replaced(&self, disk: &dyn Disk) -> io::Result<Vec<PathBuf>> {
+    /// Keeps its files readable, whatever becomes of their names.
+    pub(super) fn keep_open(&self) -> io::Result<()> {
         self.file.pin()?;
         self.offsets.pin()?;
         self.times.pin()?;
-        self.transactions.pin()?;
+        self.transactions.pin()
+    }
+
+    /// The same without the snapshot.
+    pub(super) fn mark_replaced(&self, disk: &dyn Disk) -> io::Result<Vec<PathBuf>> {
+        self.keep_open()?;
         let mut marked = Vec::new();
         for kind in [Kind::Records, Kind::OffsetIndex, Kind::TimeIndex, Kind::TransactionIndex] {
             marked.extend(mark_deleted(disk, kind, &self.directory, self.base)?);

@@ -17,6 +17,7 @@ mod open_files;
 mod preallocation;
 mod retention;
 mod transactions;
+mod truncation;
 mod watched;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ fn start(config: &LogConfig, clean: bool) -> LogStart {
         clean,
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
+        high_watermark: None,
         now: UnixMillis(1_000_000),
     }
 }

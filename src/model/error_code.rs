@@ -9,7 +9,8 @@ macro_rules! error_codes {
     ($($code:literal $variant:ident $name:literal,)*) => {
         /// An error code of the Kafka protocol, as it stands in responses.
         #[allow(missing_docs, reason = "the names are the protocol's own")]
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "i16", into = "i16")]
         #[repr(i16)]
         pub enum ErrorCode {
             $(#[doc = $name] $variant = $code,)*
@@ -188,6 +189,20 @@ impl ErrorCode {
     #[must_use]
     pub const fn is_none(self) -> bool {
         matches!(self, Self::None)
+    }
+}
+
+impl From<ErrorCode> for i16 {
+    fn from(code: ErrorCode) -> Self {
+        code.code()
+    }
+}
+
+impl TryFrom<i16> for ErrorCode {
+    type Error = String;
+
+    fn try_from(code: i16) -> Result<Self, Self::Error> {
+        Self::from_code(code).ok_or_else(|| format!("{code} is not an error code"))
     }
 }
 

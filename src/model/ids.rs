@@ -133,7 +133,7 @@ impl fmt::Debug for TopicId {
 }
 
 /// A UUID in Kafka's spelling: 22 characters of URL-safe base64 without padding (`Uuid.toString` of its clients).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "std::borrow::Cow<'_, str>", into = "String")]
 pub struct UuidText(pub Uuid);
 

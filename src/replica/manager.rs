@@ -10,10 +10,12 @@ use tokio::sync::Notify;
 
 use super::PartitionError;
 use super::cleaner::Cleaner;
+use super::follower::Fetchers;
 use super::janitor::Janitor;
 use super::mover::Mover;
 use super::opening::Wanted;
 use super::partition::{DeleteError, Partition, timestamp_type};
+use super::peers::Peers;
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
 use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicConfig};
 use crate::env::Env;
@@ -40,15 +42,22 @@ pub struct ReplicaManager {
     /// Told when there is something to move.
     pub(super) moves: Notify,
     pub(super) janitor: Janitor,
+    /// The rest of the cluster.
+    pub(super) peers: Arc<Peers>,
+    pub(super) fetchers: Fetchers,
 }
 
 impl ReplicaManager {
     /// The partitions of `broker` in these directories; none of them is open yet.
     #[must_use]
     pub fn new(env: Env, broker: BrokerId, settings: Arc<Effective>, dirs: DataDirs) -> Self {
+        let lag_max = settings.broker().replication.lag_max;
+        let peers = Arc::new(Peers::new(env.steady.clone(), lag_max));
         Self {
             env,
             broker,
+            peers,
+            fetchers: Fetchers::default(),
             settings: RwLock::new(settings),
             dirs,
             partitions: RwLock::default(),
@@ -71,17 +80,22 @@ impl ReplicaManager {
     /// Takes note of changes in the cluster: makes and removes logs, changes leaders and configs. Blocks for the disk.
     pub fn apply(
         self: &Arc<Self>,
-        image: &ClusterImage,
+        image: &Arc<ClusterImage>,
         settings: &Arc<Effective>,
         events: &[Event],
     ) {
         *self.settings.write() = Arc::clone(settings);
+        self.peers.set_image(image);
+        self.peers.set_lag_max(settings.broker().replication.lag_max);
         for event in events {
             match event {
-                Event::TopicCreated(topic) => self.create(image, topic, PartitionId(0)),
-                Event::PartitionsAdded(topic, first) => self.create(image, topic, *first),
+                Event::TopicCreated(topic) => self.create(image, topic, |_| true),
+                Event::PartitionsAdded(topic, first) => {
+                    self.create(image, topic, |partition| partition >= *first);
+                }
                 Event::TopicDeleted(topic) => self.delete(topic),
-                Event::LeadersChanged => self.follow_leaders(image),
+                Event::PartitionsChanged(changed) => self.follow_image(image, changed),
+                Event::BrokersChanged => self.reach_anew(),
                 Event::ConfigsChanged(ConfigResource::Topic(name)) => {
                     if let Some(topic) = image.topic(name.as_str()) {
                         self.reconfigure(image, topic);
@@ -95,28 +109,47 @@ impl ReplicaManager {
         }
     }
 
-    fn create(&self, image: &ClusterImage, topic: &TopicImage, first: PartitionId) {
+    /// Makes those of a topic's partitions that are `new`, as far as this broker has replicas of them.
+    fn create(
+        self: &Arc<Self>,
+        image: &ClusterImage,
+        topic: &TopicImage,
+        is_new: impl Fn(PartitionId) -> bool,
+    ) {
         let config = self.topic_config(image, &topic.name);
         // What is kept of an earlier topic of this name must not be taken for the new one's, now or at the next start.
-        let is_other = |(name, partition): &_| *name != topic.name || *partition < first;
+        let is_other =
+            |(name, partition): &PartitionName| *name != topic.name || !is_new(*partition);
         let unforgotten = self.dirs.live().filter_map(|(index, dir)| {
             let error = dir.kept_offsets().retain(is_other).err()?;
             Some((index, format!("cannot forget an earlier topic of the name: {error}")))
         });
         let unforgotten: HashMap<DirIndex, String> = unforgotten.collect();
-        for (partition, state) in self.hosted(topic).filter(|(partition, _)| *partition >= first) {
+        for (partition, state) in self.hosted(topic).filter(|(partition, _)| is_new(*partition)) {
             let id = TopicIdPartition { topic: topic.id, partition };
             let wanted = Wanted { id, config: Arc::clone(&config), state: state.clone() };
             self.create_partition(&topic.name, wanted, &unforgotten);
+            let Some(made) = self.partition(topic.id, partition) else { continue };
+            if let Err(error) = made.begin() {
+                self.lead_failed(&made, &error);
+            }
+            self.follow_leader(&made);
         }
     }
 
     fn delete(&self, topic: &TopicImage) {
+        let ids = self.hosted(topic).map(|(partition, _)| partition);
+        self.remove_partitions(topic, ids);
+    }
+
+    /// This broker has no replicas of these partitions any more.
+    fn remove_partitions(&self, topic: &TopicImage, ids: impl Iterator<Item = PartitionId>) {
         let mut removed = Vec::new();
         let mut delay = Duration::ZERO;
-        for (partition, _) in self.hosted(topic) {
+        for partition in ids {
             let id = TopicIdPartition { topic: topic.id, partition };
             let Some(gone) = self.partitions.write().remove(&id) else { continue };
+            self.stop_following(id);
             gone.abandon();
             delay = gone.config().file_delete_delay;
             if let Some(moving) = gone.moving().filter(|moving| gone.end_moving(moving)) {
@@ -134,12 +167,22 @@ impl ReplicaManager {
         self.janitor.remove_at(self.after(delay), removed);
     }
 
-    fn follow_leaders(&self, image: &ClusterImage) {
-        for partition in self.all() {
-            let id = partition.id();
-            let state = image.topic_by_id(id.topic).and_then(|topic| topic.partition(id.partition));
-            if let Some(state) = state {
-                partition.set_state(state);
+    /// Partitions have other leaders, replicas, or replicas in sync.
+    fn follow_image(self: &Arc<Self>, image: &ClusterImage, changed: &[TopicIdPartition]) {
+        for id in changed {
+            let Some(topic) = image.topic_by_id(id.topic) else { continue };
+            let Some(state) = topic.partition(id.partition) else { continue };
+            let is_hosted = state.replicas.contains(&self.broker);
+            match self.partition(id.topic, id.partition) {
+                Some(partition) if is_hosted => {
+                    if let Err(error) = partition.set_state(state) {
+                        self.lead_failed(&partition, &error);
+                    }
+                    self.follow_leader(&partition);
+                }
+                None if is_hosted => self.create(image, topic, |it| it == id.partition),
+                Some(_) => self.remove_partitions(topic, std::iter::once(id.partition)),
+                None => {}
             }
         }
     }
@@ -208,7 +251,11 @@ impl ReplicaManager {
 
     /// Flushes this much of a log in the background, or without saying so as much as is wanted. If a flush is under way, the
     /// next one follows it, for all that have come meanwhile: group commit.
-    fn flush_soon(self: &Arc<Self>, partition: &Arc<Partition>, extent: Option<FlushExtent>) {
+    pub(super) fn flush_soon(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        extent: Option<FlushExtent>,
+    ) {
         if partition.begin_flush() {
             flush_in_background(self, Arc::clone(partition), extent);
         }
@@ -385,6 +432,24 @@ impl ReplicaManager {
     ) -> std::io::Result<()> {
         self.remove_files(partition, log.mark_deleted(removed)?);
         Ok(())
+    }
+
+    /// The log of a partition begins later now: that is written down, and the files of the segments go some time from now.
+    pub(super) fn remove_in_background(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        log: Arc<Log>,
+        removed: Removed,
+    ) {
+        let (this, partition) = (Arc::clone(self), Arc::clone(partition));
+        let done = self.env.tasks.spawn_blocking("remove-segments", move || {
+            if let Err(error) = this.checkpoint(KeptKinds::All) {
+                tracing::warn!(%error, "cannot write the checkpoints: old segments stay until the next start");
+            } else if let Err(error) = this.remove(&partition, &log, removed) {
+                this.report_failure(&log, &error);
+            }
+        });
+        drop(done);
     }
 
     async fn run_flushes(self: &Arc<Self>) {

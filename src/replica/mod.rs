@@ -9,24 +9,32 @@
 //! one; an append with acks=all is answered only once the high watermark has passed it, also with a single replica.
 
 mod cleaner;
+mod alterations;
+mod follower;
+mod followed;
 mod janitor;
+mod leading;
+mod led;
 mod log_dirs;
 mod manager;
 mod mover;
 mod opening;
 mod pace;
 mod partition;
+mod peers;
 mod waiting;
 
 use crate::log::{AppendError, ReadError};
 use crate::model::{LeaderEpoch, Offset};
 
 pub use crate::log::{Beginning, Guard};
+pub use alterations::Proposer;
 pub use log_dirs::{LogDirContent, LogDirInfo, ReplicaLogInfo};
 pub use manager::{ReplicaManager, log_config};
 pub use mover::MoveError;
 pub use partition::{
     FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition, ProducerStates,
+    Reader,
 };
 pub use waiting::{AppendWait, FetchWaiter, Mark};
 
@@ -63,6 +71,17 @@ pub enum PartitionError {
         /// Replicas that have to be.
         required: usize,
     },
+    /// It was appended and committed, but then fewer replicas were in sync than the topic asks for.
+    #[error("{in_sync} replica(s) in sync after the append, {required} required")]
+    NotEnoughReplicasAfterAppend {
+        /// Replicas in sync.
+        in_sync: usize,
+        /// Replicas that have to be.
+        required: usize,
+    },
+    /// The leader is new and does not know yet up to where records are committed.
+    #[error("the leader does not know yet what is committed")]
+    OffsetNotAvailable,
     /// An offset that records should be deleted up to is not within the log.
     #[error("offset {wanted} is not within {start}..={high_watermark}")]
     OffsetOutOfRange {
@@ -86,3 +105,6 @@ pub enum PartitionError {
     #[error(transparent)]
     Read(#[from] ReadError),
 }
+
+#[cfg(test)]
+mod tests;

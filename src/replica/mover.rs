@@ -137,7 +137,8 @@ impl From<CopyError> for Trouble {
     fn from(error: CopyError) -> Self {
         let words = WithCauses(&error).to_string();
         match error {
-            CopyError::Diverged { .. } | CopyError::Copy(AppendError::NotAtEnd { .. }) => {
+            CopyError::Diverged { .. }
+            | CopyError::Copy(AppendError::NotAtEnd { .. } | AppendError::EpochFalls { .. }) => {
                 Self::Diverged
             }
             CopyError::Copy(AppendError::Closed) => Self::Cancelled,
@@ -424,7 +425,8 @@ impl ReplicaManager {
         }
         copy.close().map_err(to)?;
         let config = log_config(&partition.config(), self.settings.read().broker());
-        let start = LogStart { config, log_start: written_start, ..start };
+        let high_watermark = Some(log.ends().high_watermark);
+        let start = LogStart { config, log_start: written_start, high_watermark, ..start };
         self.exchange(&name, &mut place, (from, &log), (dir, copy), start)?;
         place.dir = Some(*index);
         drop(place);

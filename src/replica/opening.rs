@@ -373,8 +373,12 @@ impl ReplicaManager {
         wanted: &Wanted,
         last_stop: LastStop<'_>,
     ) -> Result<Arc<Log>, OpenFailure> {
+        // Of a partition with one replica all is committed.
+        let has_others = wanted.state.replicas.len() > 1;
+        let name = (topic.clone(), wanted.id.partition);
         let start = LogStart {
             clean: last_stop.clean,
+            high_watermark: has_others.then(|| dir.kept_offsets().high_watermark(&name)),
             ..self.log_start(dir, topic, wanted.id, &wanted.config)
         };
         let (disk, rng) = (&self.env.disk, &self.env.rng);
@@ -407,6 +411,7 @@ impl ReplicaManager {
             clean: true,
             recovery_point: dir.kept_offsets().recovery_point(&name),
             log_start: dir.kept_offsets().log_start(&name),
+            high_watermark: None,
             now: self.env.clock.now(),
         }
     }
@@ -417,8 +422,8 @@ impl ReplicaManager {
         if let Err(error) = &place.log {
             tracing::error!(%topic, partition = %id.partition, %error, "cannot open a log: its partition is offline");
         }
-        let now = self.env.steady.now();
-        let partition = Partition::new(id, topic.clone(), self.broker, place, config, state, now);
+        let peers = Arc::clone(&self.peers);
+        let partition = Partition::new(id, topic.clone(), self.broker, place, config, state, peers);
         self.partitions.write().insert(id, Arc::new(partition));
     }
 }

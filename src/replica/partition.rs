@@ -8,14 +8,16 @@ use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::PartitionError;
+use super::leading::Leading;
+use super::peers::Peers;
 use super::waiting::{AppendWait, FetchWaiter, Mark, Readable, Waiters};
 use crate::cluster::PartitionImage;
 use crate::config::{TopicCompression, TopicConfig};
 use crate::env::Residency;
 use crate::log::{
-    AbortedTransaction, Append, AppendError, Appended, AppendedAt, Beginning, DirIndex, EpochEnd,
-    FlushExtent, Guard, Log, LogConfig, LogEnds, LogPosition, Origin, PartitionName, ProducerView,
-    ReadError, ReadLimit, Removed, TimestampOffset, TransactionEnd,
+    AbortedTransaction, Advance, Append, AppendError, Appended, AppendedAt, Beginning, DirIndex,
+    EpochEnd, FlushExtent, Guard, Log, LogConfig, LogEnds, LogPosition, Origin, PartitionName,
+    ProducerView, ReadError, ReadLimit, Removed, TimestampOffset, TransactionEnd,
 };
 use crate::model::{
     BrokerId, Instant, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis,
@@ -28,15 +30,21 @@ use crate::telemetry::Traffic;
 pub struct Partition {
     id: TopicIdPartition,
     topic: TopicName,
-    broker: BrokerId,
+    pub(super) broker: BrokerId,
     /// Where it is. Held while something is appended or deleted, so that it does not move meanwhile; a thread that holds it
     /// must not ask for it again.
     place: RwLock<Place>,
     /// The copy that is to take the place of the log.
     moving: Mutex<Option<Moving>>,
-    config: RwLock<Arc<TopicConfig>>,
-    state: RwLock<PartitionImage>,
-    waiters: Waiters,
+    pub(super) config: RwLock<Arc<TopicConfig>>,
+    /// Changed only while nothing is appended.
+    pub(super) state: RwLock<PartitionImage>,
+    /// Held while a leader's answer is taken, so that the leader does not change meanwhile. It comes before all other locks.
+    pub(super) following: Mutex<()>,
+    /// What is known of the other replicas, if this broker leads them.
+    pub(super) leading: Mutex<Option<Leading>>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) waiters: Waiters,
     /// Whether a flush of the log is under way, or about to be: there is one at a time.
     flushing: AtomicBool,
     /// When the log was last flushed, or opened.
@@ -68,7 +76,7 @@ pub(super) struct Moving {
 }
 
 /// A log that this broker leads; while this is held, the partition stays where it is.
-type LedLog<'a> = MappedRwLockReadGuard<'a, Arc<Log>>;
+pub(super) type LedLog<'a> = MappedRwLockReadGuard<'a, Arc<Log>>;
 
 /// Which records a consumer wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +86,14 @@ pub enum Isolation {
     /// Of transactions only those that were committed: nothing above the last stable offset, and with the records the
     /// aborted transactions that are to be skipped.
     ReadCommitted,
+    /// All there are, committed or not: other replicas.
+    Replica,
 }
 
 impl Isolation {
-    const fn limit(self) -> ReadLimit {
+    pub(super) const fn limit(self) -> ReadLimit {
         match self {
+            Self::Replica => ReadLimit::End,
             Self::ReadUncommitted => ReadLimit::HighWatermark,
             Self::ReadCommitted => ReadLimit::LastStable,
         }
@@ -104,6 +115,24 @@ pub struct FetchFrom {
     pub whole_first_batch: bool,
     /// Which records are wanted.
     pub isolation: Isolation,
+    /// Who asks.
+    pub reader: Reader,
+}
+
+/// Who reads records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// A consumer that knows the leader only.
+    Consumer,
+    /// A consumer that may read from any replica (KIP-392).
+    ConsumerOfAnyReplica,
+    /// Another replica: it has all that is below the offset that it asks for.
+    Replica {
+        /// The broker.
+        broker: BrokerId,
+        /// Its epoch; -1 if it does not say.
+        broker_epoch: i64,
+    },
 }
 
 /// Records of one partition.
@@ -176,8 +205,9 @@ impl Partition {
         place: Place,
         config: Arc<TopicConfig>,
         state: PartitionImage,
-        now: Instant,
+        peers: Arc<Peers>,
     ) -> Self {
+        let now = peers.now();
         Self {
             id,
             topic,
@@ -186,6 +216,9 @@ impl Partition {
             moving: Mutex::new(None),
             config: RwLock::new(config),
             state: RwLock::new(state),
+            following: Mutex::new(()),
+            leading: Mutex::new(None),
+            peers,
             waiters: Waiters::default(),
             flushing: AtomicBool::new(false),
             flushed_at: Mutex::new(now),
@@ -310,19 +343,6 @@ impl Partition {
         }
     }
 
-    pub(super) fn set_state(&self, state: &PartitionImage) {
-        let mut known = self.state.write();
-        if state.partition_epoch <= known.partition_epoch {
-            return;
-        }
-        let led_before = known.leader;
-        known.clone_from(state);
-        drop(known);
-        if led_before != state.leader {
-            self.waiters.wake_all();
-        }
-    }
-
     /// What is asked of a batch that is to be appended.
     #[must_use]
     pub fn record_rules(&self, allows_zstd: bool) -> Rules {
@@ -362,13 +382,24 @@ impl Partition {
 
     /// The log of the partition, if this broker leads it in the epoch that the asker believes in. The partition does not move
     /// while it is held.
-    fn led_log(
+    pub(super) fn led_log(
         &self,
         asked: Option<LeaderEpoch>,
+    ) -> Result<(LedLog<'_>, LeaderEpoch), PartitionError> {
+        self.log_in(asked, |leader| leader == Some(self.broker))
+    }
+
+    /// The log of the partition in the epoch that the asker believes in, if the leader is one of whom `may` is true. While it is
+    /// held, neither place nor leader changes.
+    pub(super) fn log_in(
+        &self,
+        asked: Option<LeaderEpoch>,
+        may: impl Fn(Option<BrokerId>) -> bool,
     ) -> Result<(LedLog<'_>, LeaderEpoch), PartitionError> {
         if self.is_gone() {
             return Err(PartitionError::Gone);
         }
+        let place = self.place.read();
         let (leader, current) = self.leader();
         match asked {
             Some(asked) if asked < current => {
@@ -377,10 +408,10 @@ impl Partition {
             Some(asked) if asked > current => {
                 Err(PartitionError::UnknownLeaderEpoch { asked, current })
             }
-            _ if leader != Some(self.broker) => Err(PartitionError::NotLeader),
+            // R16: whoever may have been replaced as the leader without knowing it does not act as one.
+            _ if !may(leader) || !self.peers.is_in_session() => Err(PartitionError::NotLeader),
             _ => {
-                let log =
-                    RwLockReadGuard::try_map(self.place.read(), |place| place.log.as_ref().ok());
+                let log = RwLockReadGuard::try_map(place, |place| place.log.as_ref().ok());
                 let log = log.map_err(|place| {
                     PartitionError::Offline(place.log.as_ref().err().cloned().unwrap_or_default())
                 })?;
@@ -510,39 +541,58 @@ impl Partition {
         Ok(appended)
     }
 
-    /// What was appended is committed, unless it waits for a flush: then that sees to it.
+    /// What was appended is committed, unless it waits for a flush or for other replicas: then that sees to it.
     fn commit_settled(&self, log: &Log, appended: &Appended) {
-        if let AppendedAt::End(end) = appended.at
-            && !appended.unsettled
-        {
+        let AppendedAt::End(end) = appended.at else { return };
+        if appended.unsettled {
+            self.waiters.appended(appended.size_bytes);
+        } else {
             self.advance_high_watermark(log, end, appended.size_bytes);
         }
     }
 
     /// What is in all replicas, and settled here, is committed. With one replica in sync that is all that is settled.
     fn advance_high_watermark(&self, log: &Log, end: LogPosition, committed_bytes: u32) {
-        let alone = self.state.read().isr == [self.broker];
-        if !alone {
-            return;
-        }
-        if let Some(advance) = log.advance_high_watermark(end) {
-            // Across segments there is enough for anyone.
-            let (before, after) = (advance.stable_before, advance.stable_after);
-            let stable_bytes = after.bytes_since(&before).unwrap_or(u32::MAX);
-            let more = Readable { committed_bytes, stable_bytes };
-            self.waiters.committed(end.offset, more);
+        let is_alone = {
+            let state = self.state.read();
+            state.replicas.len() == 1 && state.isr == [self.broker]
+        };
+        if is_alone {
+            self.commit(log, end, committed_bytes);
+        } else {
+            self.advance_replicated(log);
+            self.waiters.appended(committed_bytes);
         }
     }
 
+    /// Moves the high watermark, and tells who waits for that.
+    pub(super) fn commit(&self, log: &Log, end: LogPosition, committed_bytes: u32) {
+        if let Some(advance) = log.advance_high_watermark(end) {
+            self.tell_committed(end, committed_bytes, &advance);
+        }
+    }
+
+    /// Tells who waits that the high watermark has come to `end`.
+    pub(super) fn tell_committed(&self, end: LogPosition, committed_bytes: u32, advance: &Advance) {
+        // Across segments there is enough for anyone.
+        let (before, after) = (advance.stable_before, advance.stable_after);
+        let stable_bytes = after.bytes_since(&before).unwrap_or(u32::MAX);
+        self.waiters.committed(end.offset, Readable { committed_bytes, stable_bytes });
+    }
+
     fn check_in_sync(&self) -> Result<(), PartitionError> {
-        let state = self.state.read();
-        let in_sync = state.isr.len();
-        let required = self.config.read().min_insync_replicas as usize;
-        let required = required.min(state.replicas.len());
+        let (in_sync, required) = self.in_sync();
         if in_sync < required {
             return Err(PartitionError::NotEnoughReplicas { in_sync, required });
         }
         Ok(())
+    }
+
+    /// How many replicas are in sync, and how many have to be.
+    pub(super) fn in_sync(&self) -> (usize, usize) {
+        let state = self.state.read();
+        let required = self.config.read().min_insync_replicas as usize;
+        (state.isr.len(), required.min(state.replicas.len()))
     }
 
     /// Takes on the next flush of the log; `false` if somebody is at it, who will see what is wanted now.
@@ -588,28 +638,39 @@ impl Partition {
             && !log.has_failed()
     }
 
-    /// A wait for `mark` to pass an append that ends before `offset`; `None` if it has.
+    /// A wait for `mark` to pass an append that ends before `offset` and was made in this leader epoch; `None` if it has.
     ///
     /// # Errors
-    /// [`PartitionError::NotLeader`] if this broker no longer leads the partition, so that it cannot tell, and
+    /// [`PartitionError::NotLeader`] if the epoch is over, so that nobody here can tell,
+    /// [`PartitionError::NotEnoughReplicasAfterAppend`] if it has while too few replicas were in sync (R9), and
     /// [`PartitionError::Append`] if the disk has failed, so that it will not come.
     pub fn wait_for(
         &self,
         mark: Mark,
         offset: Offset,
+        leader_epoch: LeaderEpoch,
     ) -> Result<Option<Arc<AppendWait>>, PartitionError> {
-        let (log, _) = self.led_log(None)?;
+        let led = self.led_log(Some(leader_epoch));
+        let (log, _) = led.map_err(|error| match error {
+            PartitionError::FencedLeaderEpoch { .. }
+            | PartitionError::UnknownLeaderEpoch { .. } => PartitionError::NotLeader,
+            error => error,
+        })?;
         let is_there = || match mark {
             Mark::Committed => log.ends().high_watermark >= offset,
             Mark::Settled => log.settled_end().offset >= offset,
         };
+        let done = || match mark {
+            Mark::Committed => self.check_still_in_sync().map(|()| None),
+            Mark::Settled => Ok(None),
+        };
         if is_there() {
-            return Ok(None);
+            return done();
         }
         let wait = self.waiters.add_append(mark, offset);
         // It may have come, or failed, between the look and the entry in the list.
         if is_there() {
-            return Ok(None);
+            return done();
         }
         if log.has_failed() {
             return Err(AppendError::Closed.into());
@@ -617,7 +678,20 @@ impl Partition {
         Ok(Some(wait))
     }
 
-    /// Reads records; `None` if [`Residency::Cached`] was asked and something needed is not in memory.
+    fn check_still_in_sync(&self) -> Result<(), PartitionError> {
+        if self.state.read().replicas.len() == 1 {
+            return Ok(());
+        }
+        match self.in_sync() {
+            (in_sync, required) if in_sync < required => {
+                Err(PartitionError::NotEnoughReplicasAfterAppend { in_sync, required })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads records; `None` if [`Residency::Cached`] was asked and something needed is not in memory. Of a replica that reads
+    /// is noted how far it has come.
     ///
     /// # Errors
     /// As [`PartitionError`] says.
@@ -627,7 +701,15 @@ impl Partition {
         residency: Residency,
     ) -> Result<Option<FetchedRecords>, PartitionError> {
         loop {
-            let (log, _) = self.read_log(from.current_leader_epoch)?;
+            let log = match from.reader {
+                Reader::Consumer => self.read_log(from.current_leader_epoch)?.0,
+                Reader::ConsumerOfAnyReplica => {
+                    self.log_of_any_replica(from.current_leader_epoch)?
+                }
+                Reader::Replica { broker, .. } => {
+                    self.log_for_replica(from.current_leader_epoch, broker)?
+                }
+            };
             match self.fetch_in(&log, from, residency) {
                 Err(PartitionError::Read(error)) if self.has_moved_from(&log, &error) => {}
                 fetched => return fetched,
@@ -651,6 +733,9 @@ impl Partition {
                 available_bytes: Some(0),
                 diverging: Some(diverging),
             }));
+        }
+        if let Reader::Replica { broker, broker_epoch } = from.reader {
+            self.follower_fetched(log, broker, broker_epoch, from.offset)?;
         }
         let limit = from.isolation.limit();
         let read =
@@ -724,6 +809,7 @@ impl Partition {
         let readable = match isolation {
             Isolation::ReadUncommitted => ends.high_watermark,
             Isolation::ReadCommitted => ends.last_stable,
+            Isolation::Replica => ends.end,
         };
         let at = |offset: Offset, epoch: Option<LeaderEpoch>| OffsetAnswer {
             timestamp: UnixMillis::NONE,
@@ -734,7 +820,10 @@ impl Partition {
             OffsetQuestion::Earliest | OffsetQuestion::EarliestLocal => {
                 return Ok(at(ends.log_start, log.earliest_epoch()));
             }
-            OffsetQuestion::Latest => return Ok(at(readable, Some(leader_epoch))),
+            OffsetQuestion::Latest => {
+                self.check_offsets_known(isolation, ends.high_watermark)?;
+                return Ok(at(readable, Some(leader_epoch)));
+            }
             OffsetQuestion::LatestTiered | OffsetQuestion::EarliestPendingUpload => {
                 return Ok(OffsetAnswer::NO_RECORD);
             }
@@ -748,7 +837,25 @@ impl Partition {
             found => found?,
         };
         let found = found.filter(|found| found.offset < readable);
+        if found.is_none() {
+            self.check_offsets_known(isolation, ends.high_watermark)?;
+        }
         Ok(found.map_or(OffsetAnswer::NO_RECORD, OffsetAnswer::of))
+    }
+
+    /// A new leader does not know at once up to where its predecessors have committed (R7).
+    fn check_offsets_known(
+        &self,
+        isolation: Isolation,
+        high_watermark: Offset,
+    ) -> Result<(), PartitionError> {
+        let start = self.leading.lock().as_ref().map(Leading::epoch_start);
+        match start {
+            Some(start) if isolation != Isolation::Replica && high_watermark < start => {
+                Err(PartitionError::OffsetNotAvailable)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The idempotent producers.

@@ -31,7 +31,13 @@ impl FetchWaiter {
         let bytes = match self.isolation {
             Isolation::ReadUncommitted => more.committed_bytes,
             Isolation::ReadCommitted => more.stable_bytes,
+            // It is to learn that more is committed.
+            Isolation::Replica => return self.wake(),
         };
+        self.came(bytes);
+    }
+
+    fn came(&self, bytes: u32) {
         let before = self.missing.fetch_sub(i64::from(bytes), Ordering::AcqRel);
         if before <= i64::from(bytes) {
             self.notify.notify_one();
@@ -153,6 +159,17 @@ impl Waiters {
         self.count.store(lists.len(), Ordering::Release);
     }
 
+    /// There is more for other replicas to read.
+    pub(super) fn appended(&self, bytes: u32) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let lists = self.lists.lock();
+        for fetch in lists.fetches.iter().filter(|it| it.isolation == Isolation::Replica) {
+            fetch.came(bytes);
+        }
+    }
+
     /// The settled end has reached `offset`.
     pub(super) fn settled(&self, offset: Offset) {
         if self.count.load(Ordering::Acquire) == 0 {
@@ -160,6 +177,13 @@ impl Waiters {
         }
         let mut lists = self.lists.lock();
         lists.wake_appends(Mark::Settled, offset);
+        self.count.store(lists.len(), Ordering::Release);
+    }
+
+    /// Appends are to look again.
+    pub(super) fn wake_appends(&self) {
+        let mut lists = self.lists.lock();
+        lists.appends.drain(..).for_each(|append| append.notify.notify_one());
         self.count.store(lists.len(), Ordering::Release);
     }
 

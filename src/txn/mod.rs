@@ -23,7 +23,7 @@ pub use command::{
 };
 pub use record::TransactionalId;
 pub use shard::TransactionShard;
-pub use task::{Durations, Errand, ImageSource, MarkerError, MarkerWriter, Markers};
+pub use task::{Durations, Errand, MarkerError, MarkerWriter, Markers};
 pub use transaction::State;
 
 pub use crate::cluster::features::TRANSACTION_VERSION as FEATURE;

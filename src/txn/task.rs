@@ -2,7 +2,8 @@
 //!
 //! Owns writing one marker (`WriteTxnMarkers` does that too), and doing so for all partitions of a prepared transaction
 //! until each has its marker or is gone; then the shard is told. Source: `TransactionMarkerChannelManager` and
-//! `TransactionMarkerRequestCompletionHandler` of Apache Kafka 4.3.1.
+//! `TransactionMarkerRequestCompletionHandler` of Apache Kafka 4.3.1. Partitions that another broker leads get their markers
+//! from it, by WriteTxnMarkers.
 //!
 //! **Invariant:** at one time one task works for a transactional id. A marker that came late would end the next transaction
 //! of a producer that keeps its epoch.
@@ -19,15 +20,18 @@ use super::command::{Command, Producer, TransactionPartition};
 use super::record::TransactionalId;
 use super::shard::TransactionShard;
 use super::transaction::{State, Transaction};
-use crate::cluster::ClusterImage;
-use crate::coordinator::{Coordinator, CoordinatorError, TransactionOutcome};
+use crate::coordinator::{
+    Coordinator, CoordinatorError, Others, TransactionOutcome, UnreachableError,
+};
 use crate::env::Env;
 use crate::group::GroupShard;
 use crate::log::{AppendError, TransactionEnd};
-use crate::model::{LeaderEpoch, Offset, PartitionId, UnixMillis};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionId, UnixMillis};
 use crate::record::EndMarker;
 use crate::replica::{Mark, Partition, PartitionError, ReplicaManager};
 use crate::telemetry::Histogram;
+use crate::wire::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic};
+use crate::wire::{Text, WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 
 /// How long to wait before partitions that could not take their marker are tried again; doubles each time.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -91,6 +95,12 @@ pub enum MarkerError {
     /// The partition did not take it.
     #[error(transparent)]
     Partition(#[from] PartitionError),
+    /// The broker that leads the partition did not answer. The marker may be there.
+    #[error("the leader of the partition did not answer")]
+    Unanswered,
+    /// The broker that leads the partition did not write it.
+    #[error("the leader answered {0}")]
+    Refused(ErrorCode),
 }
 
 /// What became of a marker, as far as its transaction is concerned.
@@ -104,17 +114,14 @@ enum Fate {
     Fenced,
 }
 
-/// Gives the state of the cluster as far as this broker has taken note of it.
-pub type ImageSource = Arc<dyn Fn() -> Arc<ClusterImage> + Send + Sync>;
-
-/// Writes markers to the partitions of this broker.
+/// Writes markers: to the partitions of this broker, and has other brokers write them to theirs.
 pub struct MarkerWriter {
     env: Env,
     replicas: Arc<ReplicaManager>,
     groups: Arc<Coordinator<GroupShard>>,
     /// The topic that holds groups.
     groups_topic: &'static str,
-    image: ImageSource,
+    others: Arc<Others>,
     /// The transactional ids that a task works for.
     under_way: Mutex<BTreeMap<TransactionalId, Work>>,
     durations: Durations,
@@ -148,17 +155,18 @@ struct Job {
 }
 
 impl MarkerWriter {
-    /// A writer for the partitions of `replicas`; those of `groups_topic` get their markers through `groups`.
+    /// A writer for the partitions of `replicas`, of which those of `groups_topic` get their markers through `groups`, and for
+    /// those of the `others`.
     #[must_use]
     pub fn new(
         env: Env,
         replicas: Arc<ReplicaManager>,
         groups: Arc<Coordinator<GroupShard>>,
         groups_topic: &'static str,
-        image: ImageSource,
+        others: Arc<Others>,
     ) -> Self {
         let (under_way, durations) = (Mutex::default(), Durations::default());
-        Self { env, replicas, groups, groups_topic, image, under_way, durations }
+        Self { env, replicas, groups, groups_topic, others, under_way, durations }
     }
 
     /// How long the transactions took that ended here. One whose markers are written again, since its shard was loaded
@@ -174,7 +182,7 @@ impl MarkerWriter {
         self.under_way.lock().values().map(|work| work.waiting).sum()
     }
 
-    /// Writes a marker. The order of markers in a partition is that of the calls; the future is done when the marker is
+    /// Writes a marker to a partition of this broker. The order of markers in a partition is that of the calls; the future is done when the marker is
     /// committed.
     ///
     /// # Errors
@@ -196,8 +204,8 @@ impl MarkerWriter {
                 return Ok(of_groups.await?);
             }
             if let Some(appended) = appended {
-                let (partition, until) = appended?;
-                while let Some(wait) = partition.wait_for(Mark::Committed, until)? {
+                let (partition, until, epoch) = appended?;
+                while let Some(wait) = partition.wait_for(Mark::Committed, until, epoch)? {
                     wait.woken().await;
                 }
             }
@@ -210,14 +218,14 @@ impl MarkerWriter {
         topic: &str,
         partition: PartitionId,
         end: &TransactionEnd,
-    ) -> Result<(Arc<Partition>, Offset), MarkerError> {
-        let image = (self.image)();
+    ) -> Result<(Arc<Partition>, Offset, LeaderEpoch), MarkerError> {
+        let image = self.others.image();
         let topic = image.topic(topic).ok_or(MarkerError::NoPartition)?;
         let found = self.replicas.partition(topic.id, partition).ok_or(MarkerError::NoPartition)?;
         let appended = found.append_transaction_end(end, self.env.clock.now());
         let appended = appended.inspect_err(|error| self.replicas.report(&found, error))?;
         self.replicas.flush_after(&found, &appended);
-        Ok((found, appended.last_offset.plus(1)))
+        Ok((found, appended.last_offset.plus(1), appended.leader_epoch))
     }
 
     /// Brings markers to their partitions, in a task of its own, and tells the shard at `at` when all have theirs.
@@ -268,16 +276,10 @@ impl MarkerWriter {
         let mut left = job.markers.partitions.clone();
         let mut pause = RETRY_PAUSE_MIN;
         loop {
-            let started: Vec<_> = left
-                .into_iter()
-                .map(|place| {
-                    let written = self.write(&place.0, place.1, &end);
-                    (place, written)
-                })
-                .collect();
+            let written = self.bring_once(&end, left).await;
             left = Vec::new();
-            for (place, written) in started {
-                match self.fate(job, &place, written.await) {
+            for (place, written) in written {
+                match self.fate(job, &place, written) {
                     Fate::Settled => {}
                     Fate::Later => left.push(place),
                     Fate::Fenced => {
@@ -297,6 +299,42 @@ impl MarkerWriter {
                 return false;
             }
         }
+    }
+
+    /// Writes markers to partitions, each by its leader. Gives what became of each.
+    async fn bring_once(
+        &self,
+        end: &TransactionEnd,
+        places: Vec<TransactionPartition>,
+    ) -> Vec<(TransactionPartition, Result<(), MarkerError>)> {
+        let image = self.others.image();
+        let (mut own, mut others) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        for place in places {
+            let partition = image.topic(&place.0).and_then(|topic| topic.partition(place.1));
+            match partition.and_then(|partition| partition.leader) {
+                Some(leader) if self.others.is_other(leader) => {
+                    others.entry(leader).or_default().push(place);
+                }
+                _ => own.push((self.write(&place.0, place.1, end), place)),
+            }
+        }
+        let mut asked = Vec::new();
+        for (leader, places) in others {
+            let request = request_of(end, &places);
+            asked.push((self.others.ask(leader, &request).await, places));
+        }
+        let mut written = Vec::new();
+        for (asked, places) in asked {
+            let answer = match asked {
+                Ok(asked) => asked.answer().await,
+                Err(error) => Err(error),
+            };
+            written.extend(answered(answer, places));
+        }
+        for (started, place) in own {
+            written.push((place, started.await));
+        }
+        written
     }
 
     /// Whether a newer shard wants the markers written.
@@ -330,7 +368,7 @@ impl MarkerWriter {
         let Err(error) = written else { return Fate::Settled };
         let id = &job.markers.id;
         let fate = fate_of(&error);
-        let image = (self.image)();
+        let image = self.others.image();
         let is_gone = image.topic(topic).and_then(|topic| topic.partition(*partition)).is_none();
         if is_gone {
             tracing::info!(%id, %topic, %partition, "a partition of a transaction was deleted");
@@ -364,6 +402,61 @@ impl MarkerWriter {
     }
 }
 
+/// What asks a leader to write markers.
+fn request_of(end: &TransactionEnd, places: &[TransactionPartition]) -> WriteTxnMarkersRequest {
+    let mut topics: BTreeMap<&str, Vec<PartitionId>> = BTreeMap::new();
+    for (topic, partition) in places {
+        topics.entry(topic).or_default().push(*partition);
+    }
+    let topics = topics.into_iter().map(|(name, partition_indexes)| WritableTxnMarkerTopic {
+        name: Text::from_string(name.to_owned()),
+        partition_indexes,
+    });
+    let marker = WritableTxnMarker {
+        producer_id: end.producer_id,
+        producer_epoch: end.producer_epoch,
+        transaction_result: end.marker.outcome == TransactionOutcome::Commit,
+        topics: topics.collect(),
+        coordinator_epoch: end.marker.coordinator_epoch,
+        transaction_version: i8::try_from(end.transaction_version).unwrap_or(i8::MAX),
+    };
+    WriteTxnMarkersRequest { markers: vec![marker] }
+}
+
+/// What a leader has answered, for each place that it was asked about.
+fn answered(
+    answer: Result<WriteTxnMarkersResponse, UnreachableError>,
+    places: Vec<TransactionPartition>,
+) -> Vec<(TransactionPartition, Result<(), MarkerError>)> {
+    let codes: BTreeMap<(String, PartitionId), ErrorCode> = match answer {
+        Ok(answer) => {
+            let topics = answer.markers.into_iter().flat_map(|marker| marker.topics);
+            let codes = topics.flat_map(|topic| {
+                let name = topic.name.to_string();
+                let partitions = topic.partitions.into_iter();
+                partitions.map(move |it| ((name.clone(), it.partition_index), it.error_code))
+            });
+            codes.collect()
+        }
+        Err(error) => {
+            tracing::debug!(%error, "markers have to wait for another broker");
+            BTreeMap::new()
+        }
+    };
+    let outcome = |(topic, partition): &TransactionPartition| match codes
+        .get(&(topic.to_string(), *partition))
+    {
+        Some(ErrorCode::None) => Ok(()),
+        Some(code) => Err(MarkerError::Refused(*code)),
+        None => Err(MarkerError::Unanswered),
+    };
+    let outcomes = places.into_iter().map(|place| {
+        let outcome = outcome(&place);
+        (place, outcome)
+    });
+    outcomes.collect()
+}
+
 /// What an error means for a marker to a partition that exists.
 const fn fate_of(error: &MarkerError) -> Fate {
     match error {
@@ -375,14 +468,76 @@ const fn fate_of(error: &MarkerError) -> Fate {
         | MarkerError::Partition(PartitionError::Append(AppendError::FencedCoordinator {
             ..
         })) => Fate::Fenced,
-        MarkerError::NoPartition | MarkerError::Groups(_) | MarkerError::Partition(_) => {
-            Fate::Later
-        }
+        MarkerError::Refused(ErrorCode::InvalidProducerEpoch) => Fate::Settled,
+        MarkerError::Refused(ErrorCode::TransactionCoordinatorFenced) => Fate::Fenced,
+        MarkerError::NoPartition
+        | MarkerError::Groups(_)
+        | MarkerError::Partition(_)
+        | MarkerError::Unanswered
+        | MarkerError::Refused(_) => Fate::Later,
     }
 }
 
 impl fmt::Debug for MarkerWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MarkerWriter").field("under_way", &self.under_way).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ProducerEpoch, ProducerId};
+    use crate::wire::write_txn_markers::{
+        WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+    };
+
+    #[test]
+    fn each_partition_of_another_broker_has_the_fate_that_it_was_answered_with() {
+        let places: Vec<TransactionPartition> = [("b", 1), ("a", 0), ("b", 0), ("a", 1), ("c", 0)]
+            .map(|(topic, partition)| (topic.into(), PartitionId(partition)))
+            .to_vec();
+        let end = TransactionEnd {
+            producer_id: ProducerId(7),
+            producer_epoch: ProducerEpoch(3),
+            marker: EndMarker { outcome: TransactionOutcome::Commit, coordinator_epoch: 5 },
+            transaction_version: 2,
+        };
+        let request = request_of(&end, &places);
+        let marker = &request.markers[0];
+        assert!(marker.transaction_result && marker.coordinator_epoch == 5);
+        assert_eq!((marker.producer_id, marker.transaction_version), (ProducerId(7), 2));
+        let asked = marker.topics.iter().map(|topic| (&*topic.name, topic.partition_indexes.len()));
+        assert_eq!(asked.collect::<Vec<_>>(), [("a", 2), ("b", 2), ("c", 1)]);
+        let code = |topic: &str, partition: i32| match (topic, partition) {
+            ("a", 0) => ErrorCode::None,
+            ("a", _) => ErrorCode::InvalidProducerEpoch,
+            ("b", 0) => ErrorCode::NotLeaderOrFollower,
+            _ => ErrorCode::TransactionCoordinatorFenced,
+        };
+        // Nothing is said of the last topic.
+        let told = marker.topics[..2].iter().map(|topic| WritableTxnMarkerTopicResult {
+            name: topic.name.clone(),
+            partitions: topic
+                .partition_indexes
+                .iter()
+                .map(|index| WritableTxnMarkerPartitionResult {
+                    partition_index: *index,
+                    error_code: code(&topic.name, index.0),
+                })
+                .collect(),
+        });
+        let told = WritableTxnMarkerResult { producer_id: ProducerId(7), topics: told.collect() };
+        let fates = |answer| -> Vec<Fate> {
+            let answered = answered(answer, places.clone()).into_iter();
+            answered
+                .map(|(_, it)| it.err().map_or(Fate::Settled, |error| fate_of(&error)))
+                .collect()
+        };
+        let answer = WriteTxnMarkersResponse { markers: vec![told] };
+        let expected = [Fate::Fenced, Fate::Settled, Fate::Later, Fate::Settled, Fate::Later];
+        assert_eq!(fates(Ok(answer)), expected);
+        let unreachable = UnreachableError::NoAddress(crate::model::BrokerId(9));
+        assert_eq!(fates(Err(unreachable)), [Fate::Later; 5]);
     }
 }

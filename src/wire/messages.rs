@@ -95,11 +95,12 @@ pub use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
     AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, ElectLeadersRequest, ElectLeadersResponse,
-    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
-    alter_partition_reassignments_request, alter_partition_reassignments_response,
-    alter_replica_log_dirs_request, alter_replica_log_dirs_response, describe_quorum_request,
-    describe_quorum_response, elect_leaders_request, elect_leaders_response,
-    list_partition_reassignments_request, list_partition_reassignments_response,
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, UnregisterBrokerRequest,
+    UnregisterBrokerResponse, alter_partition_reassignments_request,
+    alter_partition_reassignments_response, alter_replica_log_dirs_request,
+    alter_replica_log_dirs_response, describe_quorum_request, describe_quorum_response,
+    elect_leaders_request, elect_leaders_response, list_partition_reassignments_request,
+    list_partition_reassignments_response,
 };
 
 use super::codec::{Request, Response};
@@ -189,6 +190,7 @@ crate_messages! {
     UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse UPDATE_FEATURES,
     DescribeCluster DescribeClusterRequest DescribeClusterResponse DESCRIBE_CLUSTER,
     DescribeProducers DescribeProducersRequest DescribeProducersResponse DESCRIBE_PRODUCERS,
+    UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse UNREGISTER_BROKER,
     DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse DESCRIBE_TRANSACTIONS,
     ListTransactions ListTransactionsRequest ListTransactionsResponse LIST_TRANSACTIONS,
     ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse CONSUMER_GROUP_HEARTBEAT,

@@ -14,12 +14,12 @@ use ottla::wire::messages::{
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     ElectLeadersRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, ListConfigResourcesRequest, ListGroupsRequest,
-    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, UpdateFeaturesRequest,
-    WireTransactionalId, alter_configs_request, alter_replica_log_dirs_request,
-    create_acls_request, create_partitions_request, delete_acls_request, delete_records_request,
-    delete_topics_request, describe_configs_request, describe_producers_request,
-    describe_topic_partitions_request, elect_leaders_request, incremental_alter_configs_request,
-    offset_for_leader_epoch_request,
+    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, UnregisterBrokerRequest,
+    UpdateFeaturesRequest, WireTransactionalId, alter_configs_request,
+    alter_replica_log_dirs_request, create_acls_request, create_partitions_request,
+    delete_acls_request, delete_records_request, delete_topics_request, describe_configs_request,
+    describe_producers_request, describe_topic_partitions_request, elect_leaders_request,
+    incremental_alter_configs_request, offset_for_leader_epoch_request,
 };
 use ottla::wire::{
     ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, Text, WriteTxnMarkersRequest,
@@ -200,6 +200,7 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
         (ApiKey::AlterPartitionReassignments, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::ListPartitionReassignments, one(O::Describe, "cluster", CLUSTER)),
         (ApiKey::DescribeQuorum, one(O::Describe, "cluster", CLUSTER)),
+        (ApiKey::UnregisterBroker, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::UpdateFeatures, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::CreatePartitions, one(O::Alter, "topic", TOPIC)),
         (ApiKey::DescribeCluster, vec![]),
@@ -216,6 +217,11 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
 /// Access control says that it is disabled to whoever may ask.
 const fn unless_disabled(code: i16) -> i16 {
     if code == ErrorCode::SecurityDisabled.code() { 0 } else { code }
+}
+
+/// A broker that nobody knows is said to be unknown to whoever may ask.
+const fn unless_unknown(code: i16) -> i16 {
+    if code == ErrorCode::BrokerIdNotRegistered.code() { 0 } else { code }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "APIs that are not served")]
@@ -436,6 +442,11 @@ async fn codes(client: &mut Client, key: ApiKey, producer: (i64, i16)) -> Vec<i1
         }
         ApiKey::DescribeQuorum => {
             vec![client.call(2, &DescribeQuorumRequest::default()).await.error_code]
+        }
+        ApiKey::UnregisterBroker => {
+            let mut request = UnregisterBrokerRequest::default();
+            request.broker_id.0 = 99;
+            vec![unless_unknown(client.call(0, &request).await.error_code)]
         }
         ApiKey::UpdateFeatures => {
             vec![client.call(2, &UpdateFeaturesRequest::default()).await.error_code]

@@ -27,7 +27,7 @@ use ottla::wire::messages::{
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
     ListGroupsRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest,
     OffsetDeleteRequest, OffsetForLeaderEpochRequest, SyncGroupRequest, TxnOffsetCommitRequest,
-    UpdateFeaturesRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use ottla::wire::{
     ApiEntry, ApiKey, DescribeLogDirsRequest, FetchRequest, ListOffsetsRequest,
@@ -94,6 +94,7 @@ const APIS: &[Api] = &[
     api::<UpdateFeaturesRequest>(),
     api::<DescribeClusterRequest>(),
     api::<DescribeProducersRequest>(),
+    api::<UnregisterBrokerRequest>(),
     api::<DescribeTransactionsRequest>(),
     api::<ListTransactionsRequest>(),
     api::<ConsumerGroupHeartbeatRequest>(),

@@ -78,7 +78,7 @@ pub(super) fn put(page: &mut Page, serving: &Serving, topics: &[TopicOverview]) 
 
 fn put_quorum(page: &mut Page, services: &Services, index: u64) {
     let quorum = services.quorum.status();
-    let leads = quorum.leader == services.broker;
+    let leads = quorum.leader == Some(services.broker);
     page.gauge(
         "kafka_controller_kafkacontroller_activecontrollercount",
         "Whether this broker is the active controller.",
@@ -92,7 +92,7 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
     page.gauge(
         "kafka_server_raftmetrics_current_leader",
         "The node that leads the quorum.",
-        Some(quorum.leader.0),
+        Some(quorum.leader.map_or(-1, |leader| leader.0)),
     );
     page.gauge(
         "kafka_server_raftmetrics_current_epoch",
@@ -102,7 +102,7 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
     page.gauge(
         "kafka_server_raftmetrics_current_vote",
         "The node that this one voted for.",
-        Some(quorum.leader.0),
+        Some(quorum.leader.map_or(-1, |leader| leader.0)),
     );
     let state = if leads { "leader" } else { "follower" };
     let mut current = page.family(

@@ -32,6 +32,8 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
         broker(&[]).unwrap(),
         BrokerConfig {
             node_id: BrokerId(1),
+            quorum: None,
+            inter_broker_listener: "PLAINTEXT".into(),
             rack: None,
             cluster_id: None,
             listeners: vec![listener("PLAINTEXT", None, 9092)],
@@ -101,6 +103,18 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
                 segment_bytes: 100 << 20,
                 min_insync_replicas: 1,
                 load_bytes: 5 << 20,
+            },
+            replication: ReplicationConfig {
+                fetchers: 1,
+                lag_max: Duration::from_secs(30),
+                fetch_wait_max: Duration::from_millis(500),
+                fetch_bytes_min: 1,
+                partition_bytes_max: 1 << 20,
+                response_bytes_max: 10 << 20,
+                backoff_max: Duration::from_secs(1),
+                socket_timeout: Duration::from_secs(30),
+                reads_in_rack: false,
+                listener: "PLAINTEXT".to_owned(),
             },
             cleaner: CleanerConfig {
                 enabled: true,

@@ -7,12 +7,14 @@ table! {
     CLUSTER: Broker, "Cluster and replication";
 
     NotYet "auto.leader.rebalance.enable": Boolean = true;
-    NotYet "broker.heartbeat.interval.ms": Int = 2000;
+    /// How often a broker of a cluster tells the voters that it lives; unset, every 100 ms. At most half of `broker.session.timeout.ms`.
+    Active "broker.heartbeat.interval.ms": Int = 2000;
     /// The older name of `node.id`. When both are set they must be equal.
     Active "broker.id": Int = -1, in_ottla(Integer(1));
     /// Where this broker stands, as clients see it in Metadata; replicas of a partition are spread over racks.
     Active "broker.rack": String;
-    NotYet "broker.session.timeout.ms": Int = 9000;
+    /// A broker of a cluster that was not heard of for so long is fenced; unset, 1000 ms.
+    Active "broker.session.timeout.ms": Int = 9000;
     NotYet "controlled.shutdown.enable": Boolean = true;
     /// The listeners that belong to the controller. They are left out of what clients are told.
     Active "controller.listener.names": List, some_items(&[]), skips_empty, in_ottla(Text("CONTROLLER"));
@@ -22,13 +24,15 @@ table! {
     NotYet "controller.quorum.auto.join.enable": Boolean = false;
     NotYet "controller.quorum.bootstrap.servers": List = "", special("a list of host:port", are_servers);
     NotYet "controller.quorum.election.backoff.max.ms": Int = 1000, at_least(0);
-    NotYet "controller.quorum.election.timeout.ms": Int = 1000, at_least(0);
+    /// How long a voter hears nothing of the leader before it wants to lead: this up to twice as long, and the leader is heard of three times in it. Unset, 150 to 300 ms, and every 50 ms.
+    Active "controller.quorum.election.timeout.ms": Int = 1000, at_least(0);
     NotYet "controller.quorum.fetch.max.bytes": Int = 1_048_576, at_least(1);
     NotYet "controller.quorum.fetch.snapshot.max.bytes": Int = 1_048_576, at_least(1);
     NotYet "controller.quorum.fetch.timeout.ms": Int = 2000, at_least(0);
     NotYet "controller.quorum.request.timeout.ms": Int = 2000, at_least(0);
     NotYet "controller.quorum.retry.backoff.ms": Int = 20, at_least(0);
-    NotYet "controller.quorum.voters": List = "", special("a list of id@host:port", are_voters);
+    /// The nodes that agree on the cluster's state, each as `id@host:port`. With others than this node, it is part of a cluster.
+    Active "controller.quorum.voters": List = "", special("a list of id@host:port", are_voters);
     NotYet "controller.socket.timeout.ms": Int = 30_000;
     NotYet "follower.fetch.last.tiered.offset.enable": Boolean = false, cluster_wide;
     NotYet "initial.broker.registration.timeout.ms": Int = 60_000;
@@ -48,20 +52,31 @@ table! {
     /// The id of this broker in its cluster.
     Active "node.id": Int, at_least(0), in_ottla(Integer(1));
     Inert "num.replica.alter.log.dirs.threads": Int;
-    NotYet "num.replica.fetchers": Int = 1, at_least(1), cluster_wide;
-    NotYet "process.roles": List, some_items(&["broker", "controller"]), in_ottla(Text("broker,controller"));
-    NotYet "replica.fetch.backoff.ms": Int = 1000, at_least(0);
-    NotYet "replica.fetch.max.bytes": Int = 1_048_576, at_least(0);
-    NotYet "replica.fetch.min.bytes": Int = 1;
-    NotYet "replica.fetch.response.max.bytes": Int = 10_485_760, at_least(0);
-    NotYet "replica.fetch.wait.max.ms": Int = 500;
+    /// How many tasks fetch from each leader.
+    Active "num.replica.fetchers": Int = 1, at_least(1), cluster_wide;
+    /// With `controller`, a node is one of `controller.quorum.voters`. `broker` cannot be left out in a cluster.
+    Active "process.roles": List, some_items(&["broker", "controller"]), in_ottla(Text("broker,controller"));
+    /// The longest pause before a follower tries again what its leader has refused. Shorter ones come first.
+    Active "replica.fetch.backoff.ms": Int = 1000, at_least(0);
+    /// About how many bytes of one partition a follower fetches at a time.
+    Active "replica.fetch.max.bytes": Int = 1_048_576, at_least(0);
+    /// A leader answers a follower at once when it has so many bytes.
+    Active "replica.fetch.min.bytes": Int = 1;
+    /// About how many bytes of all partitions together a follower fetches at a time.
+    Active "replica.fetch.response.max.bytes": Int = 10_485_760, at_least(0);
+    /// The longest time that a leader lets a follower wait for records.
+    Active "replica.fetch.wait.max.ms": Int = 500;
     NotYet "replica.high.watermark.checkpoint.interval.ms": Long = 5000;
-    NotYet "replica.lag.time.max.ms": Long = 30_000;
-    NotYet "replica.selector.class": String;
+    /// A follower that has not had all of the leader's records for so long is not in sync any more.
+    Active "replica.lag.time.max.ms": Long = 30_000;
+    /// Which replica consumers are to read from: `org.apache.kafka.common.replica.RackAwareReplicaSelector` names one in their own rack, if there is one; without it, it is the leader.
+    Active "replica.selector.class": String;
     NotYet "replica.socket.receive.buffer.bytes": Int = 65_536;
-    NotYet "replica.socket.timeout.ms": Int = 30_000;
+    /// How long a follower waits for an answer beyond the time that it lets the leader wait.
+    Active "replica.socket.timeout.ms": Int = 30_000;
     Inert "server.max.startup.time.ms": Long = i64::MAX, at_least(0), unlisted;
-    NotYet "unclean.leader.election.enable": Boolean = false, cluster_wide;
+    /// Whether a replica may lead a partition that may lack records, if no other can. Topics can say otherwise.
+    Active "unclean.leader.election.enable": Boolean = false, cluster_wide;
     NotYet "unclean.leader.election.interval.ms": Long = 300_000, at_least(1), unlisted;
     Inert "unstable.api.versions.enable": Boolean = false, unlisted;
     Inert "unstable.feature.versions.enable": Boolean = false, unlisted;

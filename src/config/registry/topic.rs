@@ -88,5 +88,7 @@ table! {
     /// At which age a partition starts a new segment file.
     Active "segment.ms": Long = 604_800_000, at_least(1),
         inherits(&[from("log.roll.ms"), times("log.roll.hours", HOUR)]);
-    NotYet "unclean.leader.election.enable": Boolean = false, inherits(&[from("unclean.leader.election.enable")]);
+    /// Whether a replica may lead that may lack records, if no other can.
+    Active "unclean.leader.election.enable": Boolean = false,
+        inherits(&[from("unclean.leader.election.enable")]);
 }

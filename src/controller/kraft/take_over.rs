@@ -229,7 +229,13 @@ impl State {
         let leader = leader(fields.i32("leader")?);
         let leader_epoch = LeaderEpoch(fields.i32("leader epoch")?);
         let partition_epoch = fields.i32("partition epoch")?;
-        let partition = PartitionImage { replicas, isr, leader, leader_epoch, partition_epoch };
+        let partition = PartitionImage {
+            isr,
+            leader,
+            leader_epoch,
+            partition_epoch,
+            ..PartitionImage::new(replicas)
+        };
         if let Some(topic) = self.topics.get_mut(&id) {
             topic.partitions.insert(index, partition);
         }

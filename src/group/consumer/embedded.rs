@@ -220,13 +220,11 @@ mod tests {
     #[test]
     fn assignments_are_written_as_kafka_writes_them_and_read() {
         let mut world = ClusterImage::default();
-        let broker = crate::cluster::Command::RegisterBroker {
-            broker: crate::model::BrokerId(1),
-            incarnation: crate::model::UuidText(uuid::Uuid::from_u128(1)),
-            directories: Vec::new(),
-            endpoints: Vec::new(),
-            rack: None,
-        };
+        let incarnation = crate::model::UuidText(uuid::Uuid::from_u128(1));
+        let broker = crate::cluster::Command::RegisterBroker(crate::cluster::Registration::new(
+            crate::model::BrokerId(1),
+            incarnation,
+        ));
         world.apply(1, &broker).0.unwrap();
         let topic = crate::cluster::NewTopic {
             name: crate::model::TopicName::new("orders").unwrap(),

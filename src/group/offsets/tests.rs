@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::{ClusterImage, Command as ClusterCommand, NewTopic};
+use crate::cluster::{ClusterImage, Command as ClusterCommand, NewTopic, Registration};
 use crate::coordinator::Shard as _;
 use crate::group::command::{Command, OffsetCommitTopic, Reply};
 use crate::group::rig::{
@@ -234,13 +234,8 @@ fn tombstones_of_what_was_compacted_away_do_no_harm() {
 fn image_with(topics: &[(&str, TopicId)]) -> Arc<ClusterImage> {
     let mut image = ClusterImage::default();
     let broker = BrokerId(1);
-    let register = ClusterCommand::RegisterBroker {
-        broker,
-        incarnation: UuidText(id(7).0),
-        directories: Vec::new(),
-        endpoints: Vec::new(),
-        rack: None,
-    };
+    let registration = Registration::new(broker, UuidText(id(7).0));
+    let register = ClusterCommand::RegisterBroker(registration);
     let topic = |(name, id): &(&str, TopicId)| {
         ClusterCommand::CreateTopic(NewTopic {
             name: TopicName::new(name).unwrap(),

@@ -6,7 +6,7 @@ use std::hash::Hasher as _;
 use uuid::Uuid;
 
 use super::*;
-use crate::cluster::{ClusterImage, Command, NewTopic};
+use crate::cluster::{ClusterImage, Command, NewTopic, Registration};
 use crate::config::{self, Effective, Sources};
 use crate::env::{Clock, Disk, Fault, FaultyDisk, MemoryDisk, Residency, Rng, WatchedDisk};
 use crate::log::{DataDirError, DataDirs, DataPaths, ReadLimit};
@@ -20,12 +20,9 @@ const BROKER: BrokerId = BrokerId(1);
 /// A topic with one partition, led by this broker in an epoch that its registration has given.
 fn image(registrations: u64) -> ClusterImage {
     let mut image = ClusterImage::default();
-    let register = || Command::RegisterBroker {
-        broker: BROKER,
-        incarnation: UuidText(Uuid::nil()),
-        directories: Vec::new(),
-        endpoints: Vec::new(),
-        rack: None,
+    let register = |index: u64| {
+        let incarnation = UuidText(Uuid::from_u128(index.into()));
+        Command::RegisterBroker(Registration::new(BROKER, incarnation))
     };
     let topic = NewTopic {
         name: TopicName::new("t").unwrap(),
@@ -33,10 +30,10 @@ fn image(registrations: u64) -> ClusterImage {
         assignments: vec![vec![BROKER]],
         configs: BTreeMap::from([("segment.bytes".to_owned(), "1048576".to_owned())]),
     };
-    image.apply(1, &register()).0.unwrap();
+    image.apply(1, &register(1)).0.unwrap();
     image.apply(2, &Command::CreateTopic(topic)).0.unwrap();
     for index in 0..registrations {
-        image.apply(3 + index, &register()).0.unwrap();
+        image.apply(3 + index, &register(3 + index)).0.unwrap();
     }
     image
 }

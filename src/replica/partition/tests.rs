@@ -24,22 +24,19 @@ fn partition() -> Partition {
         clean: true,
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
+        high_watermark: None,
         now: NOW,
     };
     let log = Opened::open(&disk, Path::new("data"), start, &Rng::from_seed(1)).unwrap().log;
     let settings = Effective::new(config::load(Sources::default()).unwrap());
     let config = Arc::new(settings.topic(&Overrides::new()));
     let broker = BrokerId(1);
-    let state = PartitionImage {
-        replicas: vec![broker],
-        isr: vec![broker],
-        leader: Some(broker),
-        leader_epoch: LeaderEpoch(3),
-        partition_epoch: 0,
-    };
-    let now = Instant::from_start(Duration::ZERO);
+    let state =
+        PartitionImage { leader_epoch: LeaderEpoch(3), ..PartitionImage::new(vec![broker]) };
+    let steady = crate::env::Env::with_disk(Arc::clone(&disk)).steady;
+    let peers = Arc::new(Peers::new(steady, Duration::from_secs(30)));
     let place = Place { dir: None, log: Ok(Arc::new(log)) };
-    Partition::new(id, topic, broker, place, config, state, now)
+    Partition::new(id, topic, broker, place, config, state, peers)
 }
 
 fn append(partition: &Partition, transactional: bool) -> Appended {
@@ -68,6 +65,7 @@ fn fetch(partition: &Partition, offset: i64, isolation: Isolation) -> FetchedRec
         max_bytes: 10_000,
         whole_first_batch: true,
         isolation,
+        reader: Reader::Consumer,
     };
     partition.fetch(&from, Residency::Any).unwrap().unwrap()
 }

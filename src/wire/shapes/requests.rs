@@ -51,6 +51,7 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::UpdateFeatures, &UPDATE_FEATURES),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
+    (ApiKey::UnregisterBroker, &UNREGISTER_BROKER),
     (ApiKey::DescribeTransactions, &DESCRIBE_TRANSACTIONS),
     (ApiKey::ListTransactions, &LIST_TRANSACTIONS),
     (ApiKey::ConsumerGroupHeartbeat, &CONSUMER_GROUP_HEARTBEAT),
@@ -530,6 +531,10 @@ pub(in crate::wire) static DESCRIBE_PRODUCERS: Shape = shape("DescribeProducersR
         field("name", String),
         field("partition_indexes", Array(&Int32)),
     ])),
+]);
+
+pub(in crate::wire) static UNREGISTER_BROKER: Shape = shape("UnregisterBrokerRequest", 0..=0, 0, &[
+    field("broker_id", Int32),
 ]);
 
 pub(in crate::wire) static DESCRIBE_TRANSACTIONS: Shape = shape("DescribeTransactionsRequest", 0..=0, 0, &[

@@ -51,6 +51,7 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::UpdateFeatures, &UPDATE_FEATURES),
     (ApiKey::DescribeCluster, &DESCRIBE_CLUSTER),
     (ApiKey::DescribeProducers, &DESCRIBE_PRODUCERS),
+    (ApiKey::UnregisterBroker, &UNREGISTER_BROKER),
     (ApiKey::DescribeTransactions, &DESCRIBE_TRANSACTIONS),
     (ApiKey::ListTransactions, &LIST_TRANSACTIONS),
     (ApiKey::ConsumerGroupHeartbeat, &CONSUMER_GROUP_HEARTBEAT),
@@ -718,6 +719,12 @@ pub(in crate::wire) static DESCRIBE_PRODUCERS: Shape = shape("DescribeProducersR
             ])),
         ])),
     ])),
+]);
+
+pub(in crate::wire) static UNREGISTER_BROKER: Shape = shape("UnregisterBrokerResponse", 0..=0, 0, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("error_message", String).nullable(),
 ]);
 
 pub(in crate::wire) static DESCRIBE_TRANSACTIONS: Shape = shape("DescribeTransactionsResponse", 0..=0, 0, &[

@@ -146,6 +146,7 @@ fn all_messages() -> Vec<Message> {
         UpdateFeaturesRequest, UpdateFeaturesResponse;
         DescribeClusterRequest, DescribeClusterResponse;
         DescribeProducersRequest, DescribeProducersResponse;
+        UnregisterBrokerRequest, UnregisterBrokerResponse;
         DescribeTransactionsRequest, DescribeTransactionsResponse;
         ListTransactionsRequest, ListTransactionsResponse;
         ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::cluster::{ClusterImage, Command as ClusterCommand, ConfigResource, NewTopic};
+use crate::cluster::{
+    ClusterImage, Command as ClusterCommand, ConfigResource, NewTopic, Registration,
+};
 use crate::group::command::{Command, OffsetCommit, Reply};
 use crate::group::rig::{GROUP, Logged, Rig, caller, text};
 use crate::model::{BrokerId, ErrorCode, TopicId, TopicName, UuidText};
@@ -50,13 +52,8 @@ pub(super) fn request(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest
 impl World {
     pub(super) fn new(topics: &[(&str, usize)]) -> Self {
         let mut world = Self { rig: Rig::new(), image: ClusterImage::default(), topic_count: 0 };
-        world.apply(&ClusterCommand::RegisterBroker {
-            broker: BrokerId(1),
-            incarnation: UuidText(Uuid::from_u128(1)),
-            directories: Vec::new(),
-            endpoints: Vec::new(),
-            rack: None,
-        });
+        let registration = Registration::new(BrokerId(1), UuidText(Uuid::from_u128(1)));
+        world.apply(&ClusterCommand::RegisterBroker(registration));
         for (topic, partition_count) in topics {
             world.create(topic, *partition_count);
         }

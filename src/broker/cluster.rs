@@ -1,0 +1,184 @@
+//! A broker of a cluster of several nodes: where the others reach it, how it gets the state, and how it leaves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{BrokerOptions, Founded, StartError, backlog};
+use crate::api::{Services, View};
+use crate::cluster::{ClusterImage, Command, Endpoint};
+use crate::config::{BrokerConfig, QuorumConfig};
+use crate::controller::{Joining, Lifecycle, Quorum as _, RaftQuorum, join};
+use crate::env::{Env, Listener, host_name};
+use crate::log::{DataDirs, TakenDirs};
+use crate::model::{BrokerId, UuidText};
+use crate::net::{ListenError, Server};
+
+/// How long a stop waits for others to lead what this broker leads.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a broker has besides in a cluster of several nodes.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) quorum: Arc<RaftQuorum>,
+    pub(super) lifecycle: Lifecycle,
+}
+
+/// Where other nodes come to.
+#[derive(Debug)]
+pub(super) struct NodeListener {
+    listener: Listener,
+    /// What they are told, `host:port`.
+    address: String,
+}
+
+/// Binds the listener for other nodes: that of the controller if there is one, else the address that
+/// `controller.quorum.voters` has for this node. A node that does not vote can be reached at any port.
+pub(super) async fn bind(
+    server: &Server,
+    config: &BrokerConfig,
+    quorum: &QuorumConfig,
+) -> Result<NodeListener, ListenError> {
+    let told = quorum.address(config.node_id);
+    let told_host_and_port = told.and_then(|address| {
+        let (host, port) = address.rsplit_once(':')?;
+        Some((host.to_owned(), port.parse().ok()?))
+    });
+    let (host, port) = match config.controller_listeners.first() {
+        Some(listener) => (listener.host.clone().unwrap_or_default(), listener.port),
+        None => told_host_and_port.unwrap_or_else(|| {
+            let first = config.listeners.first().and_then(|listener| listener.host.clone());
+            (first.unwrap_or_default(), 0)
+        }),
+    };
+    let bound =
+        server.bind(&host, port, backlog(config), "controller.quorum.voters or listeners").await?;
+    let fallback = || format!("{}:{}", reachable(&host), bound.local_address().port());
+    let address = told.map_or_else(fallback, str::to_owned);
+    Ok(NodeListener { listener: bound, address })
+}
+
+/// A host by which others reach a listener that is bound to `host`: that, or the name of this machine.
+fn reachable(host: &str) -> String {
+    match host {
+        "" | "0.0.0.0" | "::" => host_name(),
+        host if host.contains(':') => format!("[{host}]"),
+        host => host.to_owned(),
+    }
+}
+
+/// What others are told of this broker's listeners: what is advertised, else where they are bound. (Apache Kafka does the same.)
+pub(super) fn endpoints(
+    config: &BrokerConfig,
+    bound: &[(Arc<str>, SocketAddr)],
+) -> BTreeMap<Arc<str>, (String, u16)> {
+    let mut endpoints = super::advertised(config);
+    for (listener, (name, address)) in config.listeners.iter().zip(bound) {
+        let host = reachable(listener.host.as_deref().unwrap_or_default());
+        endpoints.entry(Arc::clone(name)).or_insert((host, address.port()));
+    }
+    endpoints
+}
+
+/// The same, as it is registered.
+pub(super) fn registered(endpoints: &BTreeMap<Arc<str>, (String, u16)>) -> Vec<Endpoint> {
+    let endpoint = |(listener, (host, port)): (&Arc<str>, &(String, u16))| Endpoint {
+        listener: listener.to_string(),
+        host: host.clone(),
+        port: *port,
+    };
+    endpoints.iter().map(endpoint).collect()
+}
+
+/// Finds the cluster or begins it, and waits for its state.
+pub(super) async fn found(
+    env: &Env,
+    options: &BrokerOptions,
+    (quorum, listener): (&QuorumConfig, NodeListener),
+    incarnation: UuidText,
+) -> Result<Founded, StartError> {
+    let config = options.settings.broker();
+    let (disk, paths) = (Arc::clone(&env.disk), options.data.clone());
+    let taken = env.tasks.spawn_blocking("open-data", move || TakenDirs::take(&disk, &paths));
+    let joining = Joining {
+        node_id: config.node_id,
+        cluster_id: config.cluster_id.clone(),
+        quorum: quorum.clone(),
+        listener: listener.listener,
+        address: listener.address,
+        incarnation,
+    };
+    let (raft, data) = join(env, joining, taken.await?).await?;
+    let raft = Arc::new(raft);
+    let state = raft.catch_up().await?;
+    Ok(Founded {
+        data,
+        image: state.image,
+        index: state.index,
+        applied: None,
+        quorum: Arc::clone(&raft) as Arc<_>,
+        raft: Some(raft),
+    })
+}
+
+/// The epoch that the last stop of a broker left as a proof that nothing was lost: in all its directories, or it is none.
+pub(super) fn clean_epoch(data: &DataDirs) -> Option<i64> {
+    if data.any_offline() {
+        return None;
+    }
+    let mut epochs = data.live().map(|(_, dir)| dir.clean_epoch());
+    let first = epochs.next().flatten()?;
+    epochs.all(|epoch| epoch == Some(first)).then_some(first)
+}
+
+/// Tells the others that the broker lives and can serve, and waits until it may.
+pub(super) async fn serve(
+    raft: &Arc<RaftQuorum>,
+    quorum: &QuorumConfig,
+    services: &Services,
+) -> Result<Membership, StartError> {
+    let (broker, epoch) = (services.broker, services.broker_epoch);
+    let lifecycle = Lifecycle::start(raft, quorum, broker, epoch);
+    lifecycle.ready();
+    let mut view = services.view.clone();
+    let may_serve = |view: &View| {
+        view.image.broker(broker).is_some_and(|own| own.epoch == epoch && !own.fenced)
+    };
+    let serves = view.wait_for(may_serve).await.map(drop);
+    serves.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))?;
+    Ok(Membership { quorum: Arc::clone(raft), lifecycle })
+}
+
+/// Has others lead what this broker leads, as far as there are others in sync.
+pub(super) async fn hand_over(env: &Env, services: &Services, membership: &Membership) {
+    let (broker, broker_epoch) = (services.broker, services.broker_epoch);
+    let mut view = services.view.clone();
+    let handed_over = async {
+        let command = Command::BeginShutdown { broker, broker_epoch };
+        if let Err(error) = membership.quorum.propose(vec![command]).await {
+            tracing::warn!(%error, "the other brokers are not told of the stop");
+            return;
+        }
+        // If the view ends, so does the broker.
+        drop(view.wait_for(|view| !leads_for_others(&view.image, broker)).await);
+    };
+    let mut in_session = membership.lifecycle.in_session();
+    let deadline = env.steady.now().plus(HAND_OVER_PATIENCE);
+    let waited = env.steady.timeout_at(deadline, async {
+        tokio::select! {
+            () = handed_over => {}
+            // Nobody decides any more, so that there is nothing to wait for.
+            _ = in_session.wait_for(|lives| !lives) => {}
+        }
+    });
+    if waited.await.is_err() {
+        tracing::warn!("stopping, though this broker leads partitions that others could lead");
+    }
+}
+
+fn leads_for_others(image: &ClusterImage, broker: BrokerId) -> bool {
+    image.topics().flat_map(|topic| &topic.partitions).any(|partition| {
+        partition.leader == Some(broker) && partition.isr.iter().any(|other| *other != broker)
+    })
+}

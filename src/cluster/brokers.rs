@@ -1,0 +1,197 @@
+//! The life of brokers: registered, unfenced, fenced, about to stop, gone; and what that means for their partitions.
+//!
+//! Source: `ClusterControlManager`, `ReplicationControlManager.generateLeaderAndIsrUpdates` of Apache Kafka, KIP-966.
+
+use std::collections::BTreeSet;
+
+use super::apply::{Applied, Event, Outcome, Refusal, refuse};
+use super::change::{Election, PartitionChange};
+use super::command::Registration;
+use super::image::{BrokerImage, ClusterImage, PartitionImage, ReplicaDefaults};
+use crate::model::{BrokerId, ErrorCode, LeaderEpoch, TopicIdPartition};
+
+impl ClusterImage {
+    /// A broker has started: what it led before is led by others, if there are any. Gives its epoch.
+    pub(super) fn register(
+        &mut self,
+        index: u64,
+        new: &Registration,
+        events: &mut Vec<Event>,
+    ) -> Applied {
+        let id = new.broker;
+        let known = self.brokers.get(&id);
+        let mut broker = BrokerImage {
+            id,
+            epoch: i64::try_from(index).expect("a log does not grow that long"),
+            incarnation: new.incarnation,
+            directories: new.directories.clone(),
+            endpoints: new.endpoints.clone(),
+            rack: new.rack.clone(),
+            fenced: new.fenced,
+            shutting_down: false,
+        };
+        let is_clean = known.is_none_or(|known| new.previous_epoch == Some(known.epoch));
+        let same = known.filter(|known| known.incarnation == new.incarnation);
+        let is_same = same.is_some();
+        if let Some(known) = same {
+            broker.epoch = known.epoch;
+            broker.fenced = known.fenced;
+            broker.shutting_down = known.shutting_down;
+        }
+        let (epoch, serves) = (broker.epoch, !broker.fenced);
+        let mut changed = BTreeSet::new();
+        if !is_same {
+            let alone = |partition: &PartitionImage| serves && partition.replicas == [id];
+            changed.extend(self.leave(id, !is_clean, |partition| !alone(partition)));
+            changed.extend(self.lead_anew(id, alone));
+        }
+        self.brokers.insert(id, broker);
+        let defaults = ReplicaDefaults {
+            min_insync_replicas: new.min_insync_replicas,
+            unclean_leader_election: new.unclean_leader_election,
+        };
+        if self.defaults != defaults {
+            self.defaults = defaults;
+            changed.extend(self.reconsider_where(|_, partition| partition.is_lacking()));
+        } else if serves {
+            changed.extend(self.reconsider_where(|_, partition| partition.leader.is_none()));
+        }
+        events.push(Event::BrokersChanged);
+        push_changed(changed, events);
+        Applied::BrokerEpoch(epoch)
+    }
+
+    /// A broker that has come back leads what nobody else can, in new epochs: whoever was cut off from its earlier
+    /// incarnation can tell by the epoch that this is another one.
+    fn lead_anew(
+        &mut self,
+        id: BrokerId,
+        is_concerned: impl Fn(&PartitionImage) -> bool,
+    ) -> Vec<TopicIdPartition> {
+        let leads = |partition: &PartitionImage| partition.leader == Some(id);
+        self.replace_partitions(|_, _, partition| {
+            (leads(partition) && is_concerned(partition)).then(|| PartitionImage {
+                leader_epoch: LeaderEpoch(partition.leader_epoch.0 + 1),
+                partition_epoch: partition.partition_epoch + 1,
+                ..partition.clone()
+            })
+        })
+    }
+
+    pub(super) fn fence(
+        &mut self,
+        broker: BrokerId,
+        broker_epoch: i64,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if !self.check_broker_epoch(broker, broker_epoch)?.fenced {
+            self.change_broker(broker, |broker| broker.fenced = true, events);
+            push_changed(self.leave(broker, false, |_| true), events);
+        }
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn unfence(
+        &mut self,
+        broker: BrokerId,
+        broker_epoch: i64,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if self.check_broker_epoch(broker, broker_epoch)?.fenced {
+            self.change_broker(broker, |broker| broker.fenced = false, events);
+            let leaderless = |_: &Self, partition: &PartitionImage| partition.leader.is_none();
+            push_changed(self.reconsider_where(leaderless), events);
+        }
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn begin_shutdown(
+        &mut self,
+        broker: BrokerId,
+        broker_epoch: i64,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        if !self.check_broker_epoch(broker, broker_epoch)?.shutting_down {
+            self.change_broker(broker, |broker| broker.shutting_down = true, events);
+            push_changed(self.leave(broker, false, |_| true), events);
+        }
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn unregister(&mut self, broker: BrokerId, events: &mut Vec<Event>) -> Outcome {
+        if self.brokers.remove(&broker).is_none() {
+            let message = format!("Broker ID {broker} is not currently registered");
+            return refuse(ErrorCode::BrokerIdNotRegistered, message);
+        }
+        events.push(Event::BrokersChanged);
+        push_changed(self.leave(broker, true, |_| true), events);
+        Ok(Applied::Done)
+    }
+
+    /// Gives the broker if it is registered with this epoch.
+    pub(super) fn check_broker_epoch(
+        &self,
+        broker: BrokerId,
+        broker_epoch: i64,
+    ) -> Result<&BrokerImage, Refusal> {
+        let known = self.brokers.get(&broker).filter(|known| known.epoch == broker_epoch);
+        known.map_or_else(
+            || {
+                let message =
+                    format!("broker {broker} is not registered with epoch {broker_epoch}");
+                refuse(ErrorCode::StaleBrokerEpoch, message)
+            },
+            Ok,
+        )
+    }
+
+    fn change_broker(
+        &mut self,
+        broker: BrokerId,
+        change: impl FnMut(&mut BrokerImage),
+        events: &mut Vec<Event>,
+    ) {
+        self.brokers.get_mut(&broker).into_iter().for_each(change);
+        events.push(Event::BrokersChanged);
+    }
+
+    /// A broker is in sync with nothing any more, and leads nothing; if its logs may have lost their ends, it is not eligible
+    /// either. Gives the partitions that change.
+    fn leave(
+        &mut self,
+        broker: BrokerId,
+        unclean: bool,
+        is_concerned: impl Fn(&PartitionImage) -> bool,
+    ) -> Vec<TopicIdPartition> {
+        let has = |partition: &PartitionImage| {
+            partition.isr.contains(&broker)
+                || partition.leader == Some(broker)
+                || (unclean && partition.elr.contains(&broker))
+        };
+        self.replace_partitions(|image, topic, partition| {
+            if !has(partition) || !is_concerned(partition) {
+                return None;
+            }
+            let can_lead = |replica| replica != broker && image.is_active(replica);
+            let min_insync_replicas = image.min_insync_replicas(topic);
+            let mut change = PartitionChange::new(partition, min_insync_replicas, &can_lead);
+            change.to.isr.retain(|replica| *replica != broker);
+            change.unclean = unclean.then_some(broker);
+            if image.allows_unclean_election(topic) {
+                change.election = Election::Unclean;
+            }
+            change.finish()
+        })
+    }
+}
+
+/// Tells of partitions that have changed, if there are any.
+pub(super) fn push_changed(
+    changed: impl IntoIterator<Item = TopicIdPartition>,
+    events: &mut Vec<Event>,
+) {
+    let changed: Vec<_> = changed.into_iter().collect();
+    if !changed.is_empty() {
+        events.push(Event::PartitionsChanged(changed));
+    }
+}

@@ -1,0 +1,142 @@
+//! Which nodes agree on the cluster's state, and how fast they notice that one is gone.
+
+use std::time::Duration;
+
+use super::ConfigError;
+use super::layers::Layers;
+use super::sources::Origin;
+use crate::model::BrokerId;
+
+/// Between two signs of life of a leader, unless `controller.quorum.election.timeout.ms` is set.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+/// How long a node waits at least and at most for a sign of life, before it wants to lead, unless that is set.
+const ELECTION: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(300));
+/// Between two heartbeats of a broker, unless `broker.heartbeat.interval.ms` is set.
+const BROKER_HEARTBEAT: Duration = Duration::from_millis(100);
+/// A broker that was not heard of for so long is fenced, unless `broker.session.timeout.ms` is set.
+const BROKER_SESSION: Duration = Duration::from_millis(1000);
+
+/// A node that votes (`id@host:port` in `controller.quorum.voters`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Voter {
+    /// Its `node.id`.
+    pub id: BrokerId,
+    /// Where other nodes reach it, `host:port`.
+    pub address: String,
+}
+
+/// A cluster of several nodes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QuorumConfig {
+    /// `controller.quorum.voters`, in the order of their ids.
+    pub voters: Vec<Voter>,
+    /// How fast everything goes.
+    pub timers: QuorumTimers,
+}
+
+/// How fast nodes notice that one is gone. The defaults are shorter than Apache Kafka's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QuorumTimers {
+    /// Between two signs of life of a leader.
+    pub heartbeat: Duration,
+    /// How long a node waits at least for one, before it wants to lead.
+    pub election_min: Duration,
+    /// How long it waits at most.
+    pub election_max: Duration,
+    /// `broker.heartbeat.interval.ms`.
+    pub broker_heartbeat: Duration,
+    /// `broker.session.timeout.ms`.
+    pub session: Duration,
+}
+
+impl QuorumConfig {
+    /// Whether a node votes.
+    #[must_use]
+    pub fn is_voter(&self, id: BrokerId) -> bool {
+        self.voters.iter().any(|voter| voter.id == id)
+    }
+
+    /// The voters but for one node.
+    pub fn others(&self, id: BrokerId) -> impl Iterator<Item = &Voter> {
+        self.voters.iter().filter(move |voter| voter.id != id)
+    }
+
+    /// The address of a voter.
+    #[must_use]
+    pub fn address(&self, id: BrokerId) -> Option<&str> {
+        self.voters.iter().find(|voter| voter.id == id).map(|voter| &*voter.address)
+    }
+
+    /// How long a node waits for a sign of life, at least and at most: each voter has a band of its own, so that two do not
+    /// want to lead at the same moment.
+    #[must_use]
+    pub fn election_band(&self, id: BrokerId) -> (Duration, Duration) {
+        let bands = u32::try_from(self.voters.len()).unwrap_or(u32::MAX).max(1);
+        let rank = self.voters.iter().position(|voter| voter.id == id).unwrap_or(0);
+        let rank = u32::try_from(rank).unwrap_or(0);
+        let width = (self.timers.election_max - self.timers.election_min) / bands;
+        let min = self.timers.election_min + width * rank;
+        (min, min + width.max(Duration::from_millis(2)))
+    }
+}
+
+impl Layers<'_> {
+    /// The cluster of several nodes that this one is part of; none if it is alone (`KafkaConfig.validateValues` of Apache
+    /// Kafka has these rules).
+    pub(super) fn quorum(self, node: BrokerId) -> Result<Option<QuorumConfig>, ConfigError> {
+        const VOTERS: &str = "controller.quorum.voters";
+        const ROLES: &str = "process.roles";
+        let mut voters = Vec::new();
+        for item in self.list(VOTERS).unwrap_or_default() {
+            let parsed = item.split_once('@').and_then(|(id, address)| {
+                Some(Voter { id: BrokerId(id.trim().parse().ok()?), address: address.to_owned() })
+            });
+            let malformed = || self.against(VOTERS, "must be a list of id@host:port");
+            voters.push(parsed.ok_or_else(malformed)?);
+        }
+        voters.sort_by_key(|voter| voter.id);
+        let roles = self.list(ROLES).unwrap_or_default();
+        let has_role = |role: &str| roles.iter().any(|other| other == role);
+        if voters.iter().all(|voter| voter.id == node) {
+            return Ok(None);
+        }
+        if !has_role("broker") {
+            return Err(self.against(
+                ROLES,
+                "must have broker: a node that is only a controller is not supported yet",
+            ));
+        }
+        let is_voter = voters.iter().any(|voter| voter.id == node);
+        if is_voter != has_role("controller") {
+            let rule = match is_voter {
+                true => format!("must have controller, since {VOTERS} has node.id {node}"),
+                false => {
+                    format!("must not have controller, since {VOTERS} does not have node.id {node}")
+                }
+            };
+            return Err(self.against(ROLES, rule));
+        }
+        Ok(Some(QuorumConfig { voters, timers: self.quorum_timers()? }))
+    }
+
+    fn quorum_timers(self) -> Result<QuorumTimers, ConfigError> {
+        let set = |key: &str| {
+            let is_set = self.text_and_origin(key).1 != Origin::Default;
+            is_set.then(|| self.millis(key))
+        };
+        let election = set("controller.quorum.election.timeout.ms");
+        let (election_min, election_max) = election.map_or(ELECTION, |wanted| (wanted, wanted * 2));
+        let heartbeat = election.map_or(HEARTBEAT, |wanted| wanted / 3);
+        if heartbeat.is_zero() {
+            return Err(self.against("controller.quorum.election.timeout.ms", "must be at least 3"));
+        }
+        let broker_heartbeat = set("broker.heartbeat.interval.ms").unwrap_or(BROKER_HEARTBEAT);
+        let session = set("broker.session.timeout.ms").unwrap_or(BROKER_SESSION);
+        // Kafka asks for no more than half, so that a lost heartbeat costs nothing.
+        if broker_heartbeat.is_zero() || broker_heartbeat > session / 2 {
+            let rule = "must be at least 1, and at most half of broker.session.timeout.ms";
+            return Err(self.against("broker.heartbeat.interval.ms", rule));
+        }
+        Ok(QuorumTimers { heartbeat, election_min, election_max, broker_heartbeat, session })
+    }
+}

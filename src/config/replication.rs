@@ -1,0 +1,52 @@
+//! The typed view of the broker's values about replication.
+
+use std::time::Duration;
+
+use super::layers::Layers;
+
+/// The class whose name asks for reads from the consumer's own rack.
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
+/// How this broker replicates. Key names stand behind each field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicationConfig {
+    /// `num.replica.fetchers`, at least 1.
+    pub fetchers: u32,
+    /// `replica.lag.time.max.ms`.
+    pub lag_max: Duration,
+    /// `replica.fetch.wait.max.ms`.
+    pub fetch_wait_max: Duration,
+    /// `replica.fetch.min.bytes`.
+    pub fetch_bytes_min: i32,
+    /// `replica.fetch.max.bytes`: of one partition.
+    pub partition_bytes_max: i32,
+    /// `replica.fetch.response.max.bytes`: of all partitions.
+    pub response_bytes_max: i32,
+    /// `replica.fetch.backoff.ms`.
+    pub backoff_max: Duration,
+    /// `replica.socket.timeout.ms`.
+    pub socket_timeout: Duration,
+    /// Whether `replica.selector.class` sends consumers to their own rack.
+    pub reads_in_rack: bool,
+    /// `inter.broker.listener.name`, or what `security.inter.broker.protocol` names.
+    pub listener: String,
+}
+
+impl Layers<'_> {
+    pub(super) fn replication(self) -> ReplicationConfig {
+        let listener = self.text("inter.broker.listener.name");
+        let protocol = || self.text("security.inter.broker.protocol").unwrap_or_default();
+        ReplicationConfig {
+            fetchers: self.number("num.replica.fetchers"),
+            lag_max: self.millis("replica.lag.time.max.ms"),
+            fetch_wait_max: self.millis("replica.fetch.wait.max.ms"),
+            fetch_bytes_min: self.number("replica.fetch.min.bytes"),
+            partition_bytes_max: self.number("replica.fetch.max.bytes"),
+            response_bytes_max: self.number("replica.fetch.response.max.bytes"),
+            backoff_max: self.millis("replica.fetch.backoff.ms"),
+            socket_timeout: self.millis("replica.socket.timeout.ms"),
+            reads_in_rack: self.text("replica.selector.class").as_deref() == Some(RACK_AWARE),
+            listener: listener.unwrap_or_else(protocol),
+        }
+    }
+}

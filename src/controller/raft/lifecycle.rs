@@ -1,0 +1,250 @@
+//! The life of brokers: this node tells all voters that it lives, and if it leads, it acts on what it has heard.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use tokio::sync::{Notify, watch};
+
+use super::frames::{Ask, Heartbeat, Told};
+use super::peer::{PeerError, Target};
+use super::quorum::{RaftQuorum, Running, Seat};
+use crate::cluster::{BrokerImage, Command};
+use crate::config::QuorumConfig;
+use crate::controller::Quorum as _;
+use crate::model::{BrokerId, Instant};
+
+/// Between two looks of the leader at what is to be done.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a broker may take to say whether it is there, whose connection has ended.
+const PROBE_PATIENCE: Duration = Duration::from_millis(50);
+/// A snapshot replaces the entries when they have grown to this.
+const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
+/// A node becomes a voter when it lacks no more entries than this.
+const VOTER_LAG_MAX: u64 = 100;
+
+/// Whether the leader counts this broker as living.
+pub type InSession = watch::Receiver<bool>;
+
+/// The life of this broker, as it tells the others of it.
+#[derive(Debug)]
+pub struct Lifecycle {
+    ready: Arc<AtomicBool>,
+    changed: Arc<Notify>,
+    in_session: InSession,
+}
+
+impl Lifecycle {
+    /// Tells all voters from now on that the broker lives, which was registered with this epoch.
+    #[must_use]
+    pub fn start(quorum: &RaftQuorum, config: &QuorumConfig, broker: BrokerId, epoch: i64) -> Self {
+        let (ready, changed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let (sender, in_session) = watch::channel(false);
+        let life = Life {
+            seat: Arc::clone(&quorum.seat),
+            broker,
+            epoch,
+            interval: config.timers.broker_heartbeat,
+            session: config.timers.session,
+            ready: Arc::clone(&ready),
+            changed: Arc::clone(&changed),
+            acknowledged: Arc::new(watch::Sender::new(None)),
+            in_session: sender,
+        };
+        quorum.seat.env.tasks.spawn_service("heartbeat", life.run());
+        Self { ready, changed, in_session }
+    }
+
+    /// The broker may be let serve: its logs are recovered.
+    pub fn ready(&self) {
+        self.ready.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Whether the leader counts this broker as living. When it does not, others may lead what this broker leads.
+    #[must_use]
+    pub fn in_session(&self) -> InSession {
+        self.in_session.clone()
+    }
+}
+
+struct Life {
+    seat: Arc<Seat>,
+    broker: BrokerId,
+    epoch: i64,
+    interval: Duration,
+    session: Duration,
+    ready: Arc<AtomicBool>,
+    changed: Arc<Notify>,
+    /// When the last heartbeat was sent that a leader has heard.
+    acknowledged: Arc<watch::Sender<Option<Instant>>>,
+    in_session: watch::Sender<bool>,
+}
+
+impl Life {
+    async fn run(self) {
+        loop {
+            self.beat();
+            tokio::select! {
+                () = self.seat.env.steady.sleep(self.interval) => {}
+                () = self.changed.notified() => {}
+                () = self.seat.env.tasks.cancelled() => return,
+            }
+            self.judge();
+        }
+    }
+
+    /// Tells every voter.
+    fn beat(&self) {
+        let Some(running) = self.seat.running() else { return };
+        let beat = Heartbeat {
+            broker: self.broker,
+            epoch: self.epoch,
+            applied: running.machine.applied().borrow().index,
+            ready: self.ready.load(Ordering::Acquire),
+        };
+        let now = self.seat.env.steady.now();
+        let membership = running.membership();
+        for voter in membership.voters.iter().flatten() {
+            if *voter == self.seat.own.raft_id {
+                self.seat.sessions.lock().hear(beat, self.seat.own.incarnation, now);
+                if self.leads_with_majority(&running) {
+                    self.acknowledged.send_replace(Some(now));
+                }
+                continue;
+            }
+            let Some(node) = membership.nodes.get(voter) else { continue };
+            let (peer, acknowledged) =
+                (self.seat.peers.member(*voter, node), Arc::clone(&self.acknowledged));
+            let patience = self.session;
+            self.seat.env.tasks.spawn("heartbeat to a node", async move {
+                let told = peer.ask(&Ask::Heartbeat(beat), patience).await;
+                if let Ok(Told::Heard { leads: true }) = told {
+                    acknowledged.send_modify(|at| *at = (*at).max(Some(now)));
+                }
+            });
+        }
+        self.judge();
+    }
+
+    /// Whether this node leads, and has heard from a majority not long ago.
+    fn leads_with_majority(&self, running: &Running) -> bool {
+        let metrics = running.raft.metrics();
+        let metrics = metrics.borrow();
+        let session = self.session.as_millis();
+        metrics.current_leader == Some(self.seat.own.raft_id)
+            && metrics.millis_since_quorum_ack.is_some_and(|ago| u128::from(ago) <= session)
+    }
+
+    fn judge(&self) {
+        let now = self.seat.env.steady.now();
+        let acknowledged = *self.acknowledged.borrow();
+        let lives = acknowledged.is_some_and(|at| now.since(at) <= self.session);
+        self.in_session.send_if_modified(|known| std::mem::replace(known, lives) != lives);
+    }
+}
+
+/// Does what a leader has to, for as long as this node is one: fences and unfences brokers, makes voters of nodes that are
+/// configured so, and has the log replaced by a snapshot when it has grown (which every node does for itself).
+pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
+    let quorum = RaftQuorum { seat: Arc::clone(&seat) };
+    loop {
+        tokio::select! {
+            () = seat.env.steady.sleep(LOOK) => {}
+            () = seat.env.tasks.cancelled() => return,
+        }
+        let Some(running) = seat.running() else { continue };
+        if running.store.length() >= SNAPSHOT_AFTER_BYTES
+            && let Err(error) = running.raft.trigger().snapshot().await
+        {
+            tracing::debug!(%error, "no snapshot: Raft has ended");
+        }
+        if !seat.leads() {
+            continue;
+        }
+        let work = async {
+            mind_brokers(&seat, &quorum).await;
+            promote(&running, &config).await;
+        };
+        tokio::select! {
+            () = work => {}
+            () = seat.env.tasks.cancelled() => return,
+        }
+    }
+}
+
+async fn mind_brokers(seat: &Seat, quorum: &RaftQuorum) {
+    let image = seat.image();
+    let doubtful = seat.sessions.lock().doubtful(&image);
+    let mut commands = Vec::new();
+    for broker in doubtful {
+        if is_gone(seat, &broker).await {
+            tracing::info!(broker = %broker.id, "a broker is gone");
+            commands.push(Command::FenceBroker { broker: broker.id, broker_epoch: broker.epoch });
+        }
+        // If it was not gone it will be heard of, or fenced when its session is over.
+        seat.sessions.lock().trust(&broker);
+    }
+    let due = seat.sessions.lock().due(&image, seat.env.steady.now());
+    commands.extend(due);
+    if commands.is_empty() {
+        return;
+    }
+    for command in &commands {
+        if let Command::FenceBroker { broker, .. } = command {
+            tracing::info!(%broker, "fencing a broker");
+        }
+    }
+    match quorum.propose(commands).await {
+        Ok(proposed) => {
+            for refusal in proposed.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                tracing::debug!(%refusal, "a broker has changed meanwhile");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "brokers are not fenced or unfenced"),
+    }
+}
+
+/// Whether it is certain that an incarnation of a broker is gone: nobody is at its address, or another incarnation.
+async fn is_gone(seat: &Seat, broker: &BrokerImage) -> bool {
+    let Some(running) = seat.running() else { return false };
+    let membership = running.membership();
+    let node = membership.nodes.values().find(|node| node.broker_id == broker.id);
+    let configured = seat.peers.configured.get(&broker.id);
+    let address = configured.or_else(|| node.and_then(|node| node.endpoints.first()));
+    let Some(address) = address.cloned() else { return false };
+    let peer = seat.peers.new_peer(Target { address, raft_id: None });
+    match peer.standing(PROBE_PATIENCE).await {
+        Ok(standing) => standing.identity.incarnation != broker.incarnation,
+        Err(PeerError::Unreachable { source, .. }) => {
+            source.kind() == io::ErrorKind::ConnectionRefused
+        }
+        Err(PeerError::Refused { .. } | PeerError::NoAnswer { .. }) => false,
+    }
+}
+
+/// Makes a voter of a node that is configured as one, when it has caught up.
+async fn promote(running: &Running, config: &QuorumConfig) {
+    let metrics = running.raft.metrics().borrow().clone();
+    let members = metrics.membership_config.membership();
+    if members.get_joint_config().len() != 1 {
+        return;
+    }
+    let last = metrics.last_log_index.unwrap_or(0);
+    let has_caught_up = |raft_id: &u64| {
+        let replicated = metrics.replication.as_ref().and_then(|all| all.get(raft_id).copied());
+        replicated.flatten().is_some_and(|matched| matched.index + VOTER_LAG_MAX >= last)
+    };
+    let is_configured = |raft_id: &u64| {
+        members.get_node(raft_id).is_some_and(|node| config.is_voter(node.broker_id))
+    };
+    let ready = members.learner_ids().find(|id| is_configured(id) && has_caught_up(id));
+    let Some(raft_id) = ready else { return };
+    let change = ChangeMembers::AddVoterIds([raft_id].into());
+    match running.raft.change_membership(change, true).await {
+        Ok(_) => tracing::info!(raft_id, "a node votes from now on"),
+        Err(error) => tracing::debug!(%error, "a node does not vote yet"),
+    }
+}

@@ -1,0 +1,240 @@
+//! The state of the cluster as openraft drives it: committed entries are applied to the image, in order, on every node.
+//!
+//! **Invariant:** who follows the state gets every step after the image it began with, once and in order; a snapshot from the
+//! leader is one step, with what it changed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::storage::RaftStateMachine;
+use openraft::{
+    AnyError, EntryPayload, LogId, RaftSnapshotBuilder, SnapshotMeta, StorageIOError,
+    StoredMembership,
+};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use super::quorum::Caught;
+use super::store::Store;
+use super::{Entry, StorageError, Types, entry_id, log_id, membership, stored_membership};
+use crate::cluster::{ClusterImage, Event, Outcome};
+use crate::controller::AppliedBatch;
+use crate::controller::raft_log::{self, Snapshot};
+
+/// How many steps may wait to be taken note of.
+const STEPS_LENGTH: usize = 64;
+
+type Members = StoredMembership<u64, raft_log::Node>;
+
+/// The state of this node. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    store: Store,
+    state: Arc<Mutex<State>>,
+    applied: Arc<watch::Sender<Applied>>,
+}
+
+/// The newest state.
+#[derive(Clone, Debug)]
+pub(super) struct Applied {
+    /// Index of the last entry.
+    pub(super) index: u64,
+    /// The state after it.
+    pub(super) image: Arc<ClusterImage>,
+}
+
+#[derive(Debug)]
+struct State {
+    image: ClusterImage,
+    last: Option<LogId<u64>>,
+    members: Members,
+    steps: Option<mpsc::Sender<AppliedBatch>>,
+}
+
+impl Machine {
+    /// The state that the snapshot of a store tells of.
+    pub(super) fn load(store: Store) -> Result<Self, serde_json::Error> {
+        let mut state = State {
+            image: ClusterImage::default(),
+            last: None,
+            members: Members::default(),
+            steps: None,
+        };
+        if let Some(snapshot) = store.snapshot() {
+            state.image = ClusterImage::from_json(&snapshot.image)?;
+            state.last = Some(log_id(snapshot.meta.last));
+            state.members = members(&snapshot);
+        }
+        let index = state.last.map_or(0, |last| last.index);
+        let applied = Applied { index, image: Arc::new(state.image.clone()) };
+        let applied = Arc::new(watch::Sender::new(applied));
+        Ok(Self { store, state: Arc::new(Mutex::new(state)), applied })
+    }
+
+    /// The newest state, always.
+    pub(super) fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    /// Every step after a state: what came since as one, then each.
+    pub(super) fn follow(&self, from: &Caught) -> mpsc::Receiver<AppliedBatch> {
+        let (steps, receiver) = mpsc::channel(STEPS_LENGTH);
+        let mut state = self.state.lock();
+        let index = state.last.map_or(0, |last| last.index);
+        if index > from.index {
+            let events = from.image.difference(&state.image);
+            let step = AppliedBatch { index, image: Arc::new(state.image.clone()), events };
+            steps.try_send(step).expect("the channel is new");
+        }
+        state.steps = Some(steps);
+        receiver
+    }
+
+    /// Tells of a step: first who follows, then everybody else.
+    async fn tell(&self, step: AppliedBatch, steps: Option<mpsc::Sender<AppliedBatch>>) {
+        let applied = Applied { index: step.index, image: Arc::clone(&step.image) };
+        if let Some(steps) = steps {
+            // Nobody follows any more when the broker stops.
+            drop(steps.send(step).await);
+        }
+        self.applied.send_replace(applied);
+    }
+
+    fn apply_one(
+        &self,
+        entry: Entry,
+    ) -> (Vec<Outcome>, AppliedBatch, Option<mpsc::Sender<AppliedBatch>>) {
+        let mut state = self.state.lock();
+        let index = entry.log_id.index;
+        state.last = Some(entry.log_id);
+        let (mut outcomes, mut events) = (Vec::new(), Vec::new());
+        match entry.payload {
+            EntryPayload::Blank => {}
+            EntryPayload::Membership(membership) => {
+                state.members = Members::new(Some(entry.log_id), membership);
+            }
+            EntryPayload::Normal(commands) => {
+                for command in &commands {
+                    let (outcome, changes) = state.image.apply(index, command);
+                    outcomes.push(outcome);
+                    events.extend(changes);
+                }
+            }
+        }
+        let step = AppliedBatch { index, image: Arc::new(state.image.clone()), events };
+        (outcomes, step, state.steps.clone())
+    }
+}
+
+fn members(snapshot: &Snapshot) -> Members {
+    let entry = log_id(snapshot.meta.membership_entry);
+    Members::new(Some(entry), membership(&snapshot.meta.membership))
+}
+
+/// The snapshot as openraft knows it.
+fn described(snapshot: &Snapshot) -> openraft::Snapshot<Types> {
+    let last = log_id(snapshot.meta.last);
+    openraft::Snapshot {
+        meta: SnapshotMeta {
+            last_log_id: Some(last),
+            last_membership: members(snapshot),
+            snapshot_id: last.to_string(),
+        },
+        snapshot: Box::new(Bytes::from(snapshot.image.clone())),
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId<u64>>, Members), StorageError> {
+        let state = self.state.lock();
+        Ok((state.last, state.members.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Vec<Outcome>>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let mut all = Vec::new();
+        for entry in entries {
+            let (outcomes, step, steps) = self.apply_one(entry);
+            self.tell(step, steps).await;
+            all.push(outcomes);
+        }
+        Ok(all)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        // Steps go on while the snapshot is written, which is of the state that is taken when it is begun.
+        self.clone()
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Bytes>, StorageError> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta<u64, raft_log::Node>,
+        snapshot: Box<Bytes>,
+    ) -> Result<(), StorageError> {
+        let unreadable = |error: AnyError| StorageIOError::read_snapshot(None, error);
+        let image =
+            ClusterImage::from_json(&snapshot).map_err(|e| unreadable(AnyError::new(&e)))?;
+        let incomplete = || unreadable(AnyError::error("a snapshot of no entry"));
+        let last = meta.last_log_id.ok_or_else(incomplete)?;
+        let stored = Snapshot {
+            meta: raft_log::SnapshotMeta {
+                last: entry_id(&last),
+                membership: stored_membership(meta.last_membership.membership()),
+                membership_entry: entry_id(
+                    &(*meta.last_membership.log_id()).ok_or_else(incomplete)?,
+                ),
+            },
+            image: snapshot.to_vec(),
+        };
+        self.store.save_snapshot(stored).await?;
+        let (step, steps) = {
+            let mut state = self.state.lock();
+            let events: Vec<Event> = state.image.difference(&image);
+            state.image = image;
+            state.last = Some(last);
+            state.members = meta.last_membership.clone();
+            let image = Arc::new(state.image.clone());
+            (AppliedBatch { index: last.index, image, events }, state.steps.clone())
+        };
+        self.tell(step, steps).await;
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<openraft::Snapshot<Types>>, StorageError> {
+        Ok(self.store.snapshot().map(|snapshot| described(&snapshot)))
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    async fn build_snapshot(&mut self) -> Result<openraft::Snapshot<Types>, StorageError> {
+        let (image, last, members) = {
+            let state = self.state.lock();
+            (state.image.clone(), state.last, state.members.clone())
+        };
+        let nothing = || {
+            let error = AnyError::error("there is nothing to make a snapshot of");
+            StorageIOError::write_snapshot(None, error)
+        };
+        let snapshot = Snapshot {
+            meta: raft_log::SnapshotMeta {
+                last: entry_id(&last.ok_or_else(nothing)?),
+                membership: stored_membership(members.membership()),
+                membership_entry: entry_id(&(*members.log_id()).ok_or_else(nothing)?),
+            },
+            image: image.to_json(),
+        };
+        self.store.save_snapshot(snapshot.clone()).await?;
+        Ok(described(&snapshot))
+    }
+}

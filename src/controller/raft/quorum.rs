@@ -1,0 +1,384 @@
+//! The quorum as the broker uses it: proposals from any node go to the leader, all that wait as one entry.
+//!
+//! A proposal that was certainly not taken is made again until its time is over. One whose fate is unknown is not: it might be
+//! applied twice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::{ClientWriteError, RaftError};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::frames::{Ask, Identity, Standing, Told};
+use super::machine::{Applied, Machine};
+use super::peer::{Peer, PeerError, Target};
+use super::sessions::Sessions;
+use super::store::Store;
+use super::{Raft, stored_membership};
+use crate::cluster::{ClusterImage, Command};
+use crate::controller::raft_log::{Membership, Node};
+use crate::controller::{AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus};
+use crate::env::Env;
+use crate::model::{BrokerId, Instant};
+
+/// How many proposals may wait.
+pub(super) const INBOX_LENGTH: usize = 1024;
+/// How many waiting proposals go into one log entry.
+const BATCH_LENGTH: usize = 1000;
+/// How long a proposal may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two attempts, unless the leader changes.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The ways to all nodes.
+#[derive(Debug)]
+pub(super) struct Peers {
+    pub(super) env: Env,
+    pub(super) own: Identity,
+    pub(super) cluster_id: watch::Receiver<Option<String>>,
+    /// The addresses of the voters that are configured.
+    pub(super) configured: BTreeMap<BrokerId, String>,
+    pub(super) members: Mutex<BTreeMap<(u64, String), Arc<Peer>>>,
+}
+
+impl Peers {
+    /// The way to a member. Its configured address counts more than the one that it once had.
+    pub(super) fn member(&self, raft_id: u64, node: &Node) -> Arc<Peer> {
+        let configured = self.configured.get(&node.broker_id);
+        let address = configured.or_else(|| node.endpoints.first()).cloned().unwrap_or_default();
+        let mut members = self.members.lock();
+        let peer = members
+            .entry((raft_id, address.clone()))
+            .or_insert_with(|| Arc::new(self.new_peer(Target { address, raft_id: Some(raft_id) })));
+        Arc::clone(peer)
+    }
+
+    /// A way to whoever is at an address.
+    pub(super) fn new_peer(&self, target: Target) -> Peer {
+        Peer::new(&self.env, target, self.own.clone(), self.cluster_id.clone())
+    }
+}
+
+/// Raft with what it works on.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) raft: Raft,
+    pub(super) store: Store,
+    pub(super) machine: Machine,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Who votes and who listens, as far as this node knows.
+    pub(super) fn membership(&self) -> Membership {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        stored_membership(metrics.membership_config.membership())
+    }
+
+    /// The leader, as far as this node knows.
+    pub(super) fn leader(&self) -> Option<u64> {
+        self.raft.metrics().borrow().current_leader
+    }
+}
+
+/// What all parts of a node share.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) env: Env,
+    pub(super) own: Identity,
+    pub(super) peers: Arc<Peers>,
+    pub(super) cluster_id: watch::Sender<Option<String>>,
+    /// None until the node has found its cluster.
+    pub(super) running: watch::Sender<Option<Running>>,
+    pub(super) sessions: Mutex<Sessions>,
+    pub(super) proposals: mpsc::Sender<Proposal>,
+    pub(super) prepares: mpsc::Sender<(String, oneshot::Sender<Result<(), String>>)>,
+}
+
+impl Seat {
+    /// Raft, once it runs.
+    pub(super) fn running(&self) -> Option<Running> {
+        self.running.borrow().clone()
+    }
+
+    /// Whether this node leads.
+    pub(super) fn leads(&self) -> bool {
+        self.running().is_some_and(|running| running.leader() == Some(self.own.raft_id))
+    }
+
+    /// How this node stands.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            identity: self.own.clone(),
+            cluster_id: self.cluster_id.borrow().clone(),
+            membership: self.running().map(|running| running.membership()).unwrap_or_default(),
+        }
+    }
+
+    /// The state as far as this node has applied it.
+    pub(super) fn image(&self) -> Arc<ClusterImage> {
+        let image = |running: Running| Arc::clone(&running.machine.applied().borrow().image);
+        self.running().map(image).unwrap_or_default()
+    }
+}
+
+/// Commands that wait to be agreed on.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub(super) commands: Vec<Command>,
+    /// Whether another node sent them: then they are not sent on.
+    pub(super) forwarded: bool,
+    pub(super) reply: oneshot::Sender<Result<Proposed, NotProposed>>,
+}
+
+/// Why commands were not applied.
+#[derive(Clone, Debug)]
+pub(super) enum NotProposed {
+    /// This node does not lead, and the commands came from another one.
+    NotLeader,
+    /// Everything else.
+    Failed(QuorumError),
+}
+
+/// Several nodes agree.
+#[derive(Debug)]
+pub struct RaftQuorum {
+    pub(super) seat: Arc<Seat>,
+}
+
+/// The state of the cluster, when it was caught up with.
+#[derive(Debug)]
+pub struct Caught {
+    /// The state.
+    pub image: Arc<ClusterImage>,
+    /// Index of its last entry.
+    pub index: u64,
+}
+
+impl RaftQuorum {
+    /// Waits until this node has applied everything that was agreed on when it asked. For as long as there is no majority,
+    /// this waits.
+    ///
+    /// # Errors
+    /// If the metadata log cannot be written any more.
+    pub async fn catch_up(&self) -> Result<Caught, QuorumError> {
+        let running = self.seat.running().ok_or(QuorumError::Stopped)?;
+        loop {
+            if let Some(index) = self.read_index(&running).await? {
+                let mut applied = running.machine.applied();
+                let reached = applied.wait_for(|applied| applied.index >= index);
+                let deadline = self.seat.env.steady.now().plus(PATIENCE);
+                if self.seat.env.steady.timeout_at(deadline, reached).await.is_ok() {
+                    break;
+                }
+            }
+            self.seat.env.steady.sleep(PAUSE).await;
+        }
+        let Applied { image, index } = running.machine.applied().borrow().clone();
+        Ok(Caught { image, index })
+    }
+
+    /// The steps after a state: what came since as one step, then each. Nobody's proposal gets its outcome while this is full.
+    ///
+    /// # Errors
+    /// If the node has not found its cluster.
+    pub fn follow(&self, from: &Caught) -> Result<mpsc::Receiver<AppliedBatch>, QuorumError> {
+        let running = self.seat.running().ok_or(QuorumError::Stopped)?;
+        Ok(running.machine.follow(from))
+    }
+
+    /// Up to where everything is agreed on, as the leader says. None if there is none that has a majority behind it.
+    async fn read_index(&self, running: &Running) -> Result<Option<u64>, QuorumError> {
+        running.raft.metrics().borrow().running_state.clone().map_err(|_| QuorumError::Stopped)?;
+        let Some(leader) = running.leader() else { return Ok(None) };
+        if leader == self.seat.own.raft_id {
+            return Ok(read_index(&self.seat.env, running).await);
+        }
+        let membership = running.membership();
+        let Some(node) = membership.nodes.get(&leader) else { return Ok(None) };
+        let asked = self.seat.peers.member(leader, node).ask(&Ask::ReadIndex, PATIENCE).await;
+        Ok(match asked {
+            Ok(Told::Index(index)) => Some(index),
+            Ok(_) | Err(_) => None,
+        })
+    }
+}
+
+/// Up to where everything is agreed on, if this node leads and a majority says so too.
+pub(super) async fn read_index(env: &Env, running: &Running) -> Option<u64> {
+    let deadline = env.steady.now().plus(PATIENCE);
+    let read = env.steady.timeout_at(deadline, running.raft.get_read_log_id()).await.ok()?;
+    let (read, applied) = read.ok()?;
+    read.max(applied).map(|id| id.index)
+}
+
+impl Quorum for RaftQuorum {
+    fn propose(
+        &self,
+        commands: Vec<Command>,
+    ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>> {
+        Box::pin(async move {
+            let (reply, outcome) = oneshot::channel();
+            let proposal = Proposal { commands, forwarded: false, reply };
+            let sent = self.seat.proposals.send(proposal).await;
+            sent.map_err(|_| QuorumError::Stopped)?;
+            match outcome.await {
+                Ok(Ok(proposed)) => Ok(proposed),
+                Ok(Err(NotProposed::Failed(error))) => Err(error),
+                Ok(Err(NotProposed::NotLeader)) => Err(QuorumError::NoLeader),
+                Err(_) => Err(QuorumError::Stopped),
+            }
+        })
+    }
+
+    fn status(&self) -> QuorumStatus {
+        let Some(running) = self.seat.running() else { return QuorumStatus::default() };
+        let metrics = running.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let own_end = running.store.next_index();
+        let member = |raft_id: u64| {
+            let node = membership.get_node(&raft_id)?;
+            let replicated =
+                metrics.replication.as_ref().and_then(|all| all.get(&raft_id).copied());
+            let end = match replicated {
+                _ if raft_id == self.seat.own.raft_id => Some(own_end),
+                Some(matched) => Some(matched.map_or(0, |matched| matched.index + 1)),
+                None => None,
+            };
+            Some(QuorumMember { broker: node.broker_id, directory: node.directory_id, end })
+        };
+        QuorumStatus {
+            leader: metrics.current_leader.and_then(member).map(|member| member.broker),
+            epoch: i32::try_from(metrics.current_term).unwrap_or(i32::MAX),
+            voters: membership.voter_ids().filter_map(member).collect(),
+            observers: membership.learner_ids().filter_map(member).collect(),
+        }
+    }
+}
+
+/// Takes proposals, several at a time, until the broker stops.
+pub(super) async fn take_proposals(seat: Arc<Seat>, mut proposals: mpsc::Receiver<Proposal>) {
+    let mut waiting = Vec::new();
+    loop {
+        let received = tokio::select! {
+            received = proposals.recv_many(&mut waiting, BATCH_LENGTH) => received,
+            () = seat.env.tasks.cancelled() => 0,
+        };
+        if received == 0 {
+            return;
+        }
+        let attempt = agree(&seat, &mut waiting);
+        tokio::select! {
+            () = attempt => {}
+            () = seat.env.tasks.cancelled() => return,
+        }
+    }
+}
+
+/// Gets all that wait agreed on, as one entry.
+async fn agree(seat: &Seat, waiting: &mut Vec<Proposal>) {
+    let deadline = seat.env.steady.now().plus(PATIENCE);
+    let commands: Vec<Command> =
+        waiting.iter().flat_map(|proposal| &proposal.commands).cloned().collect();
+    let mut commands = Some(commands);
+    loop {
+        // What came from another node is not sent on: that node asks whoever leads then.
+        if !seat.leads() && waiting.iter().any(|proposal| proposal.forwarded) {
+            let (forwarded, own) = std::mem::take(waiting).into_iter().partition(|p| p.forwarded);
+            *waiting = own;
+            let forwarded: Vec<Proposal> = forwarded;
+            for proposal in forwarded {
+                drop(proposal.reply.send(Err(NotProposed::NotLeader)));
+            }
+            commands = None;
+        }
+        if waiting.is_empty() {
+            return;
+        }
+        let all = commands.take().unwrap_or_else(|| {
+            waiting.iter().flat_map(|proposal| &proposal.commands).cloned().collect()
+        });
+        match attempt(seat, all, deadline).await {
+            Attempt::Done(proposed) => return answer(waiting, proposed),
+            Attempt::Failed(error) => return fail(waiting, &error),
+            Attempt::NotTaken if seat.env.steady.now() >= deadline => {
+                return fail(waiting, &QuorumError::NoLeader);
+            }
+            Attempt::NotTaken => seat.env.steady.sleep(PAUSE).await,
+        }
+    }
+}
+
+fn answer(waiting: &mut Vec<Proposal>, proposed: Proposed) {
+    let mut outcomes = proposed.outcomes.into_iter();
+    for proposal in waiting.drain(..) {
+        let outcomes = outcomes.by_ref().take(proposal.commands.len()).collect();
+        // A proposer that has gone away does not want to know.
+        drop(proposal.reply.send(Ok(Proposed { index: proposed.index, outcomes })));
+    }
+}
+
+fn fail(waiting: &mut Vec<Proposal>, error: &QuorumError) {
+    for proposal in waiting.drain(..) {
+        drop(proposal.reply.send(Err(NotProposed::Failed(error.clone()))));
+    }
+}
+
+/// What became of commands.
+enum Attempt {
+    Done(Proposed),
+    /// Nobody has taken them: they may be proposed again.
+    NotTaken,
+    Failed(QuorumError),
+}
+
+async fn attempt(seat: &Seat, commands: Vec<Command>, deadline: Instant) -> Attempt {
+    let Some(running) = seat.running() else { return Attempt::NotTaken };
+    let Some(leader) = running.leader() else { return Attempt::NotTaken };
+    if leader == seat.own.raft_id {
+        return write(seat, &running, commands, deadline).await;
+    }
+    let membership = running.membership();
+    let Some(node) = membership.nodes.get(&leader) else { return Attempt::NotTaken };
+    let patience = deadline.since(seat.env.steady.now());
+    match seat.peers.member(leader, node).ask(&Ask::Propose(commands), patience).await {
+        Ok(Told::Proposed { index, outcomes }) => Attempt::Done(Proposed { index, outcomes }),
+        Ok(Told::NotLeader) => Attempt::NotTaken,
+        Err(PeerError::Unreachable { .. } | PeerError::Refused { .. }) => Attempt::NotTaken,
+        Ok(_) | Err(PeerError::NoAnswer { .. }) => Attempt::Failed(QuorumError::Unknown),
+    }
+}
+
+/// Writes commands as the leader.
+async fn write(
+    seat: &Seat,
+    running: &Running,
+    commands: Vec<Command>,
+    deadline: Instant,
+) -> Attempt {
+    let written = running.raft.client_write(commands);
+    match seat.env.steady.timeout_at(deadline, written).await {
+        Ok(Ok(response)) => {
+            let index = response.log_id.index;
+            Attempt::Done(Proposed { index, outcomes: response.data })
+        }
+        // Also said of an entry that another leader's has replaced.
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Attempt::NotTaken,
+        Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))) => {
+            unreachable!("commands are no change of the membership: {error}")
+        }
+        Ok(Err(RaftError::Fatal(_))) => Attempt::Failed(QuorumError::Stopped),
+        Err(_) => Attempt::Failed(QuorumError::Unknown),
+    }
+}

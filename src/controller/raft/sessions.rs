@@ -1,0 +1,160 @@
+//! Which brokers live, as far as this node has heard: who is to be fenced, and who may serve. Pure.
+//!
+//! Every voter hears every broker, so that a new leader does not begin from nothing; only the leader acts on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::frames::Heartbeat;
+use crate::cluster::{BrokerImage, ClusterImage, Command};
+use crate::model::{BrokerId, Instant, UuidText};
+
+/// What was heard of brokers.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    /// A broker that was not heard of for so long is fenced (`broker.session.timeout.ms`).
+    timeout: Duration,
+    heard: BTreeMap<BrokerId, Heard>,
+    /// Incarnations whose connection has ended, and that were not heard of since.
+    lost: BTreeSet<(BrokerId, [u8; 16])>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    at: Instant,
+    epoch: i64,
+    applied: u64,
+    ready: bool,
+}
+
+impl Sessions {
+    pub(super) const fn new(timeout: Duration) -> Self {
+        Self { timeout, heard: BTreeMap::new(), lost: BTreeSet::new() }
+    }
+
+    /// A broker, of this incarnation, lives.
+    pub(super) fn hear(&mut self, beat: Heartbeat, incarnation: UuidText, now: Instant) {
+        self.lost.remove(&(beat.broker, incarnation.0.into_bytes()));
+        let known = self.heard.get(&beat.broker);
+        if known.is_some_and(|known| known.epoch > beat.epoch) {
+            return;
+        }
+        let Heartbeat { broker, epoch, applied, ready } = beat;
+        self.heard.insert(broker, Heard { at: now, epoch, applied, ready });
+    }
+
+    /// A connection from a broker has ended.
+    pub(super) fn lose(&mut self, broker: BrokerId, incarnation: UuidText) {
+        self.lost.insert((broker, incarnation.0.into_bytes()));
+    }
+
+    /// Brokers that serve, whose connection has ended: whether they live should be looked at now.
+    pub(super) fn doubtful(&self, image: &ClusterImage) -> Vec<BrokerImage> {
+        let brokers = image.brokers().filter(|broker| !broker.fenced);
+        let is_lost = |broker: &BrokerImage| {
+            self.lost.contains(&(broker.id, broker.incarnation.0.into_bytes()))
+        };
+        brokers.filter(|broker| is_lost(broker)).cloned().collect()
+    }
+
+    /// It was looked at, and the broker lives.
+    pub(super) fn trust(&mut self, broker: &BrokerImage) {
+        self.lost.remove(&(broker.id, broker.incarnation.0.into_bytes()));
+    }
+
+    /// What a leader has to propose: to fence who was not heard of for too long, and to let those serve who have caught up.
+    /// A broker that this node knows nothing of gets the time of a session from now on.
+    pub(super) fn due(&mut self, image: &ClusterImage, now: Instant) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for broker in image.brokers() {
+            let nothing = Heard { at: now, epoch: broker.epoch, applied: 0, ready: false };
+            let heard = self.heard.entry(broker.id).or_insert(nothing);
+            if heard.epoch < broker.epoch {
+                *heard = nothing;
+            }
+            let in_session = now.since(heard.at) <= self.timeout;
+            let (id, broker_epoch) = (broker.id, broker.epoch);
+            if !broker.fenced && !in_session {
+                commands.push(Command::FenceBroker { broker: id, broker_epoch });
+            }
+            let has_caught_up = i64::try_from(heard.applied).is_ok_and(|at| at >= broker.epoch);
+            let may_serve = heard.ready && has_caught_up && heard.epoch == broker.epoch;
+            if broker.fenced && in_session && may_serve && !broker.shutting_down {
+                commands.push(Command::UnfenceBroker { broker: id, broker_epoch });
+            }
+        }
+        commands
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::cluster::Registration;
+    use crate::env::Env;
+
+    const SESSION: Duration = Duration::from_millis(500);
+    const BROKER: BrokerId = BrokerId(1);
+
+    fn incarnation(number: u128) -> UuidText {
+        UuidText(Uuid::from_u128(number))
+    }
+
+    /// An image with one broker that is fenced, whose epoch is 5.
+    fn image() -> ClusterImage {
+        let mut image = ClusterImage::default();
+        let registration =
+            Registration { fenced: true, ..Registration::new(BROKER, incarnation(1)) };
+        image.apply(5, &Command::RegisterBroker(registration)).0.unwrap();
+        image
+    }
+
+    fn beat(epoch: i64, applied: u64, ready: bool) -> Heartbeat {
+        Heartbeat { broker: BROKER, epoch, applied, ready }
+    }
+
+    #[tokio::test]
+    async fn a_broker_serves_once_it_has_applied_its_registration() {
+        let now = Env::in_memory().steady.now();
+        let (image, mut sessions) = (image(), Sessions::new(SESSION));
+        assert_eq!(sessions.due(&image, now), []);
+        for (epoch, applied, ready) in [(4, 9, true), (5, 4, true), (5, 9, false)] {
+            sessions.hear(beat(epoch, applied, ready), incarnation(1), now);
+            assert_eq!(sessions.due(&image, now), [], "{epoch} {applied} {ready}");
+        }
+        sessions.hear(beat(5, 5, true), incarnation(1), now);
+        let unfence = Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 };
+        assert_eq!(sessions.due(&image, now), [unfence]);
+        assert_eq!(sessions.due(&image, now.plus(SESSION * 2)), [], "it is gone again");
+    }
+
+    #[tokio::test]
+    async fn who_was_not_heard_of_for_a_session_is_fenced() {
+        let now = Env::in_memory().steady.now();
+        let (mut image, mut sessions) = (image(), Sessions::new(SESSION));
+        image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
+        let fence = Command::FenceBroker { broker: BROKER, broker_epoch: 5 };
+        assert_eq!(sessions.due(&image, now), [], "a leader that knows nothing waits");
+        let later = now.plus(SESSION);
+        assert_eq!(sessions.due(&image, later), []);
+        sessions.hear(beat(5, 6, true), incarnation(1), later);
+        assert_eq!(sessions.due(&image, later.plus(SESSION)), []);
+        let late = later.plus(SESSION + Duration::from_millis(1));
+        assert_eq!(sessions.due(&image, late), [fence]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_makes_doubtful_until_it_is_heard_of_again() {
+        let now = Env::in_memory().steady.now();
+        let (mut image, mut sessions) = (image(), Sessions::new(SESSION));
+        image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
+        sessions.lose(BROKER, incarnation(7));
+        assert!(sessions.doubtful(&image).is_empty(), "an incarnation from before");
+        sessions.lose(BROKER, incarnation(1));
+        assert_eq!(sessions.doubtful(&image).len(), 1);
+        sessions.hear(beat(5, 6, true), incarnation(1), now);
+        assert!(sessions.doubtful(&image).is_empty());
+    }
+}

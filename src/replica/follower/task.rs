@@ -1,0 +1,276 @@
+//! The task that fetches from one leader.
+//!
+//! It asks for all its partitions at once, and the leader holds the answer back until there is something. When partitions are
+//! added meanwhile, the connection is given up for a new one: requests of one connection are answered in order.
+
+use std::sync::Arc;
+
+use super::super::followed::{FollowError, Followed, LeaderAnswer, Question};
+use super::super::manager::ReplicaManager;
+use super::super::partition::Partition;
+use super::requests::{self, Asker};
+use super::{Lane, Pause};
+use crate::client::{Address, ClientError, Connection};
+use crate::config::ReplicationConfig;
+use crate::log::{AppendError, KeptKinds, TruncateError};
+use crate::model::{ErrorCode, Instant, LeaderEpoch, TopicIdPartition, WithCauses};
+use crate::wire::{ApiKey, FetchResponse};
+
+/// The version of Fetch that followers speak at most: the first has topic ids and diverging epochs, 15 broker epochs.
+const FETCH_VERSION_MAX: i16 = 18;
+/// The first version of Fetch that says all a follower needs.
+const FETCH_VERSION_MIN: i16 = 15;
+
+/// What one task asks now.
+type Asked = Vec<(Arc<Partition>, Question)>;
+
+pub(super) struct Task {
+    manager: Arc<ReplicaManager>,
+    lane: Arc<Lane>,
+    /// Of the leader as a whole: it cannot be reached.
+    pause: Pause,
+    /// How many partitions come first the next time, in turn: the limit of an answer is not to starve those behind.
+    turn: usize,
+}
+
+impl Task {
+    pub(super) const fn new(manager: Arc<ReplicaManager>, lane: Arc<Lane>) -> Self {
+        Self { manager, lane, pause: Pause { failures: 0, until: None }, turn: 0 }
+    }
+
+    /// Runs until the broker stops.
+    pub(super) async fn run(mut self) {
+        let tasks = self.manager.env.tasks.clone();
+        tokio::select! {
+            () = self.go_round() => {}
+            () = tasks.cancelled() => {}
+        }
+    }
+
+    async fn go_round(&mut self) {
+        let mut connection = None;
+        loop {
+            let (asked, until) = self.questions();
+            if asked.is_empty() {
+                if self.lane.partitions.lock().is_empty() {
+                    connection = None;
+                }
+                self.rest(until).await;
+                continue;
+            }
+            let lane = Arc::clone(&self.lane);
+            let open = connection.take().filter(|connection: &Connection| !connection.is_closed());
+            let exchange = self.exchange(open, &asked);
+            tokio::select! {
+                exchanged = exchange => match exchanged {
+                    Ok((open, response)) => {
+                        self.pause = Pause::default();
+                        self.take(asked, response).await;
+                        connection = Some(open);
+                    }
+                    Err(error) => self.unreachable(&error).await,
+                },
+                () = lane.added.notified() => {}
+            }
+        }
+    }
+
+    /// Waits until there is something to ask.
+    async fn rest(&self, until: Option<Instant>) {
+        let steady = &self.manager.env.steady;
+        let pause = async {
+            match until {
+                Some(until) => steady.sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.lane.added.notified() => {}
+            () = pause => {}
+        }
+    }
+
+    /// What is to be asked now, and when there is more to ask.
+    fn questions(&mut self) -> (Asked, Option<Instant>) {
+        let now = self.manager.env.steady.now();
+        let (mut asked, mut next) = (Vec::new(), None::<Instant>);
+        for followee in self.lane.partitions.lock().values() {
+            if !followee.pause.is_over(now) {
+                next = next.into_iter().chain(followee.pause.until).min();
+                continue;
+            }
+            if let Some(question) = followee.partition.question(self.lane.leader) {
+                asked.push((Arc::clone(&followee.partition), question));
+            }
+        }
+        if !asked.is_empty() {
+            self.turn = (self.turn + 1) % asked.len();
+            asked.rotate_left(self.turn);
+        }
+        (asked, next)
+    }
+
+    fn config(&self) -> ReplicationConfig {
+        self.manager.settings.read().broker().replication.clone()
+    }
+
+    /// Asks the leader, by the connection if there is one, else by a new one.
+    async fn exchange(
+        &self,
+        connection: Option<Connection>,
+        asked: &Asked,
+    ) -> Result<(Connection, FetchResponse), ExchangeError> {
+        let config = self.config();
+        let connection = match connection {
+            Some(connection) => connection,
+            None => self.connect(&config).await?,
+        };
+        let version = connection.version_up_to(ApiKey::Fetch, FETCH_VERSION_MAX)?;
+        if version < FETCH_VERSION_MIN {
+            return Err(ExchangeError::Version(version));
+        }
+        let peers = &self.manager.peers;
+        let asker = Asker { broker: self.manager.broker, broker_epoch: peers.broker_epoch() };
+        let questions = asked.iter().map(|(partition, question)| (partition.id(), *question));
+        let request = requests::request(asker, &config, questions);
+        let patience = config.socket_timeout.saturating_add(config.fetch_wait_max);
+        let response = connection.call(version, &request, patience).await?;
+        if !response.error_code.is_none() {
+            return Err(ExchangeError::Refused(response.error_code));
+        }
+        Ok((connection, response))
+    }
+
+    async fn connect(&self, config: &ReplicationConfig) -> Result<Connection, ExchangeError> {
+        let image = self.manager.peers.image();
+        let leader = image.broker(self.lane.leader).ok_or(ExchangeError::Unknown)?;
+        let is_between_brokers = |name: &str| name.eq_ignore_ascii_case(&config.listener);
+        let mut endpoints = leader.endpoints.iter().filter(|endpoint| !endpoint.host.is_empty());
+        let first = endpoints.clone().next();
+        let endpoint = endpoints.find(|it| is_between_brokers(&it.listener)).or(first);
+        let endpoint = endpoint.ok_or(ExchangeError::Unknown)?;
+        let address = Address { host: endpoint.host.clone(), port: endpoint.port };
+        let (broker, number) = (self.manager.broker, self.lane.number);
+        let name = format!("broker-{broker}-fetcher-{number}");
+        let env = &self.manager.env;
+        Ok(Connection::open(env, &address, &name, config.socket_timeout).await?)
+    }
+
+    /// The leader could not be asked.
+    async fn unreachable(&mut self, error: &ExchangeError) {
+        if self.pause.failures == 0 {
+            tracing::warn!(leader = %self.lane.leader, error = %WithCauses(error), "cannot fetch from a leader");
+        }
+        let now = self.manager.env.steady.now();
+        self.pause = self.pause.longer(now, self.config().backoff_max);
+        self.rest(self.pause.until).await;
+    }
+
+    /// Does what the answers say.
+    async fn take(&self, asked: Asked, response: FetchResponse) {
+        let mut answers = requests::answers(response);
+        for (partition, question) in asked {
+            let id = partition.id();
+            // What did not fit comes the next time.
+            let Some(answer) = answers.remove(&(id.topic, id.partition)) else { continue };
+            let went_on = match answer {
+                Ok(answer) => self.follow(&partition, question, answer).await,
+                Err(code) => {
+                    self.refused(&partition, code);
+                    false
+                }
+            };
+            self.pace(id, question.leader_epoch, went_on);
+        }
+    }
+
+    /// Gives whether the partition is worth asking for again at once.
+    async fn follow(
+        &self,
+        partition: &Arc<Partition>,
+        question: Question,
+        answer: LeaderAnswer,
+    ) -> bool {
+        let manager = &self.manager;
+        let now = manager.env.clock.now();
+        let followed = if answer.may_cut() {
+            let (partition, manager) = (Arc::clone(partition), Arc::clone(manager));
+            let cut = move || {
+                let keep = || manager.checkpoint(KeptKinds::RecoveryPoints);
+                partition.follow(&question, &answer, keep, now)
+            };
+            self.manager.env.tasks.spawn_blocking("truncate", cut).await
+        } else {
+            partition.follow(&question, &answer, || Ok(()), now)
+        };
+        match followed {
+            Ok(Followed::Taken { flushes, removed }) => {
+                if flushes {
+                    manager.flush_soon(partition, None);
+                }
+                if let Some((log, removed)) = removed.filter(|(_, removed)| !removed.is_empty()) {
+                    manager.remove_in_background(partition, log, removed);
+                }
+                true
+            }
+            Ok(Followed::Cut | Followed::Stale) => true,
+            Ok(Followed::Stuck) => {
+                tracing::error!(topic = %partition.topic(), partition = %partition.id().partition,
+                    "the leader's log is another one, and no epoch tells where they part");
+                false
+            }
+            Err(error) => {
+                self.failed(partition, &error);
+                false
+            }
+        }
+    }
+
+    fn refused(&self, partition: &Partition, code: ErrorCode) {
+        tracing::debug!(leader = %self.lane.leader, topic = %partition.topic(),
+            partition = %partition.id().partition, %code, "the leader does not give records");
+    }
+
+    fn failed(&self, partition: &Partition, error: &FollowError) {
+        tracing::error!(leader = %self.lane.leader, topic = %partition.topic(),
+            partition = %partition.id().partition, error = %WithCauses(error),
+            "cannot follow the leader of a partition");
+        let disk = match error {
+            FollowError::Append(AppendError::Io { source, .. })
+            | FollowError::Truncate(TruncateError::Io(source))
+            | FollowError::Disk(source) => Some(source),
+            FollowError::Partition(_)
+            | FollowError::Batch(_)
+            | FollowError::Append(_)
+            | FollowError::Truncate(_)
+            | FollowError::Read(_) => None,
+        };
+        if let (Some(source), Ok(log)) = (disk, partition.log()) {
+            self.manager.report_failure(&log, source);
+        }
+    }
+
+    /// Asks for a partition again at once, or later and later.
+    fn pace(&self, id: TopicIdPartition, epoch: LeaderEpoch, went_on: bool) {
+        let (now, longest) = (self.manager.env.steady.now(), self.config().backoff_max);
+        if let Some(followee) = self.lane.partitions.lock().get_mut(&id)
+            && followee.epoch == epoch
+        {
+            followee.pause =
+                if went_on { Pause::default() } else { followee.pause.longer(now, longest) };
+        }
+    }
+}
+
+/// Why a leader has given no answer.
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    #[error("its address is not known")]
+    Unknown,
+    #[error("it speaks Fetch only up to version {0}")]
+    Version(i16),
+    #[error("it answers {0}")]
+    Refused(ErrorCode),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}

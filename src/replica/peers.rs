@@ -1,0 +1,100 @@
+//! What all partitions of this broker share to act together with other brokers: the state of the cluster as far as it was
+//! applied, the broker's own part in it, and the way to ask the controller.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc;
+
+use crate::cluster::ClusterImage;
+use crate::env::SteadyClock;
+use crate::model::{BrokerId, Instant, TopicIdPartition};
+
+/// The rest of the cluster.
+#[derive(Debug)]
+pub(super) struct Peers {
+    steady: SteadyClock,
+    image: RwLock<Arc<ClusterImage>>,
+    /// -1 before the broker has registered.
+    broker_epoch: AtomicI64,
+    /// Whether the controller has heard of this broker lately.
+    in_session: AtomicBool,
+    /// `replica.lag.time.max.ms`.
+    lag_max: RwLock<Duration>,
+    /// Partitions whose replicas in sync are to change.
+    wishes: mpsc::UnboundedSender<TopicIdPartition>,
+    /// The other end, until the task that asks has taken it.
+    asked: Mutex<Option<mpsc::UnboundedReceiver<TopicIdPartition>>>,
+}
+
+impl Peers {
+    pub(super) fn new(steady: SteadyClock, lag_max: Duration) -> Self {
+        let (wishes, asked) = mpsc::unbounded_channel();
+        Self {
+            steady,
+            image: RwLock::default(),
+            broker_epoch: AtomicI64::new(-1),
+            in_session: AtomicBool::new(true),
+            lag_max: RwLock::new(lag_max),
+            wishes,
+            asked: Mutex::new(Some(asked)),
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.steady.now()
+    }
+
+    pub(super) fn image(&self) -> Arc<ClusterImage> {
+        Arc::clone(&self.image.read())
+    }
+
+    pub(super) fn set_image(&self, image: &Arc<ClusterImage>) {
+        *self.image.write() = Arc::clone(image);
+    }
+
+    pub(super) fn broker_epoch(&self) -> i64 {
+        self.broker_epoch.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_broker_epoch(&self, epoch: i64) {
+        self.broker_epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Whether this broker may act as a leader.
+    pub(super) fn is_in_session(&self) -> bool {
+        self.in_session.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_in_session(&self, in_session: bool) {
+        self.in_session.store(in_session, Ordering::Release);
+    }
+
+    pub(super) fn lag_max(&self) -> Duration {
+        *self.lag_max.read()
+    }
+
+    pub(super) fn set_lag_max(&self, lag_max: Duration) {
+        *self.lag_max.write() = lag_max;
+    }
+
+    /// Whether a broker may be in sync: not fenced, not about to stop, and registered in this epoch, or in whichever (-1).
+    pub(super) fn is_eligible(&self, broker: BrokerId, epoch: i64) -> bool {
+        let image = self.image.read();
+        let known = image.broker(broker).filter(|known| known.is_active());
+        known.is_some_and(|known| epoch == -1 || known.epoch == epoch)
+    }
+
+    /// Has the controller asked for what the partition wishes.
+    pub(super) fn ask_for(&self, partition: TopicIdPartition) {
+        // Nobody listens when the broker stops.
+        self.wishes.send(partition).ok();
+    }
+
+    /// The partitions that wish something, for the task that asks the controller.
+    pub(super) fn take_wishes(&self) -> Option<mpsc::UnboundedReceiver<TopicIdPartition>> {
+        self.asked.lock().take()
+    }
+}

@@ -1,0 +1,4 @@
+//! Clusters of several nodes.
+
+mod quorum;
+pub(crate) mod rig;

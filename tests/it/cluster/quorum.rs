@@ -1,0 +1,114 @@
+//! Nodes agree: on a cluster at first, then on everything that changes in it, also when one of them is gone.
+
+use std::sync::Arc;
+
+use ottla::env::MemoryDisk;
+use ottla::log::MetaProperties;
+
+use super::rig::{Cluster, GAP_MAX, describe_quorum, eventually};
+use crate::rig::{Client, creation};
+
+fn voters(partition: &ottla::wire::messages::describe_quorum_response::PartitionData) -> Vec<i32> {
+    let mut ids: Vec<i32> =
+        partition.current_voters.iter().map(|voter| voter.replica_id.0).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Creates a topic, however often it takes while a leader is elected.
+async fn create(client: &mut Client, name: &str) {
+    eventually("created", async || {
+        let response = client.call(7, &creation(name, 1, &[])).await;
+        // A proposal whose fate was unknown may have been made.
+        matches!(response.topics[0].error_code, 0 | 36).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_empty_nodes_agree() {
+    let cluster = Cluster::start(3, &[]).await;
+    let id = cluster.broker(1).cluster_id();
+    assert_eq!(id.len(), 22);
+    for node in 1..=3 {
+        assert_eq!(cluster.broker(node).cluster_id(), id);
+        let mut client = cluster.client(node).await;
+        let described = eventually("a leader", async || {
+            let described = describe_quorum(&mut client).await;
+            (described.leader_id.0 > 0).then_some(described)
+        });
+        assert_eq!(voters(&described.await), [1, 2, 3]);
+    }
+    let mut client = cluster.client(2).await;
+    client.create("t", 1, &[]).await;
+    let seen = cluster.seen("t").await;
+    assert!(seen.iter().all(|metadata| metadata.topics[0].topic_id == seen[0].topics[0].topic_id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_go_on_without_the_leader() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.leader().await;
+    cluster.kill(leader).await;
+    let began = std::time::Instant::now();
+    let other = cluster.running()[0];
+    create(&mut cluster.client(other).await, "without").await;
+    assert!(began.elapsed() < GAP_MAX, "{:?}", began.elapsed());
+    cluster.seen("without").await;
+    cluster.start_all().await;
+    cluster.seen("without").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_come_back() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let id = cluster.broker(1).cluster_id();
+    cluster.client(3).await.create("kept", 3, &[]).await;
+    cluster.seen("kept").await;
+    cluster.kill_all().await;
+    cluster.start_all().await;
+    assert_eq!(cluster.broker(2).cluster_id(), id);
+    cluster.seen("kept").await;
+    for node in 1..=3 {
+        cluster.stop(node).await;
+    }
+    cluster.start_all().await;
+    cluster.seen("kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_alone_becomes_one_of_three() {
+    let mut cluster = Cluster::stopped(3, &[]);
+    cluster.start_alone(1).await;
+    let id = cluster.broker(1).cluster_id();
+    cluster.client(1).await.create("before", 1, &[]).await;
+    cluster.stop(1).await;
+    cluster.start_all().await;
+    assert!((1..=3).all(|node| cluster.broker(node).cluster_id() == id));
+    cluster.seen("before").await;
+    let mut client = cluster.client(2).await;
+    eventually("three voters", async || {
+        (voters(&describe_quorum(&mut client).await) == [1, 2, 3]).then_some(())
+    })
+    .await;
+    cluster.kill(1).await;
+    create(&mut client, "after").await;
+    cluster.seen("before").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_its_disk_joins_again() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    cluster.client(1).await.create("t", 1, &[]).await;
+    cluster.kill(3).await;
+    cluster.start_on(3, Arc::new(MemoryDisk::new())).await;
+    cluster.seen("t").await;
+    let mut client = cluster.client(3).await;
+    eventually("three voters", async || {
+        (voters(&describe_quorum(&mut client).await) == [1, 2, 3]).then_some(())
+    })
+    .await;
+    let path = std::path::Path::new(crate::rig::DATA);
+    let meta = MetaProperties::read(&*cluster.disks[2], path).unwrap().unwrap();
+    assert_eq!(meta.cluster_id, cluster.broker(1).cluster_id());
+}

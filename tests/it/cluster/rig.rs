@@ -1,0 +1,204 @@
+//! Several brokers in one process that are a cluster, each with an address of the loopback network of its own, so that ports are
+//! the same after a restart and nobody else's.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use ottla::api::AllowAll;
+use ottla::broker::{Broker, BrokerOptions, StartError};
+use ottla::config::{self, Effective, Sources};
+use ottla::env::{Disk, Env, MemoryDisk};
+use ottla::log::DataPaths;
+use ottla::wire::messages::{
+    DescribeQuorumRequest, MetadataResponse, describe_quorum_request, describe_quorum_response,
+};
+
+use crate::rig::{Client, DATA, PATIENCE, wire_name};
+
+const PORT: u16 = 9092;
+const NODE_PORT: u16 = 9093;
+
+static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+
+/// A cluster, with the disks of its nodes.
+pub(crate) struct Cluster {
+    number: u32,
+    pub(crate) disks: Vec<Arc<dyn Disk>>,
+    brokers: Vec<Option<Broker>>,
+    options: Vec<String>,
+}
+
+impl Cluster {
+    /// A cluster of `count` empty nodes, all of which serve.
+    pub(crate) async fn start(count: usize, options: &[&str]) -> Self {
+        let mut cluster = Self::stopped(count, options);
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// The same, before any node was started.
+    pub(crate) fn stopped(count: usize, options: &[&str]) -> Self {
+        let disk = |_| Arc::new(MemoryDisk::new()) as Arc<dyn Disk>;
+        Self {
+            // The address tells test processes apart that run at the same time.
+            number: std::process::id() * 16 + CLUSTERS.fetch_add(1, Ordering::Relaxed),
+            disks: (0..count).map(disk).collect(),
+            brokers: (0..count).map(|_| None).collect(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+        }
+    }
+
+    fn address(&self, id: usize) -> Ipv4Addr {
+        let [_, high, low, last] = self.number.to_be_bytes();
+        Ipv4Addr::new(127, high, low, (last & 0xf0) | id as u8)
+    }
+
+    /// The settings of a node, which counts from 1, in a cluster of `voters`.
+    fn settings(&self, id: usize, voters: usize) -> Vec<String> {
+        let voter = |id| format!("{id}@{}:{NODE_PORT}", self.address(id));
+        let voters: Vec<String> = (1..=voters).map(voter).collect();
+        let mut all = vec![
+            format!("node.id={id}"),
+            format!("listeners=PLAINTEXT://{}:{PORT}", self.address(id)),
+            "ottla.http.listener=off".to_owned(),
+            "process.roles=broker,controller".to_owned(),
+            format!("controller.quorum.voters={}", voters.join(",")),
+        ];
+        all.extend_from_slice(&self.options);
+        all
+    }
+
+    async fn start_with(disk: Arc<dyn Disk>, settings: Vec<String>) -> Result<Broker, StartError> {
+        let sources = Sources { options: &settings, ..Sources::default() };
+        let settings = Effective::new(config::load(sources).unwrap());
+        let options = BrokerOptions {
+            settings,
+            data: DataPaths::one(Path::new(DATA)),
+            durable: true,
+            authorizer: Arc::new(AllowAll),
+        };
+        Broker::start(Env::with_disk(disk), options).await
+    }
+
+    /// A node on its own, which knows of no other.
+    pub(crate) async fn start_alone(&mut self, id: usize) {
+        let broker = Self::start_with(Arc::clone(&self.disks[id - 1]), self.settings(id, id));
+        self.brokers[id - 1] = Some(broker.await.unwrap());
+    }
+
+    /// Starts all nodes that are not running, at once.
+    pub(crate) async fn start_all(&mut self) {
+        let count = self.brokers.len();
+        let ids: Vec<usize> = (1..=count).filter(|id| self.brokers[id - 1].is_none()).collect();
+        self.start_these(&ids).await;
+    }
+
+    /// Starts these nodes at once.
+    pub(crate) async fn start_these(&mut self, ids: &[usize]) {
+        let count = self.brokers.len();
+        let start = |id: &usize| {
+            let started =
+                Self::start_with(Arc::clone(&self.disks[id - 1]), self.settings(*id, count));
+            (*id, tokio::spawn(started))
+        };
+        let starts: Vec<_> = ids.iter().map(start).collect();
+        for (id, started) in starts {
+            let started = tokio::time::timeout(PATIENCE, started).await;
+            let started = started.unwrap_or_else(|_| panic!("node {id} does not start"));
+            self.brokers[id - 1] = Some(started.unwrap().unwrap());
+        }
+    }
+
+    /// Starts a node on another disk than it had.
+    pub(crate) async fn start_on(&mut self, id: usize, disk: Arc<dyn Disk>) {
+        self.disks[id - 1] = disk;
+        self.start_these(&[id]).await;
+    }
+
+    /// Ends a node as a crash would.
+    pub(crate) async fn kill(&mut self, id: usize) {
+        self.brokers[id - 1].take().expect("it runs").kill().await;
+    }
+
+    /// Ends a node in good order.
+    pub(crate) async fn stop(&mut self, id: usize) {
+        self.brokers[id - 1].take().expect("it runs").stop().await.unwrap();
+    }
+
+    /// Ends all nodes as a crash would.
+    pub(crate) async fn kill_all(&mut self) {
+        for id in self.running() {
+            self.kill(id).await;
+        }
+    }
+
+    /// The nodes that run.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        (1..=self.brokers.len()).filter(|id| self.brokers[id - 1].is_some()).collect()
+    }
+
+    /// A running node.
+    pub(crate) fn broker(&self, id: usize) -> &Broker {
+        self.brokers[id - 1].as_ref().expect("it runs")
+    }
+
+    /// A new connection to a node.
+    pub(crate) async fn client(&self, id: usize) -> Client {
+        Client::to((self.address(id), PORT)).await
+    }
+
+    /// The node that leads the quorum, as another one knows it.
+    pub(crate) async fn leader(&self) -> usize {
+        let mut client = self.client(self.running()[0]).await;
+        eventually("a leader", async || {
+            let leader = describe_quorum(&mut client).await.leader_id.0;
+            usize::try_from(leader).ok().filter(|leader| self.running().contains(leader))
+        })
+        .await
+    }
+
+    /// Waits until every node that runs sees a topic, and says what each sees.
+    pub(crate) async fn seen(&self, topic: &str) -> Vec<MetadataResponse> {
+        let mut all = Vec::new();
+        for id in self.running() {
+            let mut client = self.client(id).await;
+            let seen = eventually("the topic", async || {
+                let metadata = client.metadata(&[topic]).await;
+                (metadata.topics[0].error_code == 0).then_some(metadata)
+            });
+            all.push(seen.await);
+        }
+        all
+    }
+}
+
+/// What a node says of the quorum.
+pub(crate) async fn describe_quorum(
+    client: &mut Client,
+) -> describe_quorum_response::PartitionData {
+    let mut topic = describe_quorum_request::TopicData::default();
+    topic.topic_name = wire_name("__cluster_metadata");
+    topic.partitions = vec![describe_quorum_request::PartitionData::default()];
+    let mut request = DescribeQuorumRequest::default();
+    request.topics = vec![topic];
+    client.call(2, &request).await.topics.remove(0).partitions.remove(0)
+}
+
+/// Asks again and again until there is an answer. Each question goes over the wire, which gives others time.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asked = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("never {what}"))
+}
+
+/// How long a cluster may do without an answer after it has lost a node.
+pub(crate) const GAP_MAX: Duration = Duration::from_secs(3);
