@@ -155,7 +155,7 @@ impl Broker {
         let services = Arc::new(open(&env, request_env, options, (limits, told), founded).await?);
         services.replicas.start_housekeeping();
         let membership = match (&raft, &config.quorum) {
-            (Some(raft), Some(quorum)) => Some(cluster::serve(raft, quorum, &services).await?),
+            (Some(raft), Some(quorum)) => Some(cluster::serve(&env, raft, quorum, &services).await?),
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
         create_start_topics(&services, &config).await?;
@@ -327,8 +327,8 @@ async fn open(
     let groups = Arc::new(groups);
     let listener = settings.broker().inter_broker_listener.clone();
     let seen = view.clone();
-    let image: ImageSource = Arc::new(move || Arc::clone(&seen.borrow().image));
-    let others = Arc::new(Others::new(request_env.clone(), broker, listener, image));
+    let newest: ImageSource = Arc::new(move || Arc::clone(&seen.borrow().image));
+    let others = Arc::new(Others::new(request_env.clone(), broker, listener, newest));
     let markers = Arc::new(MarkerWriter::new(
         request_env.clone(),
         Arc::clone(&replicas),

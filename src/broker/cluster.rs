@@ -1,19 +1,22 @@
 //! A broker of a cluster of several nodes: where the others reach it, how it gets the state, and how it leaves.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BrokerOptions, Founded, StartError, backlog};
 use crate::api::{Services, View};
-use crate::cluster::{ClusterImage, Command, Endpoint};
+use crate::cluster::{ClusterImage, Command, Endpoint, Outcome};
 use crate::config::{BrokerConfig, QuorumConfig};
-use crate::controller::{Joining, Lifecycle, Quorum as _, RaftQuorum, join};
+use crate::controller::{InSession, Joining, Lifecycle, Quorum as _, RaftQuorum, join};
 use crate::env::{Env, Listener, host_name};
 use crate::log::{DataDirs, TakenDirs};
 use crate::model::{BrokerId, UuidText};
 use crate::net::{ListenError, Server};
+use crate::replica::{Proposer, ReplicaManager};
 
 /// How long a stop waits for others to lead what this broker leads.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -132,14 +135,46 @@ pub(super) fn clean_epoch(data: &DataDirs) -> Option<i64> {
     epochs.all(|epoch| epoch == Some(first)).then_some(first)
 }
 
-/// Tells the others that the broker lives and can serve, and waits until it may.
+/// The replicas' way to the controller.
+#[derive(Debug)]
+struct Proposals(Arc<RaftQuorum>);
+
+impl Proposer for Proposals {
+    fn propose(
+        &self,
+        commands: Vec<Command>,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Outcome>, String>> + Send + '_>> {
+        Box::pin(async move {
+            let proposed = self.0.propose(commands).await;
+            proposed.map(|proposed| proposed.outcomes).map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// Tells the replicas whether the leader of the quorum counts this broker as living (R16 of the replication design).
+async fn tell_session(env: Env, replicas: Arc<ReplicaManager>, mut in_session: InSession) {
+    loop {
+        let lives = *in_session.borrow_and_update();
+        replicas.set_in_session(lives);
+        tokio::select! {
+            changed = in_session.changed() => if changed.is_err() { return },
+            () = env.tasks.cancelled() => return,
+        }
+    }
+}
+
+/// Begins to follow and to lead, tells the others that the broker lives and can serve, and waits until it may.
 pub(super) async fn serve(
+    env: &Env,
     raft: &Arc<RaftQuorum>,
     quorum: &QuorumConfig,
     services: &Services,
 ) -> Result<Membership, StartError> {
     let (broker, epoch) = (services.broker, services.broker_epoch);
+    services.replicas.start_replication(epoch, Arc::new(Proposals(Arc::clone(raft))));
     let lifecycle = Lifecycle::start(raft, quorum, broker, epoch);
+    let told = tell_session(env.clone(), Arc::clone(&services.replicas), lifecycle.in_session());
+    env.tasks.spawn("session", told);
     lifecycle.ready();
     let mut view = services.view.clone();
     let may_serve = |view: &View| {

@@ -1,4 +1,5 @@
 //! Clusters of several nodes.
 
 mod quorum;
+mod replication;
 pub(crate) mod rig;

@@ -1,0 +1,97 @@
+//! Records that were acknowledged by all replicas in sync outlive the broker that took them.
+
+use super::rig::{Cluster, GAP_MAX, eventually};
+use crate::rig::{Client, batch, creation, produce};
+
+/// Creates a topic with a partition on each of three brokers.
+async fn create(client: &mut Client, name: &str, min_in_sync: &str) {
+    let mut creation = creation(name, 1, &[("min.insync.replicas", min_in_sync)]);
+    creation.topics[0].replication_factor = 3;
+    let response = client.call(7, &creation).await;
+    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+}
+
+/// The broker that leads the only partition of a topic, as a node knows it, if it is one that runs.
+async fn leader(cluster: &Cluster, client: &mut Client, topic: &str) -> usize {
+    eventually("a leader of the partition", async || {
+        let metadata = client.metadata(&[topic]).await;
+        let leader = metadata.topics[0].partitions.first()?.leader_id.0;
+        usize::try_from(leader).ok().filter(|leader| cluster.running().contains(leader))
+    })
+    .await
+}
+
+async fn in_sync(client: &mut Client, topic: &str, count: usize) {
+    eventually("in sync", async || {
+        let metadata = client.metadata(&[topic]).await;
+        (metadata.topics[0].partitions.first()?.isr_nodes.len() == count).then_some(())
+    })
+    .await;
+}
+
+/// Appends with acks=all, asking for the leader as often as it takes.
+async fn append(cluster: &Cluster, topic: &str, value: &str) {
+    let mut any = cluster.client(cluster.running()[0]).await;
+    eventually("appended", async || {
+        let leader = leader(cluster, &mut any, topic).await;
+        let mut client = cluster.client(leader).await;
+        let response = client.call(12, &produce(topic, 0, batch(&[value]))).await;
+        response.topics[0].partitions[0].error_code.is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_all_have_outlives_the_leader() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", "2").await;
+    cluster.seen("t").await;
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for number in 0..5 {
+            let value = format!("{round}-{number}");
+            append(&cluster, "t", &value).await;
+            expected.push(value);
+        }
+        let running = cluster.running();
+        let mut any = cluster.client(running[0]).await;
+        in_sync(&mut any, "t", 3).await;
+        let dying = leader(&cluster, &mut any, "t").await;
+        drop(any);
+        cluster.kill(dying).await;
+        let began = std::time::Instant::now();
+        let value = format!("{round}-after");
+        append(&cluster, "t", &value).await;
+        expected.push(value);
+        assert!(began.elapsed() < GAP_MAX, "{:?}", began.elapsed());
+        cluster.start_these(&[dying]).await;
+    }
+    for node in 1..=3 {
+        let mut any = cluster.client(node).await;
+        in_sync(&mut any, "t", 3).await;
+    }
+    let mut any = cluster.client(1).await;
+    let leads = leader(&cluster, &mut any, "t").await;
+    let values = cluster.client(leads).await.values("t", 0).await;
+    assert_eq!(values, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_hands_over() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", "1").await;
+    cluster.seen("t").await;
+    append(&cluster, "t", "before").await;
+    in_sync(&mut client, "t", 3).await;
+    let stopping = leader(&cluster, &mut client, "t").await;
+    drop(client);
+    cluster.stop(stopping).await;
+    append(&cluster, "t", "after").await;
+    cluster.start_all().await;
+    let mut client = cluster.client(stopping).await;
+    in_sync(&mut client, "t", 3).await;
+    let leads = leader(&cluster, &mut client, "t").await;
+    assert_eq!(cluster.client(leads).await.values("t", 0).await, ["before", "after"]);
+}
