@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::RequestContext;
-use crate::cluster::ClusterImage;
+use super::nodes::Node;
 use crate::model::{BrokerId, PartitionId, TopicId};
 use crate::wire::{LeaderIdAndEpoch, NodeEndpoint, Text};
 
@@ -24,7 +24,14 @@ impl Leaders {
         let image = context.image();
         let state = image.topic_by_id(topic)?.partition(partition)?;
         let leader_id = state.leader?;
-        let endpoint = endpoint_of(context, &image, leader_id)?;
+        let known = image.broker(leader_id).filter(|known| !known.fenced)?;
+        let node = Node::of(context, known)?;
+        let endpoint = NodeEndpoint {
+            node_id: leader_id,
+            host: Text::from_string(node.host),
+            port: i32::from(node.port),
+            rack: node.rack.map(Text::from_string),
+        };
         self.endpoints.insert(leader_id, endpoint);
         Some(LeaderIdAndEpoch { leader_id, leader_epoch: state.leader_epoch })
     }
@@ -33,26 +40,4 @@ impl Leaders {
     pub(super) fn endpoints(self) -> Vec<NodeEndpoint> {
         self.endpoints.into_values().collect()
     }
-}
-
-/// Where the client of this connection can reach a broker.
-fn endpoint_of(
-    context: &RequestContext,
-    image: &ClusterImage,
-    broker: BrokerId,
-) -> Option<NodeEndpoint> {
-    let known = image.broker(broker).filter(|known| !known.fenced)?;
-    let (host, port) = if broker == context.services.broker {
-        context.services.advertised.endpoint_for(&context.connection)
-    } else {
-        let listener = &*context.connection.listener;
-        let endpoint = known.endpoints.iter().find(|endpoint| endpoint.listener == listener)?;
-        (endpoint.host.clone(), endpoint.port)
-    };
-    Some(NodeEndpoint {
-        node_id: broker,
-        host: Text::from_string(host),
-        port: i32::from(port),
-        rack: known.rack.clone().map(Text::from_string),
-    })
 }

@@ -107,13 +107,12 @@ fn answer_partition(
             leader_epoch: answer.leader_epoch,
         },
         Err(error) => {
-            let code = match error_map::code(&error) {
-                // Earlier clients do not know it.
-                ErrorCode::OffsetNotAvailable if version < OFFSET_NOT_AVAILABLE_SINCE => {
-                    ErrorCode::LeaderNotAvailable
-                }
-                code => code,
-            };
+            let code = error_map::code(&error);
+            // Earlier clients do not know it.
+            let is_unknown = version < OFFSET_NOT_AVAILABLE_SINCE;
+            if is_unknown && code == ErrorCode::OffsetNotAvailable {
+                return failed(index, ErrorCode::LeaderNotAvailable);
+            }
             failed(index, code)
         }
     }

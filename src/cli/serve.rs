@@ -108,7 +108,9 @@ fn start_logging(format: LogFormat) {
     let variables = environment();
     let log4j = variables.iter().find(|(name, _)| name == "KAFKA_LOG4J_ROOT_LOGLEVEL");
     let level = log4j.and_then(|(_, level)| level_of_log4j(level)).unwrap_or("info");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // What Raft has to say in its own words is for who looks for an error in it.
+    let quiet = || EnvFilter::new(format!("{level},openraft=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -7,8 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::manager::ReplicaManager;
 use crate::cluster::{Command, Outcome};
 use crate::model::{TopicIdPartition, WithCauses};
@@ -30,28 +28,20 @@ pub trait Proposer: fmt::Debug + Send + Sync {
 impl ReplicaManager {
     /// Asks for what partitions wish, until the broker stops. The wish is looked at when it is proposed, so that it is never an
     /// old one; one whose fate is not known is proposed again (R12).
-    pub(super) async fn run_alterations(
-        self: Arc<Self>,
-        mut wishes: mpsc::UnboundedReceiver<TopicIdPartition>,
-        proposer: Arc<dyn Proposer>,
-    ) {
-        let mut waiting = Vec::new();
+    pub(super) async fn run_alterations(self: Arc<Self>, proposer: Arc<dyn Proposer>) {
         loop {
-            let received = tokio::select! {
-                received = wishes.recv_many(&mut waiting, AT_ONCE_MAX) => received,
+            let asked = tokio::select! {
+                asked = self.peers.next_wishes(AT_ONCE_MAX) => asked,
                 () = self.env.tasks.cancelled() => return,
             };
-            if received == 0 {
-                return;
-            }
-            let asked: BTreeSet<_> = waiting.drain(..).collect();
             let unknown = self.alter(&asked, &*proposer).await;
-            if !unknown.is_empty() {
-                tokio::select! {
-                    () = self.env.steady.sleep(PAUSE) => {}
-                    () = self.env.tasks.cancelled() => return,
-                }
-                unknown.into_iter().for_each(|id| self.peers.ask_for(id));
+            if unknown.is_empty() {
+                continue;
+            }
+            unknown.into_iter().for_each(|id| self.peers.ask_for(id));
+            tokio::select! {
+                () = self.env.steady.sleep(PAUSE) => {}
+                () = self.env.tasks.cancelled() => return,
             }
         }
     }

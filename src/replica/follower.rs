@@ -98,13 +98,12 @@ impl ReplicaManager {
     /// then was applied: leads and follows, and asks the controller for the replicas in sync. A broker that is alone does without.
     pub fn start_replication(self: &Arc<Self>, broker_epoch: i64, proposer: Arc<dyn Proposer>) {
         self.peers.set_broker_epoch(broker_epoch);
-        if let Some(wishes) = self.peers.take_wishes() {
-            let this = Arc::clone(self);
-            let run = this.run_alterations(wishes, proposer);
+        let was_started = std::mem::replace(&mut self.fetchers.lanes.lock().started, true);
+        if !was_started {
+            let run = Arc::clone(self).run_alterations(proposer);
             self.env.tasks.spawn_service("alter-isr", run);
             self.env.tasks.spawn_service("isr-expiration", Arc::clone(self).run_shrinking());
         }
-        self.fetchers.lanes.lock().started = true;
         for partition in self.all() {
             if let Err(error) = partition.begin() {
                 self.lead_failed(&partition, &error);

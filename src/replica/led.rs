@@ -232,6 +232,7 @@ impl Partition {
                 if refusal.code != ErrorCode::IneligibleReplica {
                     return Ok(());
                 }
+                // It stays out until its next fetch.
                 Ok(())
             }
         };

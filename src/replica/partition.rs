@@ -408,8 +408,11 @@ impl Partition {
             Some(asked) if asked > current => {
                 Err(PartitionError::UnknownLeaderEpoch { asked, current })
             }
+            _ if !may(leader) => Err(PartitionError::NotLeader),
             // R16: whoever may have been replaced as the leader without knowing it does not act as one.
-            _ if !may(leader) || !self.peers.is_in_session() => Err(PartitionError::NotLeader),
+            _ if leader == Some(self.broker) && !self.peers.is_in_session() => {
+                Err(PartitionError::NotLeader)
+            }
             _ => {
                 let log = RwLockReadGuard::try_map(place, |place| place.log.as_ref().ok());
                 let log = log.map_err(|place| {
@@ -651,10 +654,13 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<Arc<AppendWait>>, PartitionError> {
         let led = self.led_log(Some(leader_epoch));
-        let (log, _) = led.map_err(|error| match error {
-            PartitionError::FencedLeaderEpoch { .. }
-            | PartitionError::UnknownLeaderEpoch { .. } => PartitionError::NotLeader,
-            error => error,
+        let (log, _) = led.map_err(|error| {
+            let is_over = matches!(
+                error,
+                PartitionError::FencedLeaderEpoch { .. }
+                    | PartitionError::UnknownLeaderEpoch { .. }
+            );
+            if is_over { PartitionError::NotLeader } else { error }
         })?;
         let is_there = || match mark {
             Mark::Committed => log.ends().high_watermark >= offset,

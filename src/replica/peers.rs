@@ -1,12 +1,13 @@
 //! What all partitions of this broker share to act together with other brokers: the state of the cluster as far as it was
 //! applied, the broker's own part in it, and the way to ask the controller.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::cluster::ClusterImage;
 use crate::env::SteadyClock;
@@ -24,22 +25,20 @@ pub(super) struct Peers {
     /// `replica.lag.time.max.ms`.
     lag_max: RwLock<Duration>,
     /// Partitions whose replicas in sync are to change.
-    wishes: mpsc::UnboundedSender<TopicIdPartition>,
-    /// The other end, until the task that asks has taken it.
-    asked: Mutex<Option<mpsc::UnboundedReceiver<TopicIdPartition>>>,
+    wishes: Mutex<BTreeSet<TopicIdPartition>>,
+    wished: Notify,
 }
 
 impl Peers {
     pub(super) fn new(steady: SteadyClock, lag_max: Duration) -> Self {
-        let (wishes, asked) = mpsc::unbounded_channel();
         Self {
             steady,
             image: RwLock::default(),
             broker_epoch: AtomicI64::new(-1),
             in_session: AtomicBool::new(true),
             lag_max: RwLock::new(lag_max),
-            wishes,
-            asked: Mutex::new(Some(asked)),
+            wishes: Mutex::default(),
+            wished: Notify::new(),
         }
     }
 
@@ -89,12 +88,23 @@ impl Peers {
 
     /// Has the controller asked for what the partition wishes.
     pub(super) fn ask_for(&self, partition: TopicIdPartition) {
-        // Nobody listens when the broker stops.
-        self.wishes.send(partition).ok();
+        self.wishes.lock().insert(partition);
+        self.wished.notify_one();
     }
 
-    /// The partitions that wish something, for the task that asks the controller.
-    pub(super) fn take_wishes(&self) -> Option<mpsc::UnboundedReceiver<TopicIdPartition>> {
-        self.asked.lock().take()
+    /// The next partitions that wish something, at most so many; waits for the first.
+    pub(super) async fn next_wishes(&self, most: usize) -> BTreeSet<TopicIdPartition> {
+        loop {
+            {
+                let mut wishes = self.wishes.lock();
+                let rest = wishes.iter().nth(most).copied();
+                let rest = rest.map(|first| wishes.split_off(&first)).unwrap_or_default();
+                let next = std::mem::replace(&mut *wishes, rest);
+                if !next.is_empty() {
+                    return next;
+                }
+            }
+            self.wished.notified().await;
+        }
     }
 }

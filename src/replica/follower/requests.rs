@@ -73,12 +73,12 @@ pub(super) fn answers(
 }
 
 fn answer(partition: FetchPartitionResponse) -> Result<LeaderAnswer, ErrorCode> {
-    match partition.error_code {
-        ErrorCode::None => {}
-        ErrorCode::OffsetOutOfRange if partition.log_start_offset.0 >= 0 => {
-            return Ok(LeaderAnswer::OutOfRange { log_start: partition.log_start_offset });
-        }
-        code => return Err(code),
+    let (code, log_start) = (partition.error_code, partition.log_start_offset);
+    if code == ErrorCode::OffsetOutOfRange && log_start.0 >= 0 {
+        return Ok(LeaderAnswer::OutOfRange { log_start });
+    }
+    if !code.is_none() {
+        return Err(code);
     }
     if let Some(diverging) = partition.diverging_epoch {
         let end = EpochEnd { epoch: diverging.epoch, end: diverging.end_offset };

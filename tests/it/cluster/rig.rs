@@ -20,6 +20,8 @@ use crate::rig::{Client, DATA, PATIENCE, wire_name};
 
 const PORT: u16 = 9092;
 const NODE_PORT: u16 = 9093;
+/// The nodes of a cluster are numbered below this.
+const NODES_MAX: u32 = 8;
 
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 
@@ -43,17 +45,17 @@ impl Cluster {
     pub(crate) fn stopped(count: usize, options: &[&str]) -> Self {
         let disk = |_| Arc::new(MemoryDisk::new()) as Arc<dyn Disk>;
         Self {
-            // The address tells test processes apart that run at the same time.
-            number: std::process::id() * 16 + CLUSTERS.fetch_add(1, Ordering::Relaxed),
+            number: CLUSTERS.fetch_add(1, Ordering::Relaxed),
             disks: (0..count).map(disk).collect(),
             brokers: (0..count).map(|_| None).collect(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
         }
     }
 
+    /// The address of a node, which tells clusters apart, and test processes that run at the same time.
     fn address(&self, id: usize) -> Ipv4Addr {
-        let [_, high, low, last] = self.number.to_be_bytes();
-        Ipv4Addr::new(127, high, low, (last & 0xf0) | id as u8)
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        Ipv4Addr::new(127, high | 0x80, low, (self.number * NODES_MAX) as u8 + id as u8)
     }
 
     /// The settings of a node, which counts from 1, in a cluster of `voters`.
