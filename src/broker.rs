@@ -155,7 +155,9 @@ impl Broker {
         let services = Arc::new(open(&env, request_env, options, (limits, told), founded).await?);
         services.replicas.start_housekeeping();
         let membership = match (&raft, &config.quorum) {
-            (Some(raft), Some(quorum)) => Some(cluster::serve(&env, raft, quorum, &services).await?),
+            (Some(raft), Some(quorum)) => {
+                Some(cluster::serve(&env, raft, quorum, &services).await?)
+            }
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
         create_start_topics(&services, &config).await?;

@@ -78,8 +78,8 @@ pub(super) fn endpoints(
 ) -> BTreeMap<Arc<str>, (String, u16)> {
     let mut endpoints = super::advertised(config);
     for (listener, (name, address)) in config.listeners.iter().zip(bound) {
-        let host = reachable(listener.host.as_deref().unwrap_or_default());
-        endpoints.entry(Arc::clone(name)).or_insert((host, address.port()));
+        let host = || reachable(listener.host.as_deref().unwrap_or_default());
+        endpoints.entry(Arc::clone(name)).or_insert_with(|| (host(), address.port()));
     }
     endpoints
 }

@@ -8,7 +8,6 @@
 //! **Invariant:** a node begins a cluster only if every configured voter has just said that it knows of none.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +125,8 @@ pub async fn join(
         directory: UuidText(taken.directory_id(&env.rng)),
         incarnation: joining.incarnation,
     };
-    let (cluster_id, _) = watch::channel(found.as_ref().and(taken.cluster_id()).map(str::to_owned));
+    let (cluster_id, _) =
+        watch::channel(found.as_ref().and_then(|_| taken.cluster_id()).map(str::to_owned));
     let others: Vec<Voter> = joining.quorum.others(joining.node_id).cloned().collect();
     let configured = joining.quorum.voters.iter();
     let peers = Arc::new(Peers {
@@ -152,7 +152,7 @@ pub async fn join(
     env.tasks.spawn_service("proposals", take_proposals(Arc::clone(&seat), inbox));
     let others = others.into_iter().map(|voter| {
         let target = Target { address: voter.address.clone(), raft_id: None };
-        (voter.clone(), peers.new_peer(target))
+        (voter, peers.new_peer(target))
     });
     let candidate = Candidate {
         is_voter: joining.quorum.is_voter(joining.node_id),
@@ -260,7 +260,10 @@ impl Candidate {
         };
         let Some((cluster_id, reply)) = asked else { return Ok(()) };
         let done = self.settle(&cluster_id).await;
-        let told = done.as_ref().map(|()| ()).map_err(|error| WithCauses(error).to_string());
+        let told = match &done {
+            Ok(()) => Ok(()),
+            Err(error) => Err(WithCauses(error).to_string()),
+        };
         drop(reply.send(told));
         done
     }
@@ -436,19 +439,13 @@ async fn guard(env: Env, raft: Raft) {
     let mut metrics = raft.metrics();
     let ended = metrics.wait_for(|metrics| metrics.running_state.is_err());
     tokio::select! {
-        ended = ended => {
-            let error = ended.map(|metrics| metrics.running_state.clone());
-            tracing::error!(?error, "Raft has ended");
+        _ = ended => {
+            let state = format!("{:?}", raft.metrics().borrow().running_state);
+            tracing::error!(%state, "Raft has ended");
         }
         () = env.tasks.cancelled() => {}
     }
     if let Err(error) = raft.shutdown().await {
         tracing::debug!(%error, "Raft was ended by its own failure");
-    }
-}
-
-impl From<io::Error> for ClusterError {
-    fn from(error: io::Error) -> Self {
-        Self::Raft(error.to_string())
     }
 }

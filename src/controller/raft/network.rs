@@ -22,6 +22,9 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// How long a snapshot may take.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Said of an answer to something else than was asked.
+const UNFITTING: &str = "it has answered something else";
+
 type RpcError = RPCError<u64, Node, RaftError<u64>>;
 
 /// Where openraft gets its ways to other nodes from.
@@ -60,10 +63,9 @@ impl RaftNetwork<Types> for Way {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        match self.ask(Ask::Append(rpc), option.hard_ttl()).await? {
-            Told::Append(response) => Ok(response),
-            other => Err(unreachable(format!("{other:?}")).into()),
-        }
+        let told = self.ask(Ask::Append(rpc), option.hard_ttl()).await?;
+        let Told::Append(response) = told else { return Err(unreachable(UNFITTING).into()) };
+        Ok(response)
     }
 
     async fn vote(
@@ -71,10 +73,9 @@ impl RaftNetwork<Types> for Way {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError> {
-        match self.ask(Ask::Vote(rpc), option.hard_ttl()).await? {
-            Told::Vote(response) => Ok(response),
-            other => Err(unreachable(format!("{other:?}")).into()),
-        }
+        let told = self.ask(Ask::Vote(rpc), option.hard_ttl()).await?;
+        let Told::Vote(response) = told else { return Err(unreachable(UNFITTING).into()) };
+        Ok(response)
     }
 
     async fn full_snapshot(
@@ -90,10 +91,8 @@ impl RaftNetwork<Types> for Way {
             told = self.ask(ask, SNAPSHOT_PATIENCE) => told?,
             closed = cancel => return Err(closed.into()),
         };
-        match told {
-            Told::Snapshot(vote) => Ok(SnapshotResponse::new(vote)),
-            other => Err(unreachable(format!("{other:?}")).into()),
-        }
+        let Told::Snapshot(vote) = told else { return Err(unreachable(UNFITTING).into()) };
+        Ok(SnapshotResponse::new(vote))
     }
 
     fn backoff(&self) -> Backoff {

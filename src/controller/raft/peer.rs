@@ -124,10 +124,10 @@ impl Peer {
 
     /// Asks how the node stands.
     pub(super) async fn standing(&self, patience: Duration) -> Result<Standing, PeerError> {
-        match self.ask(&Ask::Standing, patience).await? {
-            Told::Standing(standing) => Ok(standing),
-            other => Err(self.refused(format!("{other:?}"))),
-        }
+        let told = self.ask(&Ask::Standing, patience).await?;
+        let unfitting = || self.refused("it has answered something else".to_owned());
+        let Told::Standing(standing) = told else { return Err(unfitting()) };
+        Ok(standing)
     }
 
     async fn linked(&self, deadline: Instant) -> Result<Arc<Link>, PeerError> {
