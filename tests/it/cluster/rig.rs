@@ -58,6 +58,11 @@ impl Cluster {
         Ipv4Addr::new(127, high | 0x80, low, (self.number * NODES_MAX) as u8 + id as u8)
     }
 
+    /// The addresses of all nodes, for clients.
+    pub(crate) fn bootstrap(&self) -> Vec<String> {
+        (1..=self.brokers.len()).map(|id| format!("{}:{PORT}", self.address(id))).collect()
+    }
+
     /// The settings of a node, which counts from 1, in a cluster of `voters`.
     fn settings(&self, id: usize, voters: usize) -> Vec<String> {
         let voter = |id| format!("{id}@{}:{NODE_PORT}", self.address(id));

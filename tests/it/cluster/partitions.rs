@@ -1,0 +1,161 @@
+//! Partitions move: to other leaders and to other brokers; and brokers are told of as they are.
+
+use ottla::wire::messages::{
+    AlterPartitionReassignmentsRequest, DescribeClusterRequest, DescribeClusterResponse,
+    ElectLeadersRequest, ListPartitionReassignmentsRequest, MetadataResponse,
+    UnregisterBrokerRequest, WireBrokerId, alter_partition_reassignments_request,
+    elect_leaders_request, metadata_response::MetadataResponsePartition,
+};
+
+use super::rig::{Cluster, eventually};
+use crate::rig::{Client, batch, creation, produce, wire_name};
+
+/// Creates a topic with one partition.
+async fn create(client: &mut Client, name: &str, replicas: i16) {
+    let mut creation = creation(name, 1, &[]);
+    creation.topics[0].replication_factor = replicas;
+    let response = client.call(7, &creation).await;
+    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+}
+
+fn only(metadata: MetadataResponse) -> Option<MetadataResponsePartition> {
+    metadata.topics.into_iter().next()?.partitions.pop()
+}
+
+/// Waits until a node sees a partition like this.
+async fn sees(
+    client: &mut Client,
+    topic: &str,
+    what: &str,
+    is_so: impl Fn(&MetadataResponsePartition) -> bool,
+) -> MetadataResponsePartition {
+    eventually(what, async || only(client.metadata(&[topic]).await).filter(|it| is_so(it))).await
+}
+
+fn numbers(ids: &[WireBrokerId]) -> Vec<i32> {
+    let mut numbers: Vec<i32> = ids.iter().map(|id| id.0).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+async fn append(cluster: &Cluster, client: &mut Client, topic: &str, value: &str) {
+    let mut done = false;
+    while !done {
+        let partition = sees(client, topic, "a leader", |it| it.leader_id.0 > 0).await;
+        let leader = usize::try_from(partition.leader_id.0).unwrap();
+        let mut leader = cluster.client(leader).await;
+        let response = leader.call(12, &produce(topic, 0, batch(&[value]))).await;
+        done = response.topics[0].partitions[0].error_code.is_none();
+    }
+}
+
+async fn describe(client: &mut Client, with_fenced: bool) -> DescribeClusterResponse {
+    let mut request = DescribeClusterRequest::default();
+    request.include_fenced_brokers = with_fenced;
+    client.call(2, &request).await
+}
+
+/// The brokers that are told of, with whether they are fenced.
+fn told(described: &DescribeClusterResponse) -> Vec<(i32, bool)> {
+    let told = described.brokers.iter().map(|broker| (broker.broker_id.0, broker.is_fenced));
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_moves_to_another_broker_with_its_records() {
+    let cluster = Cluster::start(3, &[]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", 1).await;
+    append(&cluster, &mut client, "t", "first").await;
+    let from = sees(&mut client, "t", "a leader", |it| it.leader_id.0 > 0).await.leader_id.0;
+    let to = from % 3 + 1;
+    let mut partition = alter_partition_reassignments_request::ReassignablePartition::default();
+    partition.replicas = Some(vec![WireBrokerId(to)]);
+    let mut topic = alter_partition_reassignments_request::ReassignableTopic::default();
+    (topic.name, topic.partitions) = (wire_name("t"), vec![partition]);
+    let mut request = AlterPartitionReassignmentsRequest::default();
+    request.topics = vec![topic];
+    let response = client.call(1, &request).await;
+    assert_eq!(response.responses[0].partitions[0].error_code, 0, "{response:?}");
+    eventually("moved", async || {
+        let listed = client.call(0, &ListPartitionReassignmentsRequest::default()).await;
+        listed.topics.is_empty().then_some(())
+    })
+    .await;
+    let moved = sees(&mut client, "t", "moved", |it| it.leader_id.0 == to).await;
+    assert_eq!((numbers(&moved.replica_nodes), numbers(&moved.isr_nodes)), (vec![to], vec![to]));
+    append(&cluster, &mut client, "t", "second").await;
+    let mut holder = cluster.client(usize::try_from(to).unwrap()).await;
+    assert_eq!(holder.values("t", 0).await, ["first", "second"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_preferred_leader_leads_again_when_it_is_asked_to() {
+    let mut cluster = Cluster::start(3, &["auto.leader.rebalance.enable=false"]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", 3).await;
+    let first = sees(&mut client, "t", "in sync", |it| it.isr_nodes.len() == 3).await;
+    let preferred = first.replica_nodes[0].0;
+    assert_eq!(first.leader_id.0, preferred);
+    drop(client);
+    let gone = usize::try_from(preferred).unwrap();
+    cluster.kill(gone).await;
+    let mut client = cluster.client(cluster.running()[0]).await;
+    let without = sees(&mut client, "t", "another leader", |it| {
+        it.leader_id.0 > 0 && it.leader_id.0 != preferred
+    })
+    .await;
+    assert_eq!(numbers(&without.offline_replicas), [preferred]);
+    assert!(without.leader_epoch > first.leader_epoch);
+    let mut others: Vec<_> = cluster.running().iter().map(|id| *id as i32).collect();
+    others.sort_unstable();
+    assert_eq!(numbers(&without.isr_nodes), others);
+    assert_eq!(told(&describe(&mut client, false).await).len(), 2);
+    let with_fenced = told(&describe(&mut client, true).await);
+    assert!(with_fenced.contains(&(preferred, true)), "{with_fenced:?}");
+    cluster.start_all().await;
+    let back = sees(&mut client, "t", "in sync again", |it| it.isr_nodes.len() == 3).await;
+    assert_ne!(back.leader_id.0, preferred);
+    let mut topic = elect_leaders_request::TopicPartitions::default();
+    (topic.topic, topic.partitions) = (wire_name("t"), vec![0]);
+    let mut request = ElectLeadersRequest::default();
+    request.topic_partitions = Some(vec![topic]);
+    let elected = client.call(2, &request).await;
+    let results = &elected.replica_election_results[0].partition_result;
+    assert_eq!(results[0].error_code, 0, "{elected:?}");
+    let led =
+        sees(&mut client, "t", "the preferred leader", |it| it.leader_id.0 == preferred).await;
+    assert!(led.leader_epoch > back.leader_epoch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_gone_for_good_is_forgotten() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    cluster.kill(3).await;
+    let mut client = cluster.client(1).await;
+    eventually("fenced", async || {
+        let told = told(&describe(&mut client, true).await);
+        told.contains(&(3, true)).then_some(())
+    })
+    .await;
+    let mut request = UnregisterBrokerRequest::default();
+    request.broker_id = WireBrokerId(3);
+    let answer = client.call(0, &request).await;
+    assert_eq!(answer.error_code, 0, "{answer:?}");
+    assert_eq!(told(&describe(&mut client, true).await), [(1, false), (2, false)]);
+    let mut creation = creation("t", 1, &[]);
+    creation.topics[0].replication_factor = 3;
+    let refused = client.call(7, &creation).await.topics.remove(0);
+    assert_eq!(refused.error_code, ottla::model::ErrorCode::InvalidReplicationFactor.code());
+    assert_eq!(
+        refused.error_message.as_deref(),
+        Some(
+            "Unable to replicate the partition 3 time(s): The target replication factor of 3 cannot be reached because \
+             only 2 broker(s) are registered."
+        )
+    );
+    cluster.start_all().await;
+    assert_eq!(told(&describe(&mut client, false).await).len(), 3);
+}
