@@ -159,9 +159,9 @@ impl Fetch {
             let found = find(context, &image, key, reader);
             Target { key: key.clone(), wanted: *wanted, partition: found }
         };
+        let settings = context.settings();
         let positive = |bytes: i32| u32::try_from(bytes).unwrap_or(0);
-        let max_bytes =
-            positive(request.max_bytes).min(context.settings().broker().fetch_bytes_max);
+        let max_bytes = positive(request.max_bytes).min(settings.broker().fetch_bytes_max);
         let isolation = match (reader, request.isolation_level) {
             (Reader::Replica { .. }, _) => Isolation::Replica,
             (_, 1) => Isolation::ReadCommitted,
@@ -173,7 +173,7 @@ impl Fetch {
             max_bytes,
             isolation,
             reader,
-            reads_in_rack: context.settings().broker().replication.reads_in_rack,
+            reads_in_rack: settings.broker().replication.reads_in_rack,
         };
         let rack = request.rack_id.clone();
         Self { targets: fetching.partitions.iter().map(target).collect(), limits, rack }

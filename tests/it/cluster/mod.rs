@@ -1,6 +1,7 @@
 //! Clusters of several nodes.
 
 mod killed;
+mod leaders_killed;
 mod partitions;
 mod quorum;
 mod replication;
