@@ -32,6 +32,9 @@ pub struct QuorumConfig {
     pub voters: Vec<Voter>,
     /// How fast everything goes.
     pub timers: QuorumTimers,
+    /// How often partitions go back to their preferred leaders, if they do so by themselves: `auto.leader.rebalance.enable`,
+    /// `leader.imbalance.check.interval.seconds`.
+    pub balance_interval: Option<Duration>,
 }
 
 /// How fast nodes notice that one is gone. The defaults are shorter than Apache Kafka's.
@@ -116,7 +119,11 @@ impl Layers<'_> {
             };
             return Err(self.against(ROLES, rule));
         }
-        Ok(Some(QuorumConfig { voters, timers: self.quorum_timers()? }))
+        let balances = self.boolean("auto.leader.rebalance.enable");
+        let seconds = self.integer("leader.imbalance.check.interval.seconds");
+        let interval = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+        let balance_interval = balances.then_some(interval);
+        Ok(Some(QuorumConfig { voters, timers: self.quorum_timers()?, balance_interval }))
     }
 
     fn quorum_timers(self) -> Result<QuorumTimers, ConfigError> {
@@ -138,5 +145,57 @@ impl Layers<'_> {
             return Err(self.against("broker.heartbeat.interval.ms", rule));
         }
         Ok(QuorumTimers { heartbeat, election_min, election_max, broker_heartbeat, session })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    const VOTERS: &str = "controller.quorum.voters=3@c:1,1@a:1,2@b:1";
+
+    fn quorum(options: &[&str]) -> Result<Option<QuorumConfig>, String> {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let loaded = load(Sources { options: &options, ..Sources::default() });
+        loaded.map(|loaded| loaded.broker.quorum).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_node_is_alone_or_one_of_several() {
+        assert_eq!(quorum(&[]), Ok(None));
+        assert_eq!(quorum(&["controller.quorum.voters=1@a:1"]), Ok(None));
+        let several = quorum(&[VOTERS]).unwrap().unwrap();
+        assert_eq!(several.voters.iter().map(|voter| voter.id.0).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(several.address(BrokerId(2)), Some("b:1"));
+        assert!(several.is_voter(BrokerId(3)) && !several.is_voter(BrokerId(4)));
+        let listener = quorum(&[VOTERS, "node.id=4", "process.roles=broker"]).unwrap().unwrap();
+        assert_eq!(listener.others(BrokerId(4)).count(), 3);
+    }
+
+    #[test]
+    fn roles_and_voters_agree() {
+        for (options, words) in [
+            (&[VOTERS, "node.id=4"][..], "must not have controller"),
+            (&[VOTERS, "process.roles=broker"], "must have controller"),
+            (&[VOTERS, "process.roles=controller"], "not supported yet"),
+            (&[VOTERS, "broker.heartbeat.interval.ms=600"], "at most half"),
+            (&[VOTERS, "controller.quorum.election.timeout.ms=2"], "at least 3"),
+        ] {
+            let error = quorum(options).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_two_voters_wait_equally_long() {
+        let several = quorum(&[VOTERS]).unwrap().unwrap();
+        let bands: Vec<_> = (1..=3).map(|id| several.election_band(BrokerId(id))).collect();
+        assert!(bands.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{bands:?}");
+        assert_eq!((bands[0].0, bands[2].1), ELECTION);
+        let slower = [VOTERS, "controller.quorum.election.timeout.ms=900"];
+        let timers = quorum(&slower).unwrap().unwrap().timers;
+        let millis = Duration::from_millis;
+        assert_eq!((timers.heartbeat, timers.election_max), (millis(300), millis(1800)));
     }
 }

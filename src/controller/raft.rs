@@ -2,11 +2,13 @@
 //!
 //! Owns how metadata is agreed on between nodes: the files and the state that Raft works on ([`store`], [`machine`]), the
 //! private frames between nodes ([`frames`], [`peer`], [`listener`]), how a node finds its cluster or begins one
-//! ([`bootstrap`]), and the liveness of brokers ([`sessions`]). Nothing outside this folder names openraft.
+//! ([`bootstrap`]), the liveness of brokers ([`sessions`]), and the balance of
+//! leaders ([`balance`]). Nothing outside this folder names openraft.
 //!
 //! **Invariants:** a raft id belongs to one data directory for ever, and is never a broker id; a node speaks Raft only with
 //! nodes of its own cluster, and only under the raft id that the other one means.
 
+mod balance;
 mod bootstrap;
 mod frames;
 mod lifecycle;

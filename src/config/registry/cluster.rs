@@ -6,7 +6,8 @@ use crate::config::key::Literal::{Integer, Text};
 table! {
     CLUSTER: Broker, "Cluster and replication";
 
-    NotYet "auto.leader.rebalance.enable": Boolean = true;
+    /// Whether partitions go back to their preferred leaders by themselves, some time after these are in sync again.
+    Active "auto.leader.rebalance.enable": Boolean = true;
     /// How often a broker of a cluster tells the voters that it lives; unset, every 100 ms. At most half of `broker.session.timeout.ms`.
     Active "broker.heartbeat.interval.ms": Int = 2000;
     /// The older name of `node.id`. When both are set they must be equal.
@@ -39,7 +40,8 @@ table! {
     Inert "internal.metadata.delete.delay.millis": Long = 60_000, unlisted;
     Inert "internal.metadata.log.segment.bytes": Int, unlisted;
     Inert "internal.metadata.max.batch.size.in.bytes": Int = 8_388_608, unlisted;
-    NotYet "leader.imbalance.check.interval.seconds": Long = 300, at_least(1);
+    /// How often that happens.
+    Active "leader.imbalance.check.interval.seconds": Long = 300, at_least(1);
     /// Where the metadata log is. Unset, it is in the first directory of `log.dirs`.
     Active "metadata.log.dir": String;
     NotYet "metadata.log.max.record.bytes.between.snapshots": Long = 20_971_520, at_least(1);

@@ -16,6 +16,7 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::balance::balance;
 use super::frames::{Ask, Identity, Standing, Told};
 use super::listener;
 use super::machine::Machine;
@@ -172,6 +173,9 @@ pub async fn join(
         dirs = candidate.find(found) => dirs?,
         () = env.tasks.cancelled() => return Err(ClusterError::Stopped),
     };
+    if let Some(interval) = joining.quorum.balance_interval {
+        env.tasks.spawn_service("leader-balance", balance(Arc::clone(&seat), interval));
+    }
     let leading = lifecycle::lead(Arc::clone(&seat), joining.quorum);
     env.tasks.spawn_service("lead", leading);
     Ok((RaftQuorum { seat }, dirs))

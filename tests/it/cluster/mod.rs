@@ -1,7 +1,6 @@
 //! Clusters of several nodes.
 
 mod killed;
-mod leaders_killed;
 mod partitions;
 mod quorum;
 mod replication;

@@ -131,6 +131,21 @@ async fn the_preferred_leader_leads_again_when_it_is_asked_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_preferred_leader_leads_again_by_itself() {
+    let mut cluster = Cluster::start(3, &["leader.imbalance.check.interval.seconds=1"]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", 3).await;
+    let first = sees(&mut client, "t", "in sync", |it| it.isr_nodes.len() == 3).await;
+    drop(client);
+    let preferred = first.leader_id.0;
+    cluster.kill(usize::try_from(preferred).unwrap()).await;
+    let mut client = cluster.client(cluster.running()[0]).await;
+    sees(&mut client, "t", "another leader", |it| ![-1, preferred].contains(&it.leader_id.0)).await;
+    cluster.start_all().await;
+    sees(&mut client, "t", "the preferred leader", |it| it.leader_id.0 == preferred).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_gone_for_good_is_forgotten() {
     let mut cluster = Cluster::start(3, &[]).await;
     cluster.kill(3).await;
@@ -157,5 +172,8 @@ async fn a_broker_that_is_gone_for_good_is_forgotten() {
         )
     );
     cluster.start_all().await;
-    assert_eq!(told(&describe(&mut client, false).await).len(), 3);
+    eventually("three brokers again", async || {
+        (told(&describe(&mut client, false).await).len() == 3).then_some(())
+    })
+    .await;
 }

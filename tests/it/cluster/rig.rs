@@ -18,8 +18,8 @@ use ottla::wire::messages::{
 
 use crate::rig::{Client, DATA, PATIENCE, wire_name};
 
-const PORT: u16 = 9092;
-const NODE_PORT: u16 = 9093;
+const PORT: u16 = 19_092;
+const NODE_PORT: u16 = 19_093;
 /// The nodes of a cluster are numbered below this.
 const NODES_MAX: u32 = 8;
 
@@ -56,11 +56,6 @@ impl Cluster {
     fn address(&self, id: usize) -> Ipv4Addr {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         Ipv4Addr::new(127, high | 0x80, low, (self.number * NODES_MAX) as u8 + id as u8)
-    }
-
-    /// The addresses of all nodes, for clients.
-    pub(crate) fn bootstrap(&self) -> Vec<String> {
-        (1..=self.brokers.len()).map(|id| format!("{}:{PORT}", self.address(id))).collect()
     }
 
     /// The settings of a node, which counts from 1, in a cluster of `voters`.
