@@ -52,9 +52,8 @@ pub(crate) fn run(options: &Options) {
         }
     }
     for (index, (figure, _)) in rounds[0][0].iter().enumerate() {
-        let middle = |rounds: &[Figures]| {
-            median(rounds.iter().map(|figures| figures[index].1).collect())
-        };
+        let middle =
+            |rounds: &[Figures]| median(rounds.iter().map(|figures| figures[index].1).collect());
         report.add(Row {
             name: format!("three nodes: {figure}"),
             ottla: middle(&rounds[0]),
@@ -68,7 +67,9 @@ pub(crate) fn run(options: &Options) {
 /// What is to be reached with a figure.
 fn goals(figure: &str) -> Vec<Goal> {
     match figure {
-        "ms from the death of the leader to the next acknowledgement" => vec![Goal::AtMost(1_000.0)],
+        "ms from the death of the leader to the next acknowledgement" => {
+            vec![Goal::AtMost(1_000.0)]
+        }
         "ms until 1,000 new partitions have leaders" => vec![Goal::AtMost(1_000.0)],
         "CPU of an idle node, %" => vec![Goal::AtMost(1.0)],
         _ => Vec::new(),
@@ -102,15 +103,13 @@ impl Trio {
 
     fn kafka(data: &Path) -> Self {
         // All are bound at once, so that all are different; whoever uses them comes soon.
-        let held: Vec<_> = (0..2 * NODES)
-            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
+        let held: Vec<_> =
+            (0..2 * NODES).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> =
             held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         drop(held);
-        let voters: Vec<_> = (1..=NODES)
-            .map(|id| format!("{id}@127.0.0.1:{}", ports[NODES + id - 1]))
-            .collect();
+        let voters: Vec<_> =
+            (1..=NODES).map(|id| format!("{id}@127.0.0.1:{}", ports[NODES + id - 1])).collect();
         Self::of(|id| {
             let data = data.join(id.to_string());
             std::fs::create_dir_all(&data).unwrap();

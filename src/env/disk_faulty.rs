@@ -151,9 +151,9 @@ impl Disk for FaultyDisk {
 fn check_sync(faults: &Faults, path: &Path) -> io::Result<()> {
     let hit = |fault: &Fault| matches!(fault, Fault::Sync(pattern) if hits(pattern, path));
     let mut list = faults.list.lock();
-    let left = list.iter_mut().find_map(|fault| {
-        if let Fault::StallSyncAfter(left) = fault { Some(left) } else { None }
-    });
+    let left = list
+        .iter_mut()
+        .find_map(|fault| if let Fault::StallSyncAfter(left) = fault { Some(left) } else { None });
     match left {
         Some(0) => {
             faults.stalled.fetch_add(1, Ordering::AcqRel);

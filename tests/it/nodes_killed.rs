@@ -53,7 +53,8 @@ impl Node {
             BufReader::new(output).read_line(&mut line).unwrap();
             line
         });
-        let line = tokio::time::timeout(PATIENCE, line).await.expect("it is ready in time").unwrap();
+        let line =
+            tokio::time::timeout(PATIENCE, line).await.expect("it is ready in time").unwrap();
         assert!(line.starts_with("ottla ready "), "{line:?}\n{}", self.said());
     }
 
@@ -95,12 +96,12 @@ impl Nodes {
         let [high, low] = u16::try_from(std::process::id() % 65_536).unwrap().to_be_bytes();
         let host = |id: usize| Ipv4Addr::new(127, high, low, network * 8 + id as u8).to_string();
         let voters: Vec<String> =
-            (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
+            (1..=NODES).map(|id| format!("{id}@{}:21093", host(id))).collect();
         let node = |id: usize| {
             let data = dir.path().join(format!("node-{id}"));
             let settings = [
                 format!("node.id={id}"),
-                format!("listeners=PLAINTEXT://{}:9092", host(id)),
+                format!("listeners=PLAINTEXT://{}:21092", host(id)),
                 "process.roles=broker,controller".to_owned(),
                 format!("controller.quorum.voters={}", voters.join(",")),
             ];
@@ -108,7 +109,7 @@ impl Nodes {
             let mut arguments = ["serve", "--http", "off", "--data"].map(str::to_owned).to_vec();
             arguments.push(data.to_str().unwrap().to_owned());
             arguments.extend(settings.flat_map(|setting| ["-o".to_owned(), setting]));
-            Node { address: format!("{}:9092", host(id)), arguments, data, process: None }
+            Node { address: format!("{}:21092", host(id)), arguments, data, process: None }
         };
         let mut all: Vec<Node> = (1..=NODES).map(node).collect();
         all.iter_mut().for_each(Node::start);
