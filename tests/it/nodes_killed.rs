@@ -203,7 +203,6 @@ async fn suffer(network: u8, faults: &[Fault]) -> History {
         for (round, fault) in faults.iter().enumerate() {
             let victim = round % NODES;
             crew.write_on(RECORDS).await;
-            eprintln!("{fault:?} of node {}", victim + 1);
             match fault {
                 Fault::Kill => {
                     nodes.all[victim].signal("KILL");
