@@ -25,6 +25,7 @@ use super::error_map;
 use super::leaders::Leaders;
 use super::verification::{Mode, Place, Verified, Writer, verify};
 use crate::cluster::ClusterImage;
+use crate::env::Tasks;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, UnixMillis};
 use crate::record::{self, BatchHeader, Compression, InvalidBatch};
 use crate::replica::{Beginning, Mark, Partition, PartitionError};
@@ -380,13 +381,16 @@ async fn wait_for_all(
     let deadline = steady.now().plus(std::time::Duration::from_millis(timeout_ms));
     for append in all_pending {
         let done = match append.wait.mark {
-            Mark::Committed => steady.timeout_at(deadline, append.wait.done()).await,
-            Mark::Settled => Ok(append.wait.done().await),
+            Mark::Committed => {
+                let done = append.wait.done_before_stop(&context.services.env.tasks);
+                steady.timeout_at(deadline, done).await.ok().flatten()
+            }
+            Mark::Settled => Some(append.wait.done().await),
         };
         let error = match done {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error_map::code(&error),
-            Err(_) => ErrorCode::RequestTimedOut,
+            Some(Ok(())) => continue,
+            Some(Err(error)) => error_map::code(&error),
+            None => ErrorCode::RequestTimedOut,
         };
         let place = response
             .topics
@@ -419,6 +423,17 @@ fn name_leaders(context: &RequestContext, response: &mut ProduceResponse) {
 }
 
 impl PendingWait {
+    /// As [`done`](Self::done), but a broker that stops does not wait for others: none then.
+    async fn done_before_stop(&self, tasks: &Tasks) -> Option<Result<(), PartitionError>> {
+        if !self.partition.has_other_replicas() {
+            return Some(self.done().await);
+        }
+        tokio::select! {
+            done = self.done() => Some(done),
+            () = tasks.cancelled() => None,
+        }
+    }
+
     async fn done(&self) -> Result<(), PartitionError> {
         while let Some(wait) = self.partition.wait_for(self.mark, self.until, self.leader_epoch)? {
             wait.woken().await;

@@ -270,6 +270,12 @@ impl Partition {
         fit.max_by_key(|(_, end)| *end).map(|(replica, _)| replica)
     }
 
+    /// Whether other brokers have replicas of the partition.
+    #[must_use]
+    pub fn has_other_replicas(&self) -> bool {
+        self.state.read().replicas.len() > 1
+    }
+
     /// Whether this is the log of a leader of others.
     pub(super) fn leads_others(&self) -> bool {
         self.leading.lock().is_some()

@@ -69,14 +69,14 @@ fn step() -> impl Strategy<Value = Step> {
     let node = || 1..=COUNT;
     prop_oneof![
         6 => node().prop_map(Step::Append),
-        12 => node().prop_map(Step::Fetch),
-        5 => node().prop_map(Step::Alter),
-        8 => node().prop_map(Step::Tell),
+        9 => node().prop_map(Step::Fetch),
+        4 => node().prop_map(Step::Alter),
+        6 => node().prop_map(Step::Tell),
         1 => node().prop_map(Step::Flush),
-        1 => node().prop_map(Step::Kill),
+        2 => node().prop_map(Step::Kill),
         1 => (node(), any::<u64>()).prop_map(|(node, seed)| Step::Cut(node, seed)),
-        3 => node().prop_map(Step::Start),
-        1 => proptest::strategy::Just(Step::Elect),
+        4 => node().prop_map(Step::Start),
+        2 => proptest::strategy::Just(Step::Elect),
     ]
 }
 
@@ -382,10 +382,10 @@ fn in_runtime<T>(work: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
     #[test]
     fn r24_logs_agree_and_nothing_acknowledged_is_lost(
-        steps in proptest::collection::vec(step(), 1..120),
+        steps in proptest::collection::vec(step(), 1..250),
     ) {
         in_runtime(async {
             let mut world = World::new().await;
