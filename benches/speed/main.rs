@@ -6,6 +6,7 @@
 //! cargo bench --bench speed -- produce start      only scenarios whose name contains one of these words
 //! cargo bench --bench speed -- groups             consumer groups instead; 10,000 connections need as many descriptors
 //! cargo bench --bench speed -- transactions       transactions instead
+//! cargo bench --bench speed -- cluster            three nodes instead
 //! cargo bench --bench speed -- sustained          minutes of full load on Ottla instead: --minutes 10
 //! cargo bench --bench speed -- --rounds 3 --megabytes 256
 //! ```
@@ -30,6 +31,7 @@
 )]
 
 mod clients;
+mod cluster;
 mod durable;
 mod groups;
 mod limit;
@@ -68,6 +70,7 @@ fn main() {
     let (run, words): (fn(&Options), usize) = match arguments.first().map(String::as_str) {
         Some("groups") => (groups::run, 1),
         Some("sustained") => (sustained::run, 1),
+        Some("cluster") => (cluster::run, 1),
         Some("transactions") => (transactions::run, 1),
         Some(_) | None => (scenarios::run, 0),
     };

@@ -24,8 +24,19 @@ impl Server {
 
     /// The broker with these settings. Its data is in memory if no directory is given.
     pub(crate) fn ottla(data: Option<&Path>, settings: &[&str]) -> Self {
+        Self::ottla_on("127.0.0.1:0", data, settings)
+    }
+
+    /// The same with data in a directory, at this address and without HTTP.
+    pub(crate) fn ottla_at(listen: &str, data: &Path, settings: &[&str]) -> Self {
+        let settings: Vec<&str> =
+            settings.iter().copied().chain(["ottla.http.listener=off"]).collect();
+        Self::ottla_on(listen, Some(data), &settings)
+    }
+
+    fn ottla_on(listen: &str, data: Option<&Path>, settings: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]).env_clear().env("RUST_LOG", "warn");
+        command.args(["serve", "--listen", listen]).env_clear().env("RUST_LOG", "warn");
         command.args(settings.iter().flat_map(|setting| ["-o", setting]));
         match data {
             Some(data) => command.arg("--data").arg(data),
@@ -41,6 +52,8 @@ impl Server {
         let begun = Instant::now();
         let mut command = Command::new(launcher());
         command.arg("serve").arg(data).env("KAFKA_HEAP", "-Xms1g -Xmx1g");
+        // The nodes of a cluster are formatted for the same one.
+        command.env("KAFKA_CLUSTER_ID", "b3R0bGEtc3BlZWQtdGVzdA");
         command.args(settings.iter().flat_map(|setting| ["-o", setting]));
         std::fs::create_dir_all(data).unwrap();
         let log = std::fs::File::create(data.join("out.log")).unwrap();

@@ -44,11 +44,13 @@ const READINGS: usize = 9;
 /// What one server gave: name of the figure and value, in the order of the table.
 type Figures = Vec<(&'static str, f64)>;
 
+type Measure = fn(&Server) -> Figures;
+
 /// Measures what the options ask for and prints it.
 pub(crate) fn run(options: &Options) {
     let folder = Folder::new(options);
     let report = Report::new(options.words.clone());
-    let scenarios: [(&str, fn(&Server) -> Figures); 3] = [
+    let scenarios: [(&str, Measure); 3] = [
         ("transactions of one producer with one partition", alone),
         ("1,000 transactional producers", crowd),
         ("100,000 aborted transactions", past_aborted),
@@ -69,13 +71,7 @@ fn goals(figure: &str) -> Vec<Goal> {
     }
 }
 
-fn both(
-    options: &Options,
-    folder: &Path,
-    report: &Report,
-    name: &str,
-    measure: fn(&Server) -> Figures,
-) {
+fn both(options: &Options, folder: &Path, report: &Report, name: &str, measure: Measure) {
     let mut rounds = [(); 2].map(|()| Vec::new());
     for round in 0..options.rounds {
         let data = |server: &str| -> PathBuf {
@@ -160,11 +156,12 @@ impl Producer {
     fn written(&mut self) {
         loop {
             let answer = self.client.answer::<ProduceRequest>(PRODUCE);
-            match answer.topics[0].partitions[0].error_code {
-                ErrorCode::None => return,
-                ErrorCode::ConcurrentTransactions => self.repeated += 1,
-                other => panic!("{other:?}"),
+            let code = answer.topics[0].partitions[0].error_code;
+            if code == ErrorCode::None {
+                return;
             }
+            assert_eq!(code, ErrorCode::ConcurrentTransactions);
+            self.repeated += 1;
             self.ask_to_write();
         }
     }
@@ -180,14 +177,12 @@ impl Producer {
     fn ended(&mut self, committed: bool) {
         loop {
             let answer = self.client.answer::<EndTxnRequest>(END);
-            match ErrorCode::from_code(answer.error_code) {
-                Some(ErrorCode::None) => {
-                    (self.id, self.epoch) = (answer.producer_id.0, answer.producer_epoch);
-                    return;
-                }
-                Some(ErrorCode::ConcurrentTransactions) => self.repeated += 1,
-                other => panic!("{other:?}"),
+            if answer.error_code == ErrorCode::None.code() {
+                (self.id, self.epoch) = (answer.producer_id.0, answer.producer_epoch);
+                return;
             }
+            assert_eq!(answer.error_code, ErrorCode::ConcurrentTransactions.code());
+            self.repeated += 1;
             self.ask_to_end(committed);
         }
     }

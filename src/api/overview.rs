@@ -10,8 +10,8 @@ use super::groups::ask_shard;
 use crate::cluster::{PartitionImage, TopicImage};
 use crate::group::command::{ListGroups, OffsetFetch};
 use crate::group::{Command, Reply};
-use crate::log::LogEnds;
-use crate::model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::log::{LogEnds, ProducerCensus};
+use crate::model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, UnixMillis};
 use crate::telemetry::{HistogramCounts, TrafficCounts};
 use crate::txn::{self, State};
 use crate::wire::Text;
@@ -57,6 +57,19 @@ pub struct LogOverview {
     pub ends: LogEnds,
     /// The size of its segments in bytes.
     pub size_bytes: u64,
+    /// Its idempotent producers.
+    pub producers: ProducerCensus,
+}
+
+impl LogOverview {
+    /// Whether a transaction is open for longer than it may be, as Apache Kafka counts (`hasLateTransaction`): the longest
+    /// time that a producer may ask for, and five minutes.
+    #[must_use]
+    pub fn has_late_transaction(&self, now: UnixMillis, timeout_ms_max: i32) -> bool {
+        const GRACE_MS: i64 = 5 * 60 * 1000;
+        let at = self.producers.oldest_transaction_at;
+        at.is_some_and(|at| at.0 > 0 && now.millis_since(at) > i64::from(timeout_ms_max) + GRACE_MS)
+    }
 }
 
 /// A group that this broker coordinates.
@@ -146,7 +159,11 @@ impl Services {
         let partition = self.replicas.partition(topic, index);
         let log = partition.as_ref().and_then(|partition| {
             let log = partition.log().ok()?;
-            Some(LogOverview { ends: log.ends(), size_bytes: log.size_bytes() })
+            Some(LogOverview {
+                ends: log.ends(),
+                size_bytes: log.size_bytes(),
+                producers: log.producer_census(),
+            })
         });
         let min_isr = partition
             .as_ref()

@@ -137,7 +137,9 @@ impl Layers<'_> {
         let (election_min, election_max) = election.map_or(ELECTION, |wanted| (wanted, wanted * 2));
         let heartbeat = election.map_or(HEARTBEAT, |wanted| wanted / 3);
         if heartbeat < HEARTBEAT_MIN {
-            return Err(self.against("controller.quorum.election.timeout.ms", "must be at least 30"));
+            return Err(
+                self.against("controller.quorum.election.timeout.ms", "must be at least 30")
+            );
         }
         let broker_heartbeat = set("broker.heartbeat.interval.ms").unwrap_or(BROKER_HEARTBEAT);
         let session = set("broker.session.timeout.ms").unwrap_or(BROKER_SESSION);

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -26,6 +27,8 @@ pub enum Fault {
     Cold(String),
     /// Matching files are not in memory, and reads that may wait do so until the faults are cleared.
     Stall(String),
+    /// After this many more syncs all others wait until the faults are cleared.
+    StallSyncAfter(u32),
 }
 
 impl Fault {
@@ -49,6 +52,8 @@ struct Injected {
     list: Mutex<Vec<Fault>>,
     /// Told when the list was cleared.
     cleared: Condvar,
+    /// How many syncs wait for that.
+    stalled: AtomicUsize,
 }
 
 impl FaultyDisk {
@@ -67,6 +72,12 @@ impl FaultyDisk {
     pub fn clear(&self) {
         self.faults.list.lock().clear();
         self.faults.cleared.notify_all();
+    }
+
+    /// How many syncs are held up by [`Fault::StallSyncAfter`].
+    #[must_use]
+    pub fn stalled_syncs(&self) -> usize {
+        self.faults.stalled.load(Ordering::Acquire)
     }
 }
 
@@ -139,7 +150,21 @@ impl Disk for FaultyDisk {
 
 fn check_sync(faults: &Faults, path: &Path) -> io::Result<()> {
     let hit = |fault: &Fault| matches!(fault, Fault::Sync(pattern) if hits(pattern, path));
-    if faults.list.lock().iter().any(hit) { Err(broken("sync")) } else { Ok(()) }
+    let mut list = faults.list.lock();
+    let left = list
+        .iter_mut()
+        .find_map(|fault| if let Fault::StallSyncAfter(left) = fault { Some(left) } else { None });
+    match left {
+        Some(0) => {
+            faults.stalled.fetch_add(1, Ordering::AcqRel);
+            let stalls = |fault: &Fault| matches!(fault, Fault::StallSyncAfter(_));
+            faults.cleared.wait_while(&mut list, |list| list.iter().any(stalls));
+            faults.stalled.fetch_sub(1, Ordering::AcqRel);
+        }
+        Some(left) => *left -= 1,
+        None => {}
+    }
+    if list.iter().any(hit) { Err(broken("sync")) } else { Ok(()) }
 }
 
 #[derive(Debug)]

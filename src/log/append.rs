@@ -234,7 +234,7 @@ impl Log {
             return Err(writer.failed(&self.directory, source));
         }
         writer.epochs.enter(header.partition_leader_epoch, header.base_offset);
-        if let Err(source) = writer.epochs.flush(false) {
+        if let Err(source) = writer.epochs.flush() {
             return Err(writer.failed(&self.directory, source));
         }
         let segment = Arc::clone(&writer.growth.segment);

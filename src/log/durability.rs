@@ -61,14 +61,17 @@ impl Log {
     /// # Errors
     /// As the disk says.
     pub fn advance_log_start(&self, to: Offset) -> io::Result<Removed> {
-        let mut writer = self.writer.lock();
-        if writer.state == State::Abandoned {
-            return Ok(Removed::default());
-        }
-        self.begin_at(&mut writer, to)
+        let removed = {
+            let mut writer = self.writer.lock();
+            if writer.state == State::Abandoned {
+                return Ok(Removed::default());
+            }
+            self.begin_at(&mut writer, to)?
+        };
+        self.keep_rest(removed)
     }
 
-    /// Does the work of [`advance_log_start`](Self::advance_log_start).
+    /// Makes the log begin at `to`. What is removed has to go through [`keep_rest`](Self::keep_rest).
     pub(super) fn begin_at(&self, writer: &mut Writer, to: Offset) -> io::Result<Removed> {
         let segments = {
             let mut published = self.published.write();
@@ -87,18 +90,39 @@ impl Log {
             removed
         };
         writer.epochs.cut_start(to);
-        writer.epochs.flush(false)?;
-        // What stays has to be found even if power fails once the rest has gone: else offsets would be given twice, and
-        // producers forgotten.
-        if !segments.is_empty() {
-            let first = self.published.read().segments.first().map(|first| first.base());
-            first.map_or(Ok(()), |first| self.sync_snapshot(first))?;
-            if writer.names_synced < writer.names_changed {
-                self.disk.sync_dir(&self.directory)?;
-                writer.names_synced = writer.names_changed;
+        writer.epochs.flush()?;
+        Ok(Removed { segments, truncations: writer.truncations })
+    }
+
+    /// Has what stays found even if power fails once the rest has gone: else offsets would be given twice, and producers
+    /// forgotten. Waits for the disk, but not under the writer's lock.
+    pub(super) fn keep_rest(&self, removed: Removed) -> io::Result<Removed> {
+        if removed.is_empty() {
+            return Ok(removed);
+        }
+        let first = self.published.read().segments.first().map(|first| first.base());
+        let (names_changed, names_synced) = {
+            let writer = self.writer.lock();
+            (writer.names_changed, writer.names_synced)
+        };
+        let synced = first.map_or(Ok(()), |first| self.sync_snapshot(first)).and_then(|()| {
+            if names_synced < names_changed { self.disk.sync_dir(&self.directory) } else { Ok(()) }
+        });
+        let mut writer = self.writer.lock();
+        match synced {
+            // Its files were renamed or removed, which is no failure of the disk.
+            _ if writer.state == State::Abandoned || writer.truncations != removed.truncations => {
+                Ok(removed)
+            }
+            Ok(()) => {
+                writer.names_synced = writer.names_synced.max(names_changed);
+                Ok(removed)
+            }
+            Err(error) => {
+                writer.state = State::Failed;
+                Err(error)
             }
         }
-        Ok(Removed { segments, truncations: writer.truncations })
     }
 
     /// Marks the files of segments for removal, once the start of the log is durable; gives their names. Does nothing to a
@@ -220,14 +244,26 @@ impl Log {
             flushed = published.end;
         }
         if flushed.offset > published.flushed.offset {
-            let mut writer = self.writer.lock();
-            if writer.state == State::Abandoned {
-                return Ok(published.flushed);
-            }
-            writer.epochs.flush(true)?;
+            self.sync_epochs()?;
         }
         self.sync_names(names)?;
         Ok(flushed)
+    }
+
+    /// Makes the file of the epochs durable, under a lock of its own: appends do not wait for that.
+    fn sync_epochs(&self) -> io::Result<()> {
+        let _alone = self.epochs_syncing.lock();
+        let unsynced = {
+            let writer = self.writer.lock();
+            // The path may be another log's by now.
+            if writer.state == State::Abandoned {
+                return Ok(());
+            }
+            writer.epochs.unsynced()
+        };
+        let Some(unsynced) = unsynced else { return Ok(()) };
+        self.disk.replace_small(&unsynced.path, &unsynced.bytes)?;
+        self.writer.lock().epochs.replaced(&unsynced)
     }
 
     fn sync_names(&self, names: NewNames) -> io::Result<()> {
@@ -288,7 +324,7 @@ impl Log {
             writer.growth.close()?;
             self.take_snapshot(&mut writer, end)?;
             self.sync_snapshot(end)?;
-            writer.epochs.flush(false)?;
+            writer.epochs.flush()?;
         }
         self.flush(true)
     }
@@ -305,6 +341,7 @@ impl Log {
     /// Ends the log because its partition is gone: when this returns, nothing is being written by the path of the
     /// directory, which may then be renamed and made anew, and nothing will be.
     pub fn abandon(&self) {
+        let _unsynced = self.epochs_syncing.lock();
         let mut writer = self.writer.lock();
         writer.state = State::Abandoned;
         self.published.read().segments.iter().for_each(|segment| segment.forget_names());

@@ -31,8 +31,16 @@ pub(super) struct Epochs {
     entries: Vec<(LeaderEpoch, Offset)>,
     /// Whether the file lacks an entry or has one too many.
     unwritten: bool,
-    /// Whether the file is not known to be durable.
-    unsynced: bool,
+    /// How often something changed, and how many of these changes are durable.
+    changes: u64,
+    synced: Option<u64>,
+}
+
+/// What makes the file durable, once it stands there.
+pub(super) struct Unsynced {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    changes: u64,
 }
 
 impl Epochs {
@@ -49,7 +57,7 @@ impl Epochs {
         });
         let complete = found.is_some();
         let entries = found.unwrap_or_default();
-        Ok((Self { disk, path, entries, unwritten: !complete, unsynced: true }, complete))
+        Ok((Self { disk, path, entries, unwritten: !complete, changes: 0, synced: None }, complete))
     }
 
     /// The newest epoch.
@@ -122,12 +130,9 @@ impl Epochs {
         }
     }
 
-    /// Brings the file up to date, and makes it durable if asked to.
-    pub(super) fn flush(&mut self, sync: bool) -> io::Result<()> {
-        if sync && (self.unwritten || self.unsynced) {
-            self.disk.replace_small(&self.path, &write_epochs(&self.entries))?;
-            self.unsynced = false;
-        } else if self.unwritten {
+    /// Brings the file up to date. It is not durable then.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.unwritten {
             let temporary = self.path.with_extension("tmp");
             let file = self.disk.open(&temporary, OpenMode::Truncate)?;
             file.write_at(0, &[&write_epochs(&self.entries)])?;
@@ -137,9 +142,26 @@ impl Epochs {
         Ok(())
     }
 
+    /// What the file has to be replaced with to be durable; `None` if it is.
+    pub(super) fn unsynced(&self) -> Option<Unsynced> {
+        let bytes = || write_epochs(&self.entries);
+        (self.synced != Some(self.changes)).then(|| Unsynced {
+            path: self.path.clone(),
+            bytes: bytes(),
+            changes: self.changes,
+        })
+    }
+
+    /// Takes note that the file was replaced. What has changed meanwhile is written again.
+    pub(super) fn replaced(&mut self, by: &Unsynced) -> io::Result<()> {
+        self.synced = Some(by.changes);
+        self.unwritten = by.changes != self.changes;
+        self.flush()
+    }
+
     const fn changed(&mut self) {
         self.unwritten = true;
-        self.unsynced = true;
+        self.changes += 1;
     }
 }
 
@@ -221,14 +243,20 @@ mod tests {
     #[test]
     fn the_file_holds_what_was_flushed() {
         let mut epochs = epochs(&[(0, 0), (3, 7)]);
-        epochs.flush(false).unwrap();
+        epochs.flush().unwrap();
         let reopen = |disk: &Arc<dyn Disk>| Epochs::open(Arc::clone(disk), Path::new("d")).unwrap();
         let (read, complete) = reopen(&epochs.disk);
         assert!(complete);
         assert_eq!(content(&read), [(0, 0), (3, 7)]);
+        let unsynced = epochs.unsynced().unwrap();
         epochs.enter(LeaderEpoch(4), Offset(9));
-        epochs.flush(true).unwrap();
-        assert_eq!(content(&reopen(&epochs.disk).0), [(0, 0), (3, 7), (4, 9)]);
+        epochs.flush().unwrap();
+        epochs.disk.replace_small(&unsynced.path, &unsynced.bytes).unwrap();
+        epochs.replaced(&unsynced).unwrap();
+        assert_eq!(content(&reopen(&epochs.disk).0), [(0, 0), (3, 7), (4, 9)], "what came later");
+        let unsynced = epochs.unsynced().expect("what came later is not durable");
+        epochs.replaced(&unsynced).unwrap();
+        assert!(epochs.unsynced().is_none());
         epochs.disk.replace_small(&epochs.path, b"0\n9\n").unwrap();
         let (read, complete) = reopen(&epochs.disk);
         assert!(!complete && content(&read).is_empty(), "a damaged file is as none");

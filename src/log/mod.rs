@@ -62,7 +62,7 @@ pub use inspect::{
 pub use kept_offsets::{KeptKinds, KeptOffsets, LogOffsets, PartitionName};
 pub use moving::{Copied, CopyError, copy_begin, copy_resume};
 pub use partition_log::{Advance, Log, LogEnds, LogPosition};
-pub use producers::ProducerView;
+pub use producers::{ProducerCensus, ProducerView};
 pub use read::{LogRead, ReadLimit, TimestampOffset};
 pub use recovery::{LogStart, Opened, RecoveryProgress};
 pub use transaction_index::AbortedTransaction;

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::LogConfig;
 use super::epochs::{EpochEnd, Epochs};
-use super::producers::{ProducerView, Producers};
+use super::producers::{ProducerCensus, ProducerView, Producers};
 use super::read::ReadLimit;
 use super::segment::{Growth, Segment};
 use super::transactions::Unstable;
@@ -29,6 +29,8 @@ pub struct Log {
     pub(super) rng: Rng,
     pub(super) config: RwLock<Arc<LogConfig>>,
     pub(super) writer: Mutex<Writer>,
+    /// Held while the file of the epochs is made durable. Taken before the writer's lock.
+    pub(super) epochs_syncing: Mutex<()>,
     pub(super) published: RwLock<Published>,
 }
 
@@ -149,6 +151,7 @@ impl Log {
             rng,
             config: RwLock::new(Arc::new(config)),
             writer: Mutex::new(writer),
+            epochs_syncing: Mutex::new(()),
             published: RwLock::new(published),
         }
     }
@@ -256,7 +259,7 @@ impl Log {
         }
         let end = self.published.read().end.offset;
         writer.epochs.enter(epoch, end);
-        let written = writer.epochs.flush(false);
+        let written = writer.epochs.flush();
         if written.is_err() {
             writer.state = State::Failed;
         }
@@ -295,6 +298,12 @@ impl Log {
     #[must_use]
     pub fn producers(&self) -> Vec<ProducerView> {
         self.writer.lock().producers.views()
+    }
+
+    /// The idempotent producers of the log in figures.
+    #[must_use]
+    pub fn producer_census(&self) -> ProducerCensus {
+        self.writer.lock().producers.census()
     }
 
     /// Forgets producers that wrote nothing for the configured time.

@@ -110,6 +110,15 @@ pub struct ProducerView {
     pub transaction_start: Option<Offset>,
 }
 
+/// The producers of a log in figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerCensus {
+    /// How many are known.
+    pub count: usize,
+    /// Largest timestamp of the last batch of the producer whose transaction is open longest.
+    pub oldest_transaction_at: Option<UnixMillis>,
+}
+
 impl Producers {
     /// Judges a batch that a client sent.
     pub(super) fn check(&self, batch: &BatchHeader) -> Result<Check, AppendError> {
@@ -311,6 +320,16 @@ impl Producers {
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many there are, and when whoever has the oldest open transaction last wrote.
+    pub(super) fn census(&self) -> ProducerCensus {
+        let open = self.iter().filter_map(|(_, entry)| Some((entry.transaction_start?, entry)));
+        let oldest = open.min_by_key(|(start, _)| *start);
+        ProducerCensus {
+            count: self.entries.len(),
+            oldest_transaction_at: oldest.map(|(_, entry)| entry.last_timestamp),
+        }
     }
 
     /// All producers as DescribeProducers shows them.

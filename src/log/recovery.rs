@@ -470,7 +470,7 @@ impl<'a> Opening<'a> {
         let log_start = self.start.log_start.max(first);
         self.epochs.cut_end(end);
         self.epochs.cut_start(log_start);
-        self.epochs.flush(false).map_err(OpenError::io(&self.directory))?;
+        self.epochs.flush().map_err(OpenError::io(&self.directory))?;
         self.drop_stray_snapshots(&segments, end)?;
         let (mut producers, snapshot_offset) = self.load_producers(&segments, first, end)?;
         let position = LogPosition {

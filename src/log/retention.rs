@@ -53,7 +53,8 @@ impl Log {
         if removed.is_err() {
             writer.state = State::Failed;
         }
-        removed
+        drop(writer);
+        self.keep_rest(removed?)
     }
 }
 

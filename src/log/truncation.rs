@@ -78,7 +78,7 @@ impl Log {
         self.cut(|log, writer, published| {
             if to >= published.end.offset {
                 writer.epochs.cut_end(to);
-                writer.epochs.flush(false)?;
+                writer.epochs.flush()?;
                 return Ok(None);
             }
             let kept = published.segments.partition_point(|segment| segment.base() <= to);
@@ -115,6 +115,8 @@ impl Log {
         &self,
         work: impl FnOnce(&Self, &mut Writer, &Published) -> Result<Option<LogStart>, TruncateError>,
     ) -> Result<Offset, TruncateError> {
+        // What is being written of the epochs may have ones that are to go.
+        let _unsynced = self.epochs_syncing.lock();
         let mut writer = self.writer.lock();
         if writer.state != State::Open {
             return Err(TruncateError::Closed);

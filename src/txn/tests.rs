@@ -501,7 +501,10 @@ fn ids_are_listed_by_state_producer_and_age() {
     assert_eq!(listed(&mut rig, filter), "a");
 }
 
-/// What happens to one transactional id.
+/// The transactional ids of a history.
+const IDS: [&str; 2] = ["id", "other"];
+
+/// What happens, to one transactional id or to all of them.
 #[derive(Clone, Debug)]
 enum Event {
     /// A new producer, or (`expected`) the one that is there.
@@ -565,65 +568,25 @@ impl Model {
     }
 }
 
-fn play(client_version: i16, events: Vec<Event>) {
-    let (mut rig, mut model) = (Rig::new(), Model::default());
-    for event in events {
+/// Plays a history in which each event happens to one of the ids, or to all.
+fn play(client_version: i16, events: Vec<(usize, Event)>) {
+    let (mut rig, mut models) = (Rig::new(), <[Model; IDS.len()]>::default());
+    for (which, event) in events {
         let before = rig.written();
         match event {
-            Event::Init { expected } => {
-                let expected = if expected { model.producer(0) } else { None };
-                let was_open = !model.open.is_empty() || model.decided.is_some();
-                match rig.init("id", expected) {
-                    Ok(producer) => {
-                        assert!(!was_open, "a transaction is in the way");
-                        model.told(producer, expected.is_some());
-                    }
-                    Err(ErrorCode::ConcurrentTransactions) => {
-                        assert!(was_open);
-                        model.open.clear();
-                        model.decided.get_or_insert(ABORT);
-                    }
-                    Err(code) => assert_eq!(code, ErrorCode::ProducerFenced),
-                }
-            }
-            Event::Add { of, partition } => {
-                let Some(producer) = model.producer(of) else { continue };
-                let added = rig.add("id", producer, partition);
-                if added.is_ok() {
-                    assert_eq!((of, model.decided), (0, None), "an old producer, or none may");
-                    model.open.insert(partition);
-                }
-            }
-            Event::End { of, outcome } => {
-                let Some(producer) = model.producer(of) else { continue };
-                let was_decided = model.decided;
-                let ended = rig.end("id", producer, outcome, client_version);
-                let wrote = rig.written() != before;
-                assert!(!wrote || ended.is_ok());
-                if wrote {
-                    assert_eq!((of, was_decided), (0, None));
-                    if !std::mem::take(&mut model.open).is_empty() {
-                        model.decided = Some(outcome);
-                    }
-                    let next = ended.unwrap();
-                    if client_version >= 2 {
-                        model.told(next, false);
-                    } else {
-                        assert_eq!(next, producer);
-                    }
-                }
-            }
-            Event::Complete(which) if !rig.errands.is_empty() => {
-                let which = which % rig.errands.len();
-                rig.complete(which);
+            Event::Complete(errand) if !rig.errands.is_empty() => {
+                let errand = errand % rig.errands.len();
+                let id = rig.errands[errand].id.clone();
+                rig.complete(errand);
                 if rig.written() != before {
-                    let outcome = model.decided.take().expect("something was decided");
+                    let which = IDS.iter().position(|known| id == (*known).into()).unwrap();
+                    let outcome = models[which].decided.take().expect("something was decided");
                     let complete = if outcome == COMMIT {
                         State::CompleteCommit
                     } else {
                         State::CompleteAbort
                     };
-                    assert_eq!(rig.state("id"), Some(complete));
+                    assert_eq!(rig.state(IDS[which]), Some(complete));
                 }
             }
             Event::Complete(_) => {}
@@ -631,26 +594,97 @@ fn play(client_version: i16, events: Vec<Event>) {
             Event::Level(level) => rig.set_level(level),
             Event::Pass(seconds) => {
                 rig.pass(Duration::from_secs(seconds));
-                if rig.written() != before {
-                    assert_eq!(model.decided, None);
-                    model.open.clear();
-                    model.decided = Some(ABORT);
+                let after = rig.written();
+                for (id, model) in IDS.iter().zip(&mut models) {
+                    if after.get(*id) != before.get(*id) {
+                        assert_eq!(model.decided, None);
+                        model.open.clear();
+                        model.decided = Some(ABORT);
+                    }
                 }
             }
+            Event::Init { .. } | Event::Add { .. } | Event::End { .. } => {
+                play_one(&mut rig, IDS[which], &mut models[which], client_version, event);
+                let of_other = |written: &BTreeMap<TransactionalId, Transaction>| {
+                    written.get(IDS[1 - which]).cloned()
+                };
+                assert_eq!(
+                    of_other(&rig.written()),
+                    of_other(&before),
+                    "the other one has changed"
+                );
+            }
         }
-        check(&mut rig, &model);
+        for (id, model) in IDS.iter().zip(&models) {
+            check(&mut rig, id, model);
+        }
     }
     rig.complete_all();
-    if let Some(producer) = model.producer(0).filter(|_| model.decided.is_some()) {
-        let state = rig.state("id").unwrap();
-        assert!(!state.is_prepared(), "{producer:?} waits for ever");
+    for (id, model) in IDS.iter().zip(&models) {
+        if let Some(producer) = model.producer(0).filter(|_| model.decided.is_some()) {
+            let state = rig.state(id).unwrap();
+            assert!(!state.is_prepared(), "{producer:?} waits for ever");
+        }
     }
 }
 
-fn check(rig: &mut Rig, model: &Model) {
+/// What one of the producers of an id asks for.
+fn play_one(rig: &mut Rig, id: &str, model: &mut Model, client_version: i16, event: Event) {
+    let before = rig.written();
+    match event {
+        Event::Init { expected } => {
+            let expected = if expected { model.producer(0) } else { None };
+            let was_open = !model.open.is_empty() || model.decided.is_some();
+            match rig.init(id, expected) {
+                Ok(producer) => {
+                    assert!(!was_open, "a transaction is in the way");
+                    model.told(producer, expected.is_some());
+                }
+                Err(ErrorCode::ConcurrentTransactions) => {
+                    assert!(was_open);
+                    model.open.clear();
+                    model.decided.get_or_insert(ABORT);
+                }
+                Err(code) => assert_eq!(code, ErrorCode::ProducerFenced),
+            }
+        }
+        Event::Add { of, partition } => {
+            let Some(producer) = model.producer(of) else { return };
+            let added = rig.add(id, producer, partition);
+            if added.is_ok() {
+                assert_eq!((of, model.decided), (0, None), "an old producer, or none may");
+                model.open.insert(partition);
+            }
+        }
+        Event::End { of, outcome } => {
+            let Some(producer) = model.producer(of) else { return };
+            let was_decided = model.decided;
+            let ended = rig.end(id, producer, outcome, client_version);
+            let wrote = rig.written() != before;
+            assert!(!wrote || ended.is_ok());
+            if wrote {
+                assert_eq!((of, was_decided), (0, None));
+                if !std::mem::take(&mut model.open).is_empty() {
+                    model.decided = Some(outcome);
+                }
+                let next = ended.unwrap();
+                if client_version >= 2 {
+                    model.told(next, false);
+                } else {
+                    assert_eq!(next, producer);
+                }
+            }
+        }
+        Event::Complete(_) | Event::Reload | Event::Pass(_) | Event::Level(_) => {
+            panic!("not of one id")
+        }
+    }
+}
+
+fn check(rig: &mut Rig, id: &str, model: &Model) {
     let written = rig.written();
-    let Some(present) = written.get("id") else { return };
-    assert_eq!(rig.state("id"), Some(present.state));
+    let Some(present) = written.get(id) else { return };
+    assert_eq!(rig.state(id), Some(present.state));
     let open: BTreeSet<i32> = present.partitions.iter().map(|(_, index)| index.0).collect();
     match present.state {
         State::Ongoing => assert_eq!((&open, model.decided), (&model.open, None)),
@@ -669,7 +703,7 @@ proptest! {
     #[test]
     fn decisions_stand_and_old_producers_write_nothing(
         client_version in prop_oneof![Just(0_i16), Just(2_i16)],
-        events in proptest::collection::vec(event(), 1..60),
+        events in proptest::collection::vec((0..IDS.len(), event()), 1..80),
     ) {
         play(client_version, events);
     }

@@ -408,6 +408,61 @@ async fn a_transaction_that_takes_too_long_is_aborted() {
     }
 }
 
+/// The last epoch that a producer may have: with the one after it a transaction could not be aborted any more.
+const LAST_EPOCH: i16 = i16::MAX - 1;
+
+/// Whoever has used up the epochs of a producer id gets another one, in the middle of what it does.
+#[tokio::test]
+async fn a_producer_without_epochs_left_goes_on_with_another_id() {
+    for epochs in BOTH {
+        let rig = with_topic().await;
+        let mut producer = Producer::new(&rig, "id", epochs).await;
+        let first_id = producer.producer.0;
+        let mut request = InitProducerIdRequest::default();
+        request.transactional_id = Some(WireTransactionalId(text("id")));
+        request.transaction_timeout_ms = 60_000;
+        (request.producer_id, request.producer_epoch) = (WireProducerId(-1), -1);
+        let client = &mut producer.client;
+        let (mut asked, mut told) = (0, 0);
+        while told < LAST_EPOCH - 3 {
+            // As many at once as a connection may have under way.
+            while asked < LAST_EPOCH - 3 && asked < told + 16 {
+                client.send(5, &request).await;
+                asked += 1;
+            }
+            let (_, response) = client.receive::<InitProducerIdRequest>(5).await;
+            told += 1;
+            assert_eq!((response.error_code, response.producer_epoch), (NONE, told));
+        }
+        producer.producer.1 = told;
+        let mut expected = Vec::new();
+        let mut ids = vec![first_id];
+        for round in 0..8 {
+            let value = format!("{round}");
+            assert_eq!(producer.write("t", &value).await, ErrorCode::None, "{epochs:?} {round}");
+            let commits = round % 3 != 1;
+            assert_eq!(producer.end(commits).await, NONE, "{epochs:?} {round}");
+            if commits {
+                expected.push(value);
+            }
+            if epochs == Epochs::Kept {
+                producer.producer = init(&mut producer.client, "id").await;
+                producer.sequence = 0;
+            }
+            let (id, epoch) = producer.producer;
+            assert!((0..=LAST_EPOCH).contains(&epoch), "{epochs:?}: epoch {epoch}");
+            if ids.last() != Some(&id) {
+                assert_eq!(epoch, 0, "{epochs:?}: a new id begins with epoch 0");
+                ids.push(id);
+            }
+        }
+        assert_eq!(ids.len(), 2, "{epochs:?}: {ids:?}");
+        let mut reader = rig.client().await;
+        settled(&mut reader, "id").await;
+        assert_eq!(committed_values(&mut reader).await, expected, "{epochs:?}");
+    }
+}
+
 #[tokio::test]
 async fn offsets_count_when_their_transaction_is_committed() {
     for epochs in BOTH {

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use ottla::model::ErrorCode;
+use ottla::model::{ErrorCode, ProducerEpoch, ProducerId, UnixMillis};
+use ottla::record::BatchBuilder;
+use ottla::wire::Text;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::exactly_once::{Epochs, Producer, settled};
 use crate::groups::{commit, find, joined};
-use crate::rig::{Rig, batch};
+use crate::rig::{Rig, batch, now, produce};
 
 /// Status and body of an answer.
 async fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
@@ -290,6 +292,28 @@ async fn metrics_tell_how_transactions_end() {
     }
     let waiting = "kafka_server_transactionmarkerchannelmanager_unknowndestinationqueuesize";
     assert_eq!(metrics.get(waiting), 0.0);
+}
+
+/// A transaction that no coordinator knows of hangs for ever: it is to be seen.
+#[tokio::test]
+async fn metrics_tell_of_producers_and_late_transactions() {
+    let rig = Rig::with(&["transaction.partition.verification.enable=false"]).await;
+    let mut client = rig.client().await;
+    client.create("t", 2, &[]).await;
+    let minutes_ago = |minutes: i64| UnixMillis(now().0 - minutes * 60_000);
+    for (partition, written_at, late) in [(0, minutes_ago(19), 0.0), (1, minutes_ago(21), 1.0)] {
+        let mut builder = BatchBuilder::new();
+        builder.producer(ProducerId(7), ProducerEpoch(0), 0).transactional();
+        builder.push(written_at, None, Some(b"v"));
+        let mut request = produce("t", partition, builder.build());
+        request.transactional_id = Some(Text::from_static_str("forgotten"));
+        let answer = client.call(11, &request).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, ErrorCode::None);
+        let metrics = Metrics::of(&rig).await;
+        let of = |name: &str| metrics.get(&format!("kafka_server_replicamanager_{name}"));
+        assert_eq!(of("produceridcount"), f64::from(partition + 1));
+        assert_eq!(of("partitionswithlatetransactionscount"), late);
+    }
 }
 
 /// Each metric of the published dashboards is there, or the list says why not.

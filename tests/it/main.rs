@@ -41,6 +41,7 @@ mod list_offsets;
 mod log_dirs;
 mod lost_files;
 mod namespaces;
+mod nodes_killed;
 mod process;
 mod produce;
 mod restart;

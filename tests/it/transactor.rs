@@ -33,12 +33,10 @@ fn text(value: &str) -> Text {
 
 /// What a lost connection asked may be asked again as well.
 fn passing(error: ClientError) -> ClientError {
-    match error {
-        ClientError::Timeout { .. } => {
-            ClientError::NoSuchBroker { node: ottla::model::BrokerId(-1) }
-        }
-        other => other,
+    if matches!(error, ClientError::Timeout { .. }) {
+        return ClientError::NoSuchBroker { node: ottla::model::BrokerId(-1) };
     }
+    error
 }
 
 impl Transactor {

@@ -55,6 +55,19 @@ pub(super) fn put(page: &mut Page, serving: &Serving, topics: &[TopicOverview]) 
         "Partitions held here whose log could not be opened.",
         Some(hosted().filter(|partition| partition.log.is_none()).count()),
     );
+    let logs = || hosted().filter_map(|partition| partition.log);
+    page.gauge(
+        "kafka_server_replicamanager_produceridcount",
+        "Idempotent producers known to the partitions held here, each counted in each of them.",
+        Some(logs().map(|log| log.producers.count).sum::<usize>()),
+    );
+    let (now, settings) = (services.env.clock.now(), &view.settings);
+    let timeout_ms_max = settings.broker().transactions.timeout_ms_max;
+    page.gauge(
+        "kafka_server_replicamanager_partitionswithlatetransactionscount",
+        "Partitions held here with a transaction that is open for longer than transaction.max.timeout.ms and five minutes.",
+        Some(logs().filter(|log| log.has_late_transaction(now, timeout_ms_max)).count()),
+    );
     page.gauge(
         "kafka_controller_kafkacontroller_offlinepartitionscount",
         "Partitions of the cluster without leader.",

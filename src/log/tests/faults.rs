@@ -120,3 +120,40 @@ fn a_file_that_cannot_be_read_keeps_a_start_from_guessing() {
         assert_has(&open(&rig.disk, start).unwrap().log, &acknowledged, file);
     }
 }
+
+/// A sync may take long, of a directory above all. Whatever is synced in the life of a log, appends go on meanwhile.
+#[test]
+fn no_sync_is_waited_for_under_the_writers_lock() {
+    let mut syncs = 0;
+    loop {
+        let (faulty, rig) = rig();
+        assert!(append_until_refused(&rig, &mut Vec::new()).is_none());
+        let life = |log: &Log| {
+            log.flush(false).unwrap();
+            let removed = log.advance_log_start(Offset(log.ends().end.0 - 2)).unwrap();
+            log.mark_deleted(removed).unwrap();
+            log.set_config(LogConfig { retention_bytes: Some(0), ..config() });
+            let removed = log.delete_old_segments(UnixMillis(1_000_000)).unwrap();
+            assert!(!removed.is_empty());
+            log.mark_deleted(removed).unwrap();
+            log.flush(true).unwrap();
+        };
+        faulty.inject(Fault::StallSyncAfter(syncs));
+        let stalled = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| life(&rig.log));
+            while faulty.stalled_syncs() == 0 && !thread.is_finished() {
+                std::thread::yield_now();
+            }
+            let stalled = faulty.stalled_syncs() > 0;
+            let lock = rig.log.writer.try_lock_for(Duration::from_secs(10)).map(drop);
+            faulty.clear();
+            assert!(lock.is_some(), "sync {syncs} is waited for");
+            stalled
+        });
+        if !stalled {
+            break;
+        }
+        syncs += 1;
+    }
+    assert!(syncs > 8, "only {syncs} syncs");
+}

@@ -1,0 +1,273 @@
+//! Three brokers, processes of their own, that are killed, paused and stopped one after the other while clients write in
+//! transactions and without: nothing is lost, doubled or out of order, and afterwards all replicas are the same, byte for byte.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::crew::Crew;
+use crate::exactly_once::Epochs;
+use crate::history::{End, History};
+use crate::rig::{Client, PATIENCE, creation};
+
+const NODES: usize = 3;
+const PARTITIONS: i32 = 3;
+/// What has to be acknowledged between a fault and the next.
+const RECORDS: usize = 150;
+
+/// One node, and what it is started with.
+struct Node {
+    address: String,
+    arguments: Vec<String>,
+    data: PathBuf,
+    process: Option<Child>,
+}
+
+impl Node {
+    /// Starts it; it is not ready yet.
+    fn start(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.data.with_extension("log"))
+            .unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_ottla"))
+            .args(&self.arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+    }
+
+    /// Waits until it serves.
+    async fn ready(&mut self) {
+        let output = self.process.as_mut().unwrap().stdout.take().unwrap();
+        let line = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).unwrap();
+            line
+        });
+        let line =
+            tokio::time::timeout(PATIENCE, line).await.expect("it is ready in time").unwrap();
+        assert!(line.starts_with("ottla ready "), "{line:?}\n{}", self.said());
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end, which a signal has brought about.
+    async fn ended(&mut self) {
+        let mut process = self.process.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || process.wait().unwrap());
+        tokio::time::timeout(PATIENCE, ended).await.expect("it ends in time").unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.kill());
+            drop(process.wait());
+        }
+    }
+}
+
+struct Nodes {
+    all: Vec<Node>,
+    _dir: tempfile::TempDir,
+}
+
+impl Nodes {
+    /// Three nodes that serve. Their addresses are nobody else's, so that their ports are free after a restart too.
+    async fn start(network: u8, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [high, low] = u16::try_from(std::process::id() % 65_536).unwrap().to_be_bytes();
+        let host = |id: usize| Ipv4Addr::new(127, high, low, network * 8 + id as u8).to_string();
+        let voters: Vec<String> =
+            (1..=NODES).map(|id| format!("{id}@{}:21093", host(id))).collect();
+        let node = |id: usize| {
+            let data = dir.path().join(format!("node-{id}"));
+            let settings = [
+                format!("node.id={id}"),
+                format!("listeners=PLAINTEXT://{}:21092", host(id)),
+                "process.roles=broker,controller".to_owned(),
+                format!("controller.quorum.voters={}", voters.join(",")),
+            ];
+            let settings = settings.into_iter().chain(options.iter().map(|it| (*it).to_owned()));
+            let mut arguments = ["serve", "--http", "off", "--data"].map(str::to_owned).to_vec();
+            arguments.push(data.to_str().unwrap().to_owned());
+            arguments.extend(settings.flat_map(|setting| ["-o".to_owned(), setting]));
+            Node { address: format!("{}:21092", host(id)), arguments, data, process: None }
+        };
+        let mut all: Vec<Node> = (1..=NODES).map(node).collect();
+        all.iter_mut().for_each(Node::start);
+        for node in &mut all {
+            node.ready().await;
+        }
+        Self { all, _dir: dir }
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.all.iter().map(|node| node.address.clone()).collect()
+    }
+
+    /// Waits until every partition of a topic has all its replicas in sync, as each of the nodes knows.
+    async fn in_sync(&self, topic: &str) {
+        for node in &self.all {
+            let mut client = Client::to(&node.address).await;
+            let in_sync = async {
+                loop {
+                    let metadata = client.metadata(&[topic]).await;
+                    let partitions = &metadata.topics[0].partitions;
+                    let is_whole = |isr: &[_]| isr.len() == NODES;
+                    if partitions.iter().all(|partition| is_whole(&partition.isr_nodes)) {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let waited = tokio::time::timeout(PATIENCE, in_sync).await;
+            waited.unwrap_or_else(|_| panic!("{} is not in sync\n{}", node.address, node.said()));
+        }
+    }
+
+    /// What the segments of a partition hold on each node, one after the other.
+    fn logs(&self, partition: &str) -> Vec<Vec<u8>> {
+        self.all.iter().map(|node| segments(&node.data.join(partition))).collect()
+    }
+}
+
+fn segments(partition: &Path) -> Vec<u8> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(partition)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    files.sort();
+    files.iter().flat_map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+/// What happens to a node, and how it is mended.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// `kill -9`; then it is started again.
+    Kill,
+    /// It gets no CPU until others have gone on without it.
+    Pause,
+    /// It ends in good order; then it is started again.
+    Stop,
+}
+
+/// Has a crew at work while nodes suffer, one at a time; gives what the crew saw.
+async fn suffer(network: u8, faults: &[Fault]) -> History {
+    let mut nodes = Nodes::start(
+        network,
+        &[
+            "min.insync.replicas=2",
+            "default.replication.factor=3",
+            "offsets.topic.num.partitions=3",
+            "transaction.state.log.num.partitions=3",
+        ],
+    )
+    .await;
+    let mut client = Client::to(&nodes.all[0].address).await;
+    let mut request = creation("t", PARTITIONS, &[]);
+    request.topics[0].replication_factor = 3;
+    let created = client.call(7, &request).await;
+    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+    nodes.in_sync("t").await;
+    let crew = Crew::new(&nodes.addresses(), "t", PARTITIONS);
+    let (local, mut clients) = (LocalSet::new(), JoinSet::new());
+    for _ in 0..2 {
+        clients.spawn_local_on(crew.clone().write(), &local);
+    }
+    for epochs in [Epochs::Raised, Epochs::Raised] {
+        clients.spawn_local_on(crew.clone().transact(epochs), &local);
+    }
+    clients.spawn_local_on(crew.clone().read(false), &local);
+    clients.spawn_local_on(crew.clone().read(true), &local);
+    clients.spawn_local_on(crew.clone().watch(), &local);
+    let work = async {
+        for (round, fault) in faults.iter().enumerate() {
+            let victim = round % NODES;
+            crew.write_on(RECORDS).await;
+            match fault {
+                Fault::Kill => {
+                    nodes.all[victim].signal("KILL");
+                    nodes.all[victim].ended().await;
+                    crew.write_on(RECORDS).await;
+                    nodes.all[victim].start();
+                    nodes.all[victim].ready().await;
+                }
+                Fault::Pause => {
+                    nodes.all[victim].signal("STOP");
+                    crew.write_on(RECORDS).await;
+                    nodes.all[victim].signal("CONT");
+                }
+                Fault::Stop => {
+                    nodes.all[victim].signal("TERM");
+                    crew.write_on(RECORDS).await;
+                    nodes.all[victim].ended().await;
+                    nodes.all[victim].start();
+                    nodes.all[victim].ready().await;
+                }
+            }
+            nodes.in_sync("t").await;
+        }
+        crew.end();
+        while let Some(ended) = clients.join_next().await {
+            ended.unwrap();
+        }
+        crew.finish().await
+    };
+    let history = local.run_until(work).await;
+    nodes.in_sync("t").await;
+    // The last ones may have to fetch what the first ones have written to end their logs.
+    for node in &nodes.all {
+        node.signal("TERM");
+    }
+    for node in &mut nodes.all {
+        node.ended().await;
+    }
+    for partition in 0..PARTITIONS {
+        let logs = nodes.logs(&format!("t-{partition}"));
+        assert!(!logs[0].is_empty());
+        let shortest = logs.iter().map(Vec::len).min().unwrap();
+        for log in &logs {
+            assert!(log[..shortest] == logs[0][..shortest], "replicas of t-{partition} differ");
+        }
+    }
+    history
+}
+
+/// What was seen is no anomaly, and enough of it.
+fn check(history: &History, faults: usize) {
+    let committed = history.ended.iter().filter(|ended| ended.end == End::Committed).count();
+    assert!(committed > faults, "only {committed} transactions were committed");
+    assert!(history.latest.len() > faults);
+    assert_eq!(history.anomalies(), []);
+}
+
+#[tokio::test]
+async fn r24_nodes_killed_one_after_the_other_show_no_anomaly() {
+    let faults = [Fault::Kill; 6];
+    check(&suffer(1, &faults).await, faults.len());
+}
+
+#[tokio::test]
+async fn nodes_stopped_and_paused_show_no_anomaly() {
+    let faults = [Fault::Stop, Fault::Pause, Fault::Stop, Fault::Pause, Fault::Stop, Fault::Pause];
+    check(&suffer(2, &faults).await, faults.len());
+}
