@@ -215,12 +215,14 @@ impl RaftQuorum {
     }
 }
 
-/// Up to where everything is agreed on, if this node leads and a majority says so too.
+/// Up to where everything is agreed on, if this node leads and a majority says so too. That is the end of its log: what was ever
+/// agreed on is in the log of a leader, but one that leads again after a restart does not know at once how much of it that is.
 pub(super) async fn read_index(env: &Env, running: &Running) -> Option<u64> {
+    let end = running.store.next_index();
     let deadline = env.steady.now().plus(PATIENCE);
     let read = env.steady.timeout_at(deadline, running.raft.get_read_log_id()).await.ok()?;
-    let (read, applied) = read.ok()?;
-    read.max(applied).map(|id| id.index)
+    read.ok()?;
+    end.checked_sub(1)
 }
 
 impl Quorum for RaftQuorum {

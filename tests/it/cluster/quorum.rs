@@ -6,7 +6,7 @@ use ottla::env::MemoryDisk;
 use ottla::log::MetaProperties;
 
 use super::rig::{Cluster, GAP_MAX, describe_quorum, eventually};
-use crate::rig::{Client, creation};
+use crate::rig::{Client, batch, creation};
 
 fn voters(partition: &ottla::wire::messages::describe_quorum_response::PartitionData) -> Vec<i32> {
     let mut ids: Vec<i32> =
@@ -81,11 +81,15 @@ async fn a_node_that_was_alone_becomes_one_of_three() {
     let mut cluster = Cluster::stopped(3, &[]);
     cluster.start_alone(1).await;
     let id = cluster.broker(1).cluster_id();
-    cluster.client(1).await.create("before", 1, &[]).await;
+    let mut client = cluster.client(1).await;
+    client.create("before", 1, &[]).await;
+    client.append("before", 0, batch(&["kept"])).await;
+    drop(client);
     cluster.stop(1).await;
     cluster.start_all().await;
     assert!((1..=3).all(|node| cluster.broker(node).cluster_id() == id));
     cluster.seen("before").await;
+    assert_eq!(cluster.client(1).await.values("before", 0).await, ["kept"]);
     let mut client = cluster.client(2).await;
     eventually("three voters", async || {
         (voters(&describe_quorum(&mut client).await) == [1, 2, 3]).then_some(())
