@@ -131,6 +131,7 @@ fn append() {
         clean: true,
         recovery_point: Offset(0),
         log_start: Offset(0),
+        high_watermark: None,
         now: UnixMillis(1),
     };
     let log = Opened::open(&disk, Path::new("data"), start, &Rng::from_seed(1)).unwrap().log;

@@ -332,6 +332,7 @@ fn log(timestamp_type: TimestampType) -> Log {
         clean: true,
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
+        high_watermark: None,
         now: NOW,
     };
     let opened = Opened::open(&disk, Path::new("data"), start, &Rng::from_seed(1));

@@ -235,6 +235,7 @@ fn start() -> LogStart {
         clean: false,
         recovery_point,
         log_start,
+        high_watermark: None,
         now: NOW,
     }
 }

@@ -9,6 +9,8 @@ use crate::model::BrokerId;
 
 /// Between two signs of life of a leader, unless `controller.quorum.election.timeout.ms` is set.
 const HEARTBEAT: Duration = Duration::from_millis(50);
+/// A leader that is heard of more often than this does little else.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 /// How long a node waits at least and at most for a sign of life, before it wants to lead, unless that is set.
 const ELECTION: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(300));
 /// Between two heartbeats of a broker, unless `broker.heartbeat.interval.ms` is set.
@@ -134,8 +136,8 @@ impl Layers<'_> {
         let election = set("controller.quorum.election.timeout.ms");
         let (election_min, election_max) = election.map_or(ELECTION, |wanted| (wanted, wanted * 2));
         let heartbeat = election.map_or(HEARTBEAT, |wanted| wanted / 3);
-        if heartbeat.is_zero() {
-            return Err(self.against("controller.quorum.election.timeout.ms", "must be at least 3"));
+        if heartbeat < HEARTBEAT_MIN {
+            return Err(self.against("controller.quorum.election.timeout.ms", "must be at least 30"));
         }
         let broker_heartbeat = set("broker.heartbeat.interval.ms").unwrap_or(BROKER_HEARTBEAT);
         let session = set("broker.session.timeout.ms").unwrap_or(BROKER_SESSION);
@@ -180,7 +182,7 @@ mod tests {
             (&[VOTERS, "process.roles=broker"], "must have controller"),
             (&[VOTERS, "process.roles=controller"], "not supported yet"),
             (&[VOTERS, "broker.heartbeat.interval.ms=600"], "at most half"),
-            (&[VOTERS, "controller.quorum.election.timeout.ms=2"], "at least 3"),
+            (&[VOTERS, "controller.quorum.election.timeout.ms=29"], "at least 30"),
         ] {
             let error = quorum(options).unwrap_err();
             assert!(error.contains(words), "{error}");

@@ -24,6 +24,8 @@ pub struct ReplicationConfig {
     pub response_bytes_max: i32,
     /// `replica.fetch.backoff.ms`.
     pub backoff_max: Duration,
+    /// `replica.high.watermark.checkpoint.interval.ms`, at least 1 ms.
+    pub high_watermark_checkpoint_interval: Duration,
     /// `replica.socket.timeout.ms`.
     pub socket_timeout: Duration,
     /// Whether `replica.selector.class` sends consumers to their own rack.
@@ -44,6 +46,9 @@ impl Layers<'_> {
             partition_bytes_max: self.number("replica.fetch.max.bytes"),
             response_bytes_max: self.number("replica.fetch.response.max.bytes"),
             backoff_max: self.millis("replica.fetch.backoff.ms"),
+            high_watermark_checkpoint_interval: self
+                .millis("replica.high.watermark.checkpoint.interval.ms")
+                .max(Duration::from_millis(1)),
             socket_timeout: self.millis("replica.socket.timeout.ms"),
             reads_in_rack: self.text("replica.selector.class").as_deref() == Some(RACK_AWARE),
             listener: listener.unwrap_or_else(protocol),

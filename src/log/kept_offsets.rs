@@ -51,6 +51,8 @@ pub enum KeptKinds {
     RecoveryPoints,
     /// The first offsets.
     LogStarts,
+    /// The high watermarks alone.
+    HighWatermarks,
 }
 
 /// The offsets of one log.
@@ -178,10 +180,10 @@ impl KeptOffsets {
             points.extend(point.map(|offset| (partition.clone(), offset)));
             starts.extend(start.map(|offset| (partition, offset)));
         }
-        if kinds != KeptKinds::LogStarts {
+        if matches!(kinds, KeptKinds::All | KeptKinds::RecoveryPoints) {
             self.replace(RECOVERY_POINTS_FILE, &mut written.recovery_points, points)?;
         }
-        if kinds != KeptKinds::RecoveryPoints {
+        if matches!(kinds, KeptKinds::All | KeptKinds::LogStarts) {
             self.replace(LOG_STARTS_FILE, &mut written.log_starts, starts)?;
         }
         if kinds != KeptKinds::LogStarts {

@@ -143,7 +143,8 @@ impl Partition {
         })
     }
 
-    /// Does what the leader's answer asks for. `keep` makes the recovery points durable. Blocks for the disk where the answer
+    /// Does what the leader's answer asks for. `keep` makes the recovery points durable, and
+    /// forgets what else is kept of offsets above the one that it is given. Blocks for the disk where the answer
     /// [may cut](LeaderAnswer::may_cut).
     ///
     /// # Errors
@@ -152,7 +153,7 @@ impl Partition {
         &self,
         question: &Question,
         answer: &LeaderAnswer,
-        keep: impl Fn() -> io::Result<()>,
+        keep: impl Fn(Offset) -> io::Result<()>,
         now: UnixMillis,
     ) -> Result<Followed, FollowError> {
         // The leader does not change meanwhile.
@@ -227,7 +228,7 @@ fn append_replicated(log: &Log, records: &Bytes, now: UnixMillis) -> Result<bool
 fn cut_off(
     log: &Log,
     leaders: EpochEnd,
-    keep: impl Fn() -> io::Result<()>,
+    keep: impl Fn(Offset) -> io::Result<()>,
     now: UnixMillis,
 ) -> Result<Followed, FollowError> {
     let ends = log.ends();
@@ -238,7 +239,7 @@ fn cut_off(
     }
     log.begin_truncation(cut)?;
     // What the file says of the recovery point goes down before anything else does.
-    keep()?;
+    keep(cut)?;
     let end = log.truncate_to(cut, now)?;
     tracing::info!(partition = %log.name(), from = %ends.end, to = %end, "cut off what the leader does not have");
     Ok(Followed::Cut)
@@ -258,13 +259,13 @@ fn follow_start(log: &Log, leaders: Offset) -> Result<Option<Removed>, FollowErr
 fn begin_anew(
     log: &Log,
     start: Offset,
-    keep: impl Fn() -> io::Result<()>,
+    keep: impl Fn(Offset) -> io::Result<()>,
     now: UnixMillis,
 ) -> Result<Followed, FollowError> {
     tracing::warn!(partition = %log.name(), from = %log.ends().end, to = %start,
         "the leader's log begins elsewhere: this one begins anew there");
     log.begin_truncation(start.min(log.ends().log_start))?;
-    keep()?;
+    keep(start)?;
     log.truncate_fully(start, now)?;
     Ok(Followed::Cut)
 }

@@ -17,6 +17,7 @@ use self::task::Task;
 use super::alterations::Proposer;
 use super::manager::ReplicaManager;
 use super::partition::Partition;
+use crate::log::KeptKinds;
 use crate::model::{BrokerId, Instant, LeaderEpoch, TopicIdPartition};
 
 /// The first pause after a leader has refused something, or could not be reached; doubles each time.
@@ -103,6 +104,8 @@ impl ReplicaManager {
             let run = Arc::clone(self).run_alterations(proposer);
             self.env.tasks.spawn_service("alter-isr", run);
             self.env.tasks.spawn_service("isr-expiration", Arc::clone(self).run_shrinking());
+            let run = Arc::clone(self).run_checkpoints(KeptKinds::HighWatermarks);
+            self.env.tasks.spawn_service("high-watermarks", run);
         }
         for partition in self.all() {
             if let Err(error) = partition.begin() {

@@ -283,6 +283,17 @@ impl ReplicaManager {
         failed.map_or(Ok(()), Err)
     }
 
+    /// A log is about to be cut off at `to`: what is written down of it does not reach higher. Blocks for the disk.
+    pub(super) fn keep_cut(&self, partition: &Partition, to: Offset) -> std::io::Result<()> {
+        let name = partition.name();
+        if let Some(dir) = partition.dir().and_then(|dir| self.dirs.get(dir))
+            && dir.kept_offsets().cleaned(&name).is_some_and(|cleaned| cleaned > to)
+        {
+            dir.kept_offsets().set_cleaned(&name, to)?;
+        }
+        self.checkpoint(KeptKinds::RecoveryPoints)
+    }
+
     /// The offsets of all logs in a directory, the copies among them.
     pub(super) fn offsets_in(&self, index: DirIndex) -> Vec<(PartitionName, Option<LogOffsets>)> {
         let offsets = |log: &Arc<Log>| {
@@ -473,10 +484,13 @@ impl ReplicaManager {
         }
     }
 
-    async fn run_checkpoints(self: Arc<Self>, kinds: KeptKinds) {
+    pub(super) async fn run_checkpoints(self: Arc<Self>, kinds: KeptKinds) {
         loop {
             let settings = Arc::clone(&self.settings.read());
             let interval = match kinds {
+                KeptKinds::HighWatermarks => {
+                    settings.broker().replication.high_watermark_checkpoint_interval
+                }
                 KeptKinds::LogStarts => settings.broker().log_start_checkpoint_interval,
                 KeptKinds::RecoveryPoints | KeptKinds::All => {
                     settings.broker().recovery_point_checkpoint_interval

@@ -252,7 +252,7 @@ impl World {
             Err(error) => panic!("{error:?}"),
         };
         let manager = Arc::clone(&self.nodes[&id].manager);
-        let keep = || manager.checkpoint(KeptKinds::RecoveryPoints);
+        let keep = |to| manager.keep_cut(&follower, to);
         let followed = follower.follow(&question, &answer, keep, NOW).unwrap();
         assert!(!matches!(followed, Followed::Stale | Followed::Stuck), "{followed:?}");
         true

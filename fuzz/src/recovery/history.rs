@@ -77,6 +77,7 @@ pub(super) fn start(clean: bool, recovery_point: Offset, log_start: Offset) -> L
         clean,
         recovery_point,
         log_start,
+        high_watermark: None,
         now: NOW,
     }
 }

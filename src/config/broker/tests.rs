@@ -112,6 +112,7 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
                 partition_bytes_max: 1 << 20,
                 response_bytes_max: 10 << 20,
                 backoff_max: Duration::from_secs(1),
+                high_watermark_checkpoint_interval: Duration::from_secs(5),
                 socket_timeout: Duration::from_secs(30),
                 reads_in_rack: false,
                 listener: "PLAINTEXT".to_owned(),

@@ -68,7 +68,8 @@ table! {
     Active "replica.fetch.response.max.bytes": Int = 10_485_760, at_least(0);
     /// The longest time that a leader lets a follower wait for records.
     Active "replica.fetch.wait.max.ms": Int = 500;
-    NotYet "replica.high.watermark.checkpoint.interval.ms": Long = 5000;
+    /// How often the high watermarks are written down where partitions have several replicas.
+    Active "replica.high.watermark.checkpoint.interval.ms": Long = 5000;
     /// A follower that has not had all of the leader's records for so long is not in sync any more.
     Active "replica.lag.time.max.ms": Long = 30_000;
     /// Which replica consumers are to read from: `org.apache.kafka.common.replica.RackAwareReplicaSelector` names one in their own rack, if there is one; without it, it is the leader.

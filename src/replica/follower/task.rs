@@ -12,7 +12,7 @@ use super::requests::{self, Asker};
 use super::{Lane, Pause};
 use crate::client::{Address, ClientError, Connection};
 use crate::config::ReplicationConfig;
-use crate::log::{AppendError, KeptKinds, TruncateError};
+use crate::log::{AppendError, TruncateError};
 use crate::model::{ErrorCode, Instant, LeaderEpoch, TopicIdPartition, WithCauses};
 use crate::wire::{ApiKey, FetchResponse};
 
@@ -196,12 +196,12 @@ impl Task {
         let followed = if answer.may_cut() {
             let (partition, manager) = (Arc::clone(partition), Arc::clone(manager));
             let cut = move || {
-                let keep = || manager.checkpoint(KeptKinds::RecoveryPoints);
+                let keep = |to| manager.keep_cut(&partition, to);
                 partition.follow(&question, &answer, keep, now)
             };
             self.manager.env.tasks.spawn_blocking("truncate", cut).await
         } else {
-            partition.follow(&question, &answer, || Ok(()), now)
+            partition.follow(&question, &answer, |_| Ok(()), now)
         };
         match followed {
             Ok(Followed::Taken { flushes, removed }) => {
