@@ -8,7 +8,7 @@ use super::apply::{Applied, Event, Outcome, Refusal, refuse};
 use super::brokers::push_changed;
 use super::change::{Election, PartitionChange};
 use super::command::{AlterPartition, IsrMember};
-use super::image::{ClusterImage, ConfigResource, PartitionImage, TopicImage};
+use super::image::{ClusterImage, ConfigResource, PartitionImage};
 use crate::model::{BrokerId, ErrorCode, TopicIdPartition, TopicName};
 
 impl ClusterImage {
@@ -87,8 +87,8 @@ impl ClusterImage {
         change
     }
 
-    /// Finds a partition, with its topic.
-    fn find(&self, id: TopicIdPartition) -> Result<(Arc<TopicImage>, PartitionImage), Refusal> {
+    /// Finds a partition, with the name of its topic. (Whoever held the topic itself would have it copied by the change.)
+    fn find(&self, id: TopicIdPartition) -> Result<(TopicName, PartitionImage), Refusal> {
         let Some(topic) = self.topic_by_id(id.topic) else {
             let message = format!("there is no topic with id {}", id.topic);
             return refuse(ErrorCode::UnknownTopicId, message);
@@ -97,7 +97,7 @@ impl ClusterImage {
             let message = format!("No such partition as {}-{}", topic.name, id.partition);
             return refuse(ErrorCode::UnknownTopicOrPartition, message);
         };
-        Ok((Arc::clone(topic), partition.clone()))
+        Ok((topic.name.clone(), partition.clone()))
     }
 
     /// The leader says who is in sync. Gives the partition as it is now: if that has ended a reassignment, another may lead it.
@@ -112,13 +112,13 @@ impl ClusterImage {
         check_alteration(alter, &partition)?;
         alter.isr.iter().try_for_each(|member| self.check_member(*member))?;
         let can_lead = |replica| self.is_active(replica);
-        let mut change = self.change(&topic.name, &partition, &can_lead);
+        let mut change = self.change(&topic, &partition, &can_lead);
         change.to.isr = alter.isr.iter().map(|member| member.broker).collect();
         change.to.recovering = alter.recovering;
         let Some(now) = change.finish() else {
             return Ok(Applied::Partition(partition));
         };
-        self.put_partition(&topic.name, id, now.clone());
+        self.put_partition(&topic, id, now.clone());
         push_changed([id], events);
         Ok(Applied::Partition(now))
     }
@@ -152,7 +152,7 @@ impl ClusterImage {
             return refuse_code(ErrorCode::ElectionNotNeeded);
         }
         let can_lead = |replica| self.is_active(replica);
-        let min_insync_replicas = self.min_insync_replicas(&topic.name);
+        let min_insync_replicas = self.min_insync_replicas(&topic);
         let mut change = PartitionChange::new(&partition, min_insync_replicas, &can_lead);
         change.election = if unclean { Election::Unclean } else { Election::Preferred };
         let Some(now) = change.finish() else {
@@ -161,7 +161,7 @@ impl ClusterImage {
                 false => ErrorCode::PreferredLeaderNotAvailable,
             });
         };
-        self.put_partition(&topic.name, id, now.clone());
+        self.put_partition(&topic, id, now.clone());
         push_changed([id], events);
         Ok(Applied::Partition(now))
     }
@@ -176,7 +176,7 @@ impl ClusterImage {
     ) -> Outcome {
         let (topic, partition) = self.find(id)?;
         let can_lead = |replica| self.is_active(replica);
-        let mut change = self.change(&topic.name, &partition, &can_lead);
+        let mut change = self.change(&topic, &partition, &can_lead);
         match replicas {
             None => self.revert(&topic, &partition, &mut change.to)?,
             Some(replicas) => {
@@ -189,7 +189,7 @@ impl ClusterImage {
         }
         let now = change.finish();
         if let Some(now) = &now {
-            self.put_partition(&topic.name, id, now.clone());
+            self.put_partition(&topic, id, now.clone());
             push_changed([id], events);
         }
         Ok(Applied::Partition(now.unwrap_or(partition)))
@@ -198,7 +198,7 @@ impl ClusterImage {
     /// Takes a reassignment back (`PartitionReassignmentRevert`).
     fn revert(
         &self,
-        topic: &TopicImage,
+        topic: &TopicName,
         partition: &PartitionImage,
         to: &mut PartitionImage,
     ) -> Result<(), Refusal> {
@@ -214,7 +214,7 @@ impl ClusterImage {
             let message = "Invalid replica assignment: addingReplicas contains all replicas.";
             return refuse(ErrorCode::InvalidReplicaAssignment, message);
         }
-        if to.isr.is_empty() && !self.allows_unclean_election(&topic.name) {
+        if to.isr.is_empty() && !self.allows_unclean_election(topic) {
             let message = "Unable to revert partition assignment because it would require an unclean leader election.";
             return refuse(ErrorCode::InvalidReplicaAssignment, message);
         }
