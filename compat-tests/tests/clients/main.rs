@@ -192,6 +192,8 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("tools::features_are_upgraded_and_downgraded", tools::features),
     ("personalities::kafka_topics", personalities::topics),
     ("personalities::records_and_offsets", personalities::records),
+    ("personalities::settings_and_the_rest", personalities::configs),
+    ("personalities::groups", consumer_groups::tools_alike),
     ("page::clients_are_those_that_are_run", page::clients),
     ("long_poll::a_record_ends_the_wait", records::long_poll),
     ("crash::librdkafka_loses_nothing", crash::librdkafka),
