@@ -195,10 +195,10 @@ fn assignment(found: &consumer_group_describe_response::Assignment) -> Assignmen
 
 /// A partition of a group: where it has stopped, and where the log ends.
 #[derive(Debug)]
-pub(super) struct Progress {
-    pub(super) committed: Option<CommittedOffset>,
-    pub(super) start: Option<i64>,
-    pub(super) end: Option<i64>,
+pub(in crate::cli) struct Progress {
+    pub(in crate::cli) committed: Option<CommittedOffset>,
+    pub(in crate::cli) start: Option<i64>,
+    pub(in crate::cli) end: Option<i64>,
 }
 
 impl Progress {
@@ -208,7 +208,7 @@ impl Progress {
 }
 
 /// The progress in all partitions that the group has committed for or that are given.
-pub(super) async fn progress(
+pub(in crate::cli) async fn progress(
     cluster: &Cluster,
     group: &str,
     others: impl IntoIterator<Item = (String, PartitionId)>,

@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &GroupArguments) -> ExitCode {
 /// A group as a list shows it.
 #[derive(Clone, Debug)]
 pub(super) struct ListedGroup {
-    coordinator: BrokerId,
+    pub(super) coordinator: BrokerId,
     /// What its members speak: `consumer`, or nothing.
     pub(super) protocol: String,
     /// Brokers before version 4 of the question do not tell.

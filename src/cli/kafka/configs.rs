@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use super::admin;
 use super::options::{Known, Options, flag, valued};
 use super::words::exception;
+use crate::cli::configs::source_name;
 use crate::cli::group::groups;
 use crate::cli::sources;
 use crate::client::{ClientError, Cluster, Target, Topics, check};
@@ -315,7 +316,7 @@ async fn describe(cluster: &Cluster, entity: &Entity, all: bool) -> anyhow::Resu
                 continue;
             }
             let synonym = |synonym: &crate::wire::messages::describe_configs_response::DescribeConfigsSynonym| {
-                let source = source(synonym.source);
+                let source = source_name(synonym.source);
                 let value = synonym.value.as_deref().unwrap_or("null");
                 format!("{source}:{}={value}", &*synonym.name)
             };
@@ -394,21 +395,6 @@ fn target(kind: Kind, name: &str) -> Target {
     match name.parse() {
         Ok(id) if kind.is("brokers") || kind.is("broker-loggers") => Target::Node(BrokerId(id)),
         _ => Target::Controller,
-    }
-}
-
-/// The name that the original has for where a value comes from.
-const fn source(code: i8) -> &'static str {
-    match code {
-        1 => "DYNAMIC_TOPIC_CONFIG",
-        2 => "DYNAMIC_BROKER_CONFIG",
-        3 => "DYNAMIC_DEFAULT_BROKER_CONFIG",
-        4 => "STATIC_BROKER_CONFIG",
-        5 => "DEFAULT_CONFIG",
-        6 => "DYNAMIC_BROKER_LOGGER_CONFIG",
-        7 => "DYNAMIC_CLIENT_METRICS_CONFIG",
-        8 => "DYNAMIC_GROUP_CONFIG",
-        _ => "UNKNOWN",
     }
 }
 
