@@ -37,22 +37,28 @@ import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
 
 /**
  * Does with groups what their administrator does, by kafka-consumer-groups in this process, and prints each command
- * behind `== ` with all that it printed: ConsumerGroups BOOTSTRAP. What differs by nature from run to run is replaced
+ * behind `== ` with all that it printed: ConsumerGroups BOOTSTRAP [PROGRAM]. What differs by nature from run to run is replaced
  * by words of the same length, and the lines are sorted, as the order of groups and partitions has no meaning.
+ *
+ * With PROGRAM, that one is called in place of the tool, with the tool's name as its first argument; `-` is the tool itself. What
+ * counts then is what is printed on standard output, and how it ends.
  */
 public final class ConsumerGroups {
     private static final long PATIENCE_MS = 60_000;
     private static final Pattern PORT = Pattern.compile("127\\.0\\.0\\.1:\\d{5}");
 
     private final String bootstrap;
+    /** In place of the tool; null for the tool with all that it prints. */
+    private final String program;
     private final Admin admin;
     private final PrintStream out = System.out;
     private final Deque<Member> members = new ArrayDeque<>();
     /** Of members. */
     private final Set<String> ids = new HashSet<>();
 
-    private ConsumerGroups(String bootstrap) {
+    private ConsumerGroups(String bootstrap, String program) {
         this.bootstrap = bootstrap;
+        this.program = program;
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
     }
 
@@ -60,7 +66,7 @@ public final class ConsumerGroups {
         Exit.setExitProcedure((status, message) -> {
             throw new Exited(status, message);
         });
-        var groups = new ConsumerGroups(arguments[0]);
+        var groups = new ConsumerGroups(arguments[0], arguments.length > 1 ? arguments[1] : null);
         groups.prepare();
         groups.list();
         groups.look();
@@ -108,14 +114,14 @@ public final class ConsumerGroups {
         }
     }
 
-    private void list() {
+    private void list() throws Exception {
         for (String list : List.of("", " --state", " --type", " --state --type", " --state Empty", " --state stable,Empty",
                 " --state Dead", " --type classic", " --type Consumer --state")) {
             run("--list" + list);
         }
     }
 
-    private void look() {
+    private void look() throws Exception {
         for (String group : List.of("classic", "modern", "classic-static", "modern-static", "simple", "nobody")) {
             describe(group, "", " --members", " --state", " --offsets --verbose", " --members --verbose", " --state --verbose");
         }
@@ -149,7 +155,7 @@ public final class ConsumerGroups {
         describe(group, " --state");
     }
 
-    private void describe(String group, String... all) {
+    private void describe(String group, String... all) throws Exception {
         for (String what : all) {
             run("--describe --group " + group + what);
         }
@@ -219,28 +225,48 @@ public final class ConsumerGroups {
     }
 
     /** Runs the command and gives what it printed to standard output. */
-    private String run(String command) {
+    private String run(String command) throws Exception {
+        List<String> words = List.of((command + " --timeout " + PATIENCE_MS + " --bootstrap-server " + bootstrap).split(" "));
+        var lines = new ArrayList<String>();
+        String result = program == null || program.equals("-") ? original(words, lines) : other(words, lines);
+        result.lines().forEach(lines::add);
+        out.println("== " + command.replaceAll("from-file \\S+", "from-file FILE"));
+        lines.stream().filter(line -> !line.startsWith(" at [Source")).map(this::masked).sorted().forEach(out::println);
+        return result;
+    }
+
+    /** Runs the tool in this process. Gives what it printed to standard output, and adds what else there is to say. */
+    private String original(List<String> words, List<String> lines) {
         var printed = new ByteArrayOutputStream();
         var complaints = new ByteArrayOutputStream();
-        var lines = new ArrayList<String>();
         PrintStream error = System.err;
         System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
         System.setErr(new PrintStream(complaints, true, StandardCharsets.UTF_8));
         try {
-            ConsumerGroupCommand.main((command + " --timeout " + PATIENCE_MS + " --bootstrap-server " + bootstrap).split(" "));
+            ConsumerGroupCommand.main(words.toArray(new String[0]));
         } catch (Exited exit) {
-            lines.add("exit " + exit.status + ": " + exit.getMessage());
+            lines.add("exit " + exit.status + (program == null ? ": " + exit.getMessage() : ""));
         } finally {
             System.setOut(out);
             System.setErr(error);
         }
-        String result = printed.toString(StandardCharsets.UTF_8);
-        result.lines().forEach(lines::add);
         // Of a failure its causes count, not the way that they took.
-        complaints.toString(StandardCharsets.UTF_8).lines().filter(line -> !line.startsWith("\t")).forEach(lines::add);
-        out.println("== " + command.replaceAll("from-file \\S+", "from-file FILE"));
-        lines.stream().map(this::masked).sorted().forEach(out::println);
-        return result;
+        if (program == null) {
+            complaints.toString(StandardCharsets.UTF_8).lines().filter(line -> !line.startsWith("\t")).forEach(lines::add);
+        }
+        return printed.toString(StandardCharsets.UTF_8);
+    }
+
+    private String other(List<String> words, List<String> lines) throws Exception {
+        var command = new ArrayList<>(List.of(program, "kafka-consumer-groups"));
+        command.addAll(words);
+        Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.DISCARD).start();
+        String printed = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        int status = process.waitFor();
+        if (status != 0) {
+            lines.add("exit " + status);
+        }
+        return printed;
     }
 
     private String masked(String line) {
@@ -250,6 +276,8 @@ public final class ConsumerGroups {
         if (line.startsWith("Deletion of requested")) {
             return Stream.of(line.split("[(), ]+")).sorted().toList().toString();
         }
+        // What is wrong with a file is said in the words of whoever reads it.
+        line = line.replaceAll("due to (com\\.fasterxml|line \\d+ of).*", "due to what is in the file");
         return PORT.matcher(line).replaceAll("127.0.0.1:ppppp");
     }
 

@@ -58,6 +58,11 @@ impl ConfigSetting {
         }
     }
 
+    /// The name that Apache Kafka has for where the value comes from.
+    pub(super) const fn source_name(&self) -> &'static str {
+        source_name(self.source)
+    }
+
     pub(super) fn to_json(&self) -> Value {
         json!({ "value": self.value, "source": self.origin(), "sensitive": self.sensitive })
     }
@@ -146,6 +151,21 @@ fn target(kind: i8, resource: &str) -> Result<Target, Failure> {
         Failure::usage(format!("'{resource}' is not the id of a broker, which is a number"))
     })?;
     Ok(Target::Node(BrokerId(id)))
+}
+
+/// The name that Apache Kafka has for a source of settings.
+pub(super) const fn source_name(code: i8) -> &'static str {
+    match code {
+        1 => "DYNAMIC_TOPIC_CONFIG",
+        2 => "DYNAMIC_BROKER_CONFIG",
+        3 => "DYNAMIC_DEFAULT_BROKER_CONFIG",
+        4 => "STATIC_BROKER_CONFIG",
+        5 => "DEFAULT_CONFIG",
+        6 => "DYNAMIC_BROKER_LOGGER_CONFIG",
+        7 => "DYNAMIC_CLIENT_METRICS_CONFIG",
+        8 => "DYNAMIC_GROUP_CONFIG",
+        _ => "UNKNOWN",
+    }
 }
 
 const DEFAULT_SOURCE: i8 = 5;

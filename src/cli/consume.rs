@@ -11,6 +11,7 @@ use super::connect::ConnectionArguments;
 use super::failure::Failure;
 use super::json_record::write_json;
 use super::place::{Place, PlaceRange, resolve};
+use super::rpk::write_object;
 use super::template::{Shown, Template, write_record};
 use super::topic::known_topics;
 use crate::client::{
@@ -44,6 +45,9 @@ pub(super) struct ConsumeArguments {
     /// Print JSON lines, as `ottla produce --json` reads them
     #[arg(short = 'J', long)]
     json: bool,
+    /// Print objects as rpk does.
+    #[arg(skip)]
+    pub(super) as_rpk: bool,
     /// Read as a member of this group, and commit what was printed
     #[arg(short = 'G', long)]
     group: Option<String>,
@@ -258,9 +262,10 @@ impl<'a> Printer<'a> {
                 batch: &batch,
                 number: self.number,
             };
-            let written = match self.arguments.json {
-                true => write_json(&shown, &mut self.out),
-                false => write_record(&self.template, &shown, &mut self.out),
+            let written = match self.arguments {
+                ConsumeArguments { json: true, .. } => write_json(&shown, &mut self.out),
+                ConsumeArguments { as_rpk: true, .. } => write_object(&shown, &mut self.out),
+                _ => write_record(&self.template, &shown, &mut self.out),
             };
             let written = written.and_then(|()| match self.arguments.unbuffered {
                 true => self.out.flush(),

@@ -25,6 +25,7 @@ mod personality;
 mod place;
 mod produce;
 mod redpanda;
+mod rpk;
 mod scratch;
 mod serve;
 mod sources;

@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::personality::Personality;
+use super::rpk;
 use super::serve::{self, ServeArguments, Words};
 use super::sources::{self, SourceArguments};
 use super::yaml::Yaml;
 
 /// By name.
-pub(super) const PERSONALITIES: &[(&str, Personality)] = &[("redpanda", start), ("rpk", rpk)];
+pub(super) const PERSONALITIES: &[(&str, Personality)] =
+    &[("redpanda", start), ("rpk", redpandas_tool)];
 
 /// Where Redpanda looks for its configuration.
 const FILE: &str = "/etc/redpanda/redpanda.yaml";
@@ -25,11 +27,10 @@ const ADMIN: &str = ":9644";
 const SWITCHES: [&str; 6] =
     ["check", "lock-memory", "overprovisioned", "unsafe-bypass-fsync", "v", "verbose"];
 
-fn rpk(arguments: &[String]) -> anyhow::Result<ExitCode> {
+fn redpandas_tool(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match arguments.split_first() {
         Some((first, rest)) if first == "redpanda" => start(rest),
-        Some((first, _)) => bail!("rpk {first} is not there yet; rpk redpanda start is"),
-        None => bail!("say what to do: rpk redpanda start"),
+        _ => Ok(rpk::run(arguments)),
     }
 }
 

@@ -185,7 +185,11 @@ impl Cluster {
         self.retry(async || self.find_coordinator(kind, key).await).await
     }
 
-    async fn find_coordinator(
+    /// The same, asked once.
+    ///
+    /// # Errors
+    /// When there is none at present, or nobody answers.
+    pub(super) async fn find_coordinator(
         &self,
         kind: CoordinatorKind,
         key: &str,

@@ -3,10 +3,15 @@
 //! The protocol is the eager one with ranges, which all members of all clients know: at a rebalance everything is given up
 //! and shared anew. What was used is committed before.
 //!
+//! A task of its own beats for the member: whoever uses what was read may take as long as they like, as long as nobody else joins.
+//!
 //! **Invariant:** only offsets that [`GroupConsumer::used`] was told of are committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
 
 use super::assignment::{Assignment, Subscription, assign_ranges};
 use super::cluster::{Cluster, CoordinatorKind, Target};
@@ -81,7 +86,7 @@ pub struct GroupConsumer {
 struct Share {
     assigned: BTreeSet<(String, PartitionId)>,
     fetcher: Fetcher,
-    heartbeat: Instant,
+    heartbeats: Heartbeats,
     commit: Instant,
 }
 
@@ -121,15 +126,17 @@ impl GroupConsumer {
                 self.join().await?;
                 continue;
             };
-            let due = share.heartbeat.min(share.commit);
+            let commit = share.commit;
             let steady = self.cluster.env().steady.clone();
-            if steady.now() >= due {
-                self.do_what_is_due().await?;
-                continue;
-            }
+            // When both are there, offsets are not kept waiting by records.
             tokio::select! {
+                biased;
+                ended = share.heartbeats.ended.recv() => self.end_share(ended).await?,
+                () = steady.sleep_until(commit) => {
+                    share.commit = steady.now().plus(self.options.commit_interval);
+                    self.commit().await?;
+                }
                 fetched = share.fetcher.next() => return fetched,
-                () = steady.sleep_until(due) => {}
             }
         }
     }
@@ -154,7 +161,8 @@ impl GroupConsumer {
                 request.with_member_id(member_id)
             }
         };
-        let target = Target::Node(self.coordinator);
+        let group = &self.options.group;
+        let target = Target::Node(self.cluster.coordinator(CoordinatorKind::Group, group).await?);
         let response = self.cluster.request_with(target, i16::MAX, make).await?;
         let subject = || format!("group '{}'", self.options.group);
         check(ApiKey::LeaveGroup, response.error_code, subject, None)?;
@@ -186,47 +194,23 @@ impl GroupConsumer {
         Ok(())
     }
 
-    async fn do_what_is_due(&mut self) -> Result<(), ClientError> {
-        let now = self.cluster.env().steady.now();
-        let interval = self.options.commit_interval;
-        if let Some(share) = &mut self.share
-            && share.commit <= now
-        {
-            share.commit = now.plus(interval);
-            self.commit().await?;
-        }
-        let beat = self.options.session_timeout / 15;
-        match &mut self.share {
-            Some(share) if share.heartbeat <= now => share.heartbeat = now.plus(beat),
-            Some(_) | None => return Ok(()),
-        }
-        match self.heartbeat().await {
-            Ok(()) => {}
-            Err(error) if code_of(&error) == Some(ErrorCode::RebalanceInProgress) => {
-                self.commit().await?;
-                self.share = None;
-            }
-            Err(error) if is_out(&error) => {
+    /// The heartbeats have ended: the member is to join anew, or cannot be one any more.
+    async fn end_share(&mut self, why: Option<ClientError>) -> Result<(), ClientError> {
+        match why {
+            Some(error) if is_out(&error) => {
                 self.committer = Committer::nobody();
                 self.share = None;
             }
-            Err(error) if error.is_retriable() || matches!(error, ClientError::Timeout { .. }) => {
-                let group = self.options.group.clone();
-                self.coordinator = self.cluster.coordinator(CoordinatorKind::Group, &group).await?;
+            Some(error) if code_of(&error) != Some(ErrorCode::RebalanceInProgress) => {
+                return Err(error);
             }
-            Err(error) => return Err(error),
+            // The reason is gone if this was dropped while it waited.
+            Some(_) | None => {
+                self.commit().await?;
+                self.share = None;
+            }
         }
         Ok(())
-    }
-
-    async fn heartbeat(&self) -> Result<(), ClientError> {
-        let request = HeartbeatRequest::default()
-            .with_group_id(self.group_id())
-            .with_generation_id(self.committer.generation)
-            .with_member_id(Text::from_string(self.committer.member_id.clone()));
-        let response = self.cluster.request(Target::Node(self.coordinator), &request).await?;
-        let subject = || format!("group '{}'", self.options.group);
-        Ok(check(ApiKey::Heartbeat, response.error_code, subject, None)?)
     }
 
     /// Joins a generation: from nothing to a fetcher that begins where the group has stopped.
@@ -255,6 +239,7 @@ impl GroupConsumer {
         let assigned: BTreeSet<(String, PartitionId)> =
             assignment.iter().map(|(topic, partition)| (topic.to_owned(), partition)).collect();
         tracing::info!(group = self.options.group, partitions = assigned.len(), "joined");
+        let heartbeats = Heartbeats::begin(self);
         // Others may have used what we had before.
         self.used.retain(|partition, _| assigned.contains(partition));
         let spans = self.beginnings(&assigned).await?;
@@ -262,7 +247,7 @@ impl GroupConsumer {
         self.share = Some(Share {
             fetcher: Fetcher::new(self.cluster.clone(), spans, self.options.fetcher.clone()),
             assigned,
-            heartbeat: now.plus(self.options.session_timeout / 15),
+            heartbeats,
             commit: now.plus(self.options.commit_interval),
         });
         Ok(())
@@ -377,6 +362,83 @@ impl GroupConsumer {
         WireGroupId(Text::from_string(self.options.group.clone()))
     }
 }
+
+/// The task that tells the coordinator that a member of a generation is there. It ends with this, or with what the coordinator says.
+#[derive(Debug)]
+struct Heartbeats {
+    /// Why it has ended.
+    ended: mpsc::Receiver<ClientError>,
+    _cancel: DropGuard,
+}
+
+impl Heartbeats {
+    fn begin(member: &GroupConsumer) -> Self {
+        let (sender, ended) = mpsc::channel(1);
+        let env = member.cluster.env();
+        let cancel = env.tasks.child_token();
+        let cancelled = cancel.clone();
+        let beats = HeartbeatTask {
+            cluster: member.cluster.clone(),
+            group: member.options.group.clone(),
+            coordinator: member.coordinator,
+            committer: member.committer.clone(),
+            interval: member.options.session_timeout / BEATS_PER_SESSION,
+        };
+        env.tasks.spawn("beats for a member", async move {
+            tokio::select! {
+                // Nobody asks any more if it cannot be told.
+                error = beats.run() => drop(sender.send(error).await),
+                () = cancelled.cancelled() => {}
+            }
+        });
+        Self { ended, _cancel: cancel.drop_guard() }
+    }
+}
+
+struct HeartbeatTask {
+    cluster: Cluster,
+    group: String,
+    coordinator: BrokerId,
+    committer: Committer,
+    interval: Duration,
+}
+
+impl HeartbeatTask {
+    async fn run(mut self) -> ClientError {
+        let steady = self.cluster.env().steady.clone();
+        loop {
+            steady.sleep_until(steady.now().plus(self.interval)).await;
+            let error = match self.beat().await {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
+            let rejoins = code_of(&error) == Some(ErrorCode::RebalanceInProgress);
+            let passes = error.is_retriable() || matches!(error, ClientError::Timeout { .. });
+            if rejoins || is_out(&error) || !passes {
+                return error;
+            }
+            tracing::debug!(%error, group = self.group, "the coordinator is looked for anew");
+            match self.cluster.find_coordinator(CoordinatorKind::Group, &self.group).await {
+                Ok(coordinator) => self.coordinator = coordinator,
+                // There may be one at the next beat; how long to hope for brokers is up to those who read.
+                Err(error) => tracing::debug!(%error, group = self.group, "none was found"),
+            }
+        }
+    }
+
+    async fn beat(&self) -> Result<(), ClientError> {
+        let request = HeartbeatRequest::default()
+            .with_group_id(WireGroupId(Text::from_string(self.group.clone())))
+            .with_generation_id(self.committer.generation)
+            .with_member_id(Text::from_string(self.committer.member_id.clone()));
+        let response = self.cluster.request(Target::Node(self.coordinator), &request).await?;
+        let subject = || format!("group '{}'", self.group);
+        Ok(check(ApiKey::Heartbeat, response.error_code, subject, None)?)
+    }
+}
+
+/// Signs of life in the time after which a member without is given up.
+const BEATS_PER_SESSION: u32 = 15;
 
 fn code_of(error: &ClientError) -> Option<ErrorCode> {
     error.refusal().map(|refusal| refusal.code)

@@ -110,6 +110,11 @@ fn transcript_of_the_cluster() {
     run_transcript("cluster.txt");
 }
 
+#[test]
+fn redpandas_tool_as_its_users_know_it() {
+    run_transcript("rpk.txt");
+}
+
 /// Who listens there and is no broker: nobody, somebody silent, TLS, HTTP. Each has its own words, and all exit with 3.
 #[test]
 fn ports_without_a_broker_are_told_apart() {

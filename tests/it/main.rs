@@ -31,6 +31,7 @@ mod exactly_once;
 mod features;
 mod fetch;
 mod golden;
+mod group_consumer;
 mod group_crash;
 mod groups;
 mod hostile;

@@ -16,6 +16,7 @@ mod files;
 mod group_history;
 mod group_member;
 mod groups;
+mod how_to;
 mod log_dirs;
 mod matrix;
 mod offsets;
@@ -192,7 +193,10 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("tools::features_are_upgraded_and_downgraded", tools::features),
     ("personalities::kafka_topics", personalities::topics),
     ("personalities::records_and_offsets", personalities::records),
+    ("personalities::settings_and_the_rest", personalities::configs),
+    ("personalities::groups", consumer_groups::tools_alike),
     ("page::clients_are_those_that_are_run", page::clients),
+    ("how_to::pages_work_as_they_stand", how_to::pages),
     ("long_poll::a_record_ends_the_wait", records::long_poll),
     ("crash::librdkafka_loses_nothing", crash::librdkafka),
     ("crash::java_loses_nothing", crash::java),

@@ -76,7 +76,7 @@ pub(crate) fn rdkafka(kind: ServerKind) -> Result<()> {
 const ALONE: &str = "OTTLA_COMPAT_ALONE";
 
 /// A command in a network of its own, which has a loopback. All its processes end with it.
-fn alone(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn alone(program: impl AsRef<OsStr>) -> Command {
     let mut command = bounded("unshare");
     command.args(["--map-root-user", "--net", "--pid", "--fork", "--kill-child"]);
     command.args(["sh", "-c", r#"ip link set lo up && exec "$0" "$@""#]).arg(program);

@@ -14,7 +14,7 @@ use crate::client::{
     Assignment, ClientError, Cluster, CommittedOffset, CoordinatorKind, OffsetQuery, Target,
     Topics, check,
 };
-use crate::model::{ErrorCode, PartitionId};
+use crate::model::{BrokerId, ErrorCode, PartitionId};
 use crate::wire::messages::{
     ConsumerGroupDescribeRequest, DescribeGroupsRequest, WireGroupId,
     consumer_group_describe_response, describe_groups_response,
@@ -44,20 +44,29 @@ pub(super) struct MembersArguments {
 
 /// A group with its members.
 #[derive(Debug)]
-pub(super) struct DescribedGroup {
-    pub(super) state: String,
+pub(in crate::cli) struct DescribedGroup {
+    pub(in crate::cli) coordinator: BrokerId,
+    pub(in crate::cli) state: String,
     kind: &'static str,
-    assignor: String,
-    pub(super) members: Vec<Member>,
+    /// What its members speak: `consumer`, or nothing while there are none.
+    pub(in crate::cli) protocol: String,
+    pub(in crate::cli) assignor: String,
+    /// Those of the group and of its target assignment; groups of the classic protocol have none.
+    pub(in crate::cli) epochs: Option<(i32, i32)>,
+    pub(in crate::cli) members: Vec<Member>,
 }
 
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) id: String,
-    instance: Option<String>,
-    pub(super) client_id: String,
-    pub(super) host: String,
-    assignment: Assignment,
+pub(in crate::cli) struct Member {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) instance: Option<String>,
+    pub(in crate::cli) client_id: String,
+    pub(in crate::cli) host: String,
+    pub(in crate::cli) assignment: Assignment,
+    /// What it is to have, and its epoch; members of classic groups have none.
+    pub(in crate::cli) target: Option<(Assignment, i32)>,
+    /// Whether it speaks the consumer protocol; not told by all brokers.
+    pub(in crate::cli) upgraded: Option<bool>,
 }
 
 impl DescribedGroup {
@@ -79,34 +88,50 @@ impl Member {
 
 /// Asks the coordinator for a group of either protocol; `None` if there is none.
 pub(super) async fn find(cluster: &Cluster, name: &str) -> Result<Option<DescribedGroup>, Failure> {
-    Ok(cluster.retry(async || find_once(cluster, name).await).await?)
+    match ask(cluster, name).await {
+        Ok(group) => Ok(Some(group).filter(|group| group.state != "Dead")),
+        Err(error) if error.refusal().is_some_and(|it| it.code == ErrorCode::GroupIdNotFound) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-async fn find_once(cluster: &Cluster, name: &str) -> Result<Option<DescribedGroup>, ClientError> {
-    let coordinator = Target::Node(cluster.coordinator(CoordinatorKind::Group, name).await?);
+/// Asks the coordinator for a group of either protocol.
+///
+/// # Errors
+/// When it refuses, as it does if there is none; older ones say that the group is `Dead` instead.
+pub(in crate::cli) async fn ask(
+    cluster: &Cluster,
+    name: &str,
+) -> Result<DescribedGroup, ClientError> {
+    cluster.retry(async || ask_once(cluster, name).await).await
+}
+
+async fn ask_once(cluster: &Cluster, name: &str) -> Result<DescribedGroup, ClientError> {
+    let coordinator = cluster.coordinator(CoordinatorKind::Group, name).await?;
+    let target = Target::Node(coordinator);
     let id = WireGroupId(Text::from_string(name.to_owned()));
     let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![id.clone()]);
-    let found = match cluster.request(coordinator, &request).await {
+    let found = match cluster.request(target, &request).await {
         Ok(response) => response.groups.into_iter().find(|group| group.error_code == 0),
         Err(ClientError::Unsupported { .. }) => None,
         Err(error) => return Err(error),
     };
     if let Some(group) = found {
-        return Ok(Some(of_consumer_group(&group)));
+        return Ok(of_consumer_group(&group, coordinator));
     }
     let request = DescribeGroupsRequest::default().with_groups(vec![id]);
-    let response = cluster.request(coordinator, &request).await?;
-    let Some(group) = response.groups.into_iter().next() else { return Ok(None) };
-    if group.error_code == ErrorCode::GroupIdNotFound.code() || &*group.group_state == "Dead" {
-        return Ok(None);
-    }
+    let response = cluster.request(target, &request).await?;
+    let group = response.groups.into_iter().next().unwrap_or_default();
     let message = group.error_message.as_deref();
     check(ApiKey::DescribeGroups, group.error_code, || format!("group '{name}'"), message)?;
-    of_classic_group(&group).map(Some)
+    of_classic_group(&group, coordinator)
 }
 
 fn of_classic_group(
     group: &describe_groups_response::DescribedGroup,
+    coordinator: BrokerId,
 ) -> Result<DescribedGroup, ClientError> {
     let members = group.members.iter().map(|member| {
         // Members of other protocols than that of consumers have bytes of their own here.
@@ -120,45 +145,60 @@ fn of_classic_group(
             client_id: member.client_id.to_string(),
             host: member.client_host.to_string(),
             assignment,
+            target: None,
+            upgraded: None,
         })
     });
     Ok(DescribedGroup {
+        coordinator,
         state: group.group_state.to_string(),
         kind: "classic",
+        protocol: group.protocol_type.to_string(),
         assignor: group.protocol_data.to_string(),
+        epochs: None,
         members: members.collect::<Result<_, ClientError>>()?,
     })
 }
 
-fn of_consumer_group(group: &consumer_group_describe_response::DescribedGroup) -> DescribedGroup {
-    let member = |member: &consumer_group_describe_response::Member| {
-        let mut partitions: BTreeMap<String, Vec<PartitionId>> = BTreeMap::new();
-        for topic in &member.assignment.topic_partitions {
-            let entry = partitions.entry(topic.topic_name.0.to_string()).or_default();
-            entry.extend(topic.partitions.iter().copied().map(PartitionId));
-        }
-        Member {
-            id: member.member_id.to_string(),
-            instance: member.instance_id.as_ref().map(ToString::to_string),
-            client_id: member.client_id.to_string(),
-            host: member.client_host.to_string(),
-            assignment: Assignment { partitions },
-        }
+fn of_consumer_group(
+    group: &consumer_group_describe_response::DescribedGroup,
+    coordinator: BrokerId,
+) -> DescribedGroup {
+    let member = |member: &consumer_group_describe_response::Member| Member {
+        id: member.member_id.to_string(),
+        instance: member.instance_id.as_ref().map(ToString::to_string),
+        client_id: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        assignment: assignment(&member.assignment),
+        target: Some((assignment(&member.target_assignment), member.member_epoch)),
+        upgraded: (member.member_type >= 0).then_some(member.member_type == 1),
     };
     DescribedGroup {
+        coordinator,
         state: group.group_state.to_string(),
         kind: "consumer",
+        protocol: "consumer".to_owned(),
         assignor: group.assignor_name.to_string(),
+        epochs: Some((group.group_epoch, group.assignment_epoch)),
         members: group.members.iter().map(member).collect(),
     }
 }
 
+fn assignment(found: &consumer_group_describe_response::Assignment) -> Assignment {
+    let mut partitions: BTreeMap<String, Vec<PartitionId>> = BTreeMap::new();
+    for topic in &found.topic_partitions {
+        let entry = partitions.entry(topic.topic_name.0.to_string()).or_default();
+        entry.extend(topic.partitions.iter().copied().map(PartitionId));
+    }
+    Assignment { partitions }
+}
+
 /// A partition of a group: where it has stopped, and where the log ends.
 #[derive(Debug)]
-pub(super) struct Progress {
-    pub(super) committed: Option<CommittedOffset>,
-    pub(super) start: Option<i64>,
-    pub(super) end: Option<i64>,
+pub(in crate::cli) struct Progress {
+    pub(in crate::cli) committed: Option<CommittedOffset>,
+    pub(in crate::cli) start: Option<i64>,
+    pub(in crate::cli) end: Option<i64>,
 }
 
 impl Progress {
@@ -168,7 +208,7 @@ impl Progress {
 }
 
 /// The progress in all partitions that the group has committed for or that are given.
-pub(super) async fn progress(
+pub(in crate::cli) async fn progress(
     cluster: &Cluster,
     group: &str,
     others: impl IntoIterator<Item = (String, PartitionId)>,

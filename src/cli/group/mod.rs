@@ -1,6 +1,6 @@
 //! `ottla group`: consumer groups seen, moved and removed.
 
-mod describe;
+pub(super) mod describe;
 mod remove;
 mod reset;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::failure::{Failure, NOT_FOUND, did_you_mean};
 use super::output::{Table, or_dash};
 use super::topic::Common;
-use crate::client::{Cluster, Target, check};
+use crate::client::{ClientError, Cluster, Target, check};
 use crate::model::BrokerId;
 use crate::wire::ApiKey;
 use crate::wire::messages::ListGroupsRequest;
@@ -62,17 +62,20 @@ pub(super) fn run(arguments: &GroupArguments) -> ExitCode {
 
 /// A group as a list shows it.
 #[derive(Clone, Debug)]
-struct ListedGroup {
-    coordinator: BrokerId,
-    protocol: String,
+pub(super) struct ListedGroup {
+    pub(super) coordinator: BrokerId,
+    /// What its members speak: `consumer`, or nothing.
+    pub(super) protocol: String,
     /// Brokers before version 4 of the question do not tell.
-    state: Option<String>,
+    pub(super) state: Option<String>,
     /// Nor this before version 5.
-    kind: Option<String>,
+    pub(super) kind: Option<String>,
 }
 
 /// All groups: each broker knows those that it coordinates.
-async fn groups(cluster: &Cluster) -> Result<BTreeMap<String, ListedGroup>, Failure> {
+pub(super) async fn groups(
+    cluster: &Cluster,
+) -> Result<BTreeMap<String, ListedGroup>, ClientError> {
     let mut groups = BTreeMap::new();
     for node in cluster.known().brokers {
         let request = ListGroupsRequest::default();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
@@ -72,6 +73,12 @@ pub(super) fn run(
         bail!("--bootstrap-server must be specified");
     };
     let mut cluster = ClusterOptions::new(Address::parse_list(bootstrap)?);
+    // Not all tools have this one.
+    if let Some(millis) = options.value("timeout")? {
+        let millis = millis.parse().with_context(|| format!("--timeout {millis}"))?;
+        cluster.request_timeout = Duration::from_millis(millis);
+        cluster.operation_timeout = cluster.request_timeout;
+    }
     if let Some(path) = options.value("command-config")? {
         for property in properties::parse(&sources::read(Path::new(path))?)? {
             apply(&mut cluster, &property.key, property.value)?;

@@ -7,6 +7,19 @@ pub(super) fn hash_order<T>(
     capacity: Option<usize>,
     name: impl Fn(&T) -> &str,
 ) -> Vec<T> {
+    in_order_of(keys, capacity, |key| hash_code(name(key)))
+}
+
+/// The same for partitions.
+pub(super) fn partition_order<T>(keys: Vec<T>, place: impl Fn(&T) -> (&str, i32)) -> Vec<T> {
+    in_order_of(keys, None, |key| {
+        let (topic, partition) = place(key);
+        let hash = 31_u32.wrapping_add(partition.cast_unsigned());
+        hash.wrapping_mul(31).wrapping_add(hash_code(topic))
+    })
+}
+
+fn in_order_of<T>(keys: Vec<T>, capacity: Option<usize>, hash: impl Fn(&T) -> u32) -> Vec<T> {
     // The table doubles when three quarters of it are taken. Entries of one place stay in the order in which they came.
     let mut places = capacity.unwrap_or(16).max(1).next_power_of_two();
     while keys.len() * 4 > places * 3 {
@@ -15,7 +28,7 @@ pub(super) fn hash_order<T>(
     let mut placed: Vec<(usize, T)> = keys
         .into_iter()
         .map(|key| {
-            let hash = hash_code(name(&key));
+            let hash = hash(&key);
             let spread = hash ^ (hash >> 16);
             (spread as usize & (places - 1), key)
         })
@@ -68,5 +81,7 @@ mod tests {
             ]
         );
         assert_eq!(order(9, Some(9)), order(9, None));
+        let places = partition_order(vec![0, 1, 2], |partition| ("orders", *partition));
+        assert_eq!(places.len(), 3);
     }
 }

@@ -4,16 +4,23 @@
 //! to stderr is in our words.
 
 mod admin;
+mod broker_api_versions;
+mod cluster;
+mod configs;
 mod console_consumer;
 mod console_producer;
+mod consumer_groups;
 mod cub;
+mod delete_records;
 mod get_offsets;
 mod java;
+mod log_dirs;
 mod options;
 mod run_class;
 mod server_start;
 mod storage;
 mod topics;
+mod words;
 mod zookeeper;
 
 use super::personality::Personality;
@@ -21,9 +28,15 @@ use super::personality::Personality;
 /// By name, without `.sh`.
 pub(super) const PERSONALITIES: &[(&str, Personality)] = &[
     ("cub", cub::run),
+    ("kafka-broker-api-versions", broker_api_versions::run),
+    ("kafka-cluster", cluster::run),
+    ("kafka-configs", configs::run),
     ("kafka-console-consumer", console_consumer::run),
     ("kafka-console-producer", console_producer::run),
+    ("kafka-consumer-groups", consumer_groups::run),
+    ("kafka-delete-records", delete_records::run),
     ("kafka-get-offsets", get_offsets::run),
+    ("kafka-log-dirs", log_dirs::run),
     ("kafka-run-class", run_class::run),
     ("kafka-server-start", server_start::run),
     ("kafka-storage", storage::run),
@@ -34,4 +47,5 @@ pub(super) const PERSONALITIES: &[(&str, Personality)] = &[
 /// What the help of the program says of them.
 pub(super) const HELP: &str = "\
 Called by another name, or with that name as its first argument, it is that program: kafka-server-start, kafka-storage, \
-kafka-run-class, kafka-topics, kafka-console-producer, kafka-console-consumer, kafka-get-offsets, cub, redpanda, rpk. Names may end in .sh.";
+kafka-run-class, kafka-topics, kafka-configs, kafka-consumer-groups, kafka-console-producer, kafka-console-consumer, kafka-get-offsets, \
+kafka-delete-records, kafka-log-dirs, kafka-broker-api-versions, kafka-cluster, cub, redpanda, rpk. Names may end in .sh.";

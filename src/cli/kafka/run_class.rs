@@ -14,6 +14,12 @@ const CLASSES: &[(&str, &str)] = &[
     ("ConsoleConsumer", "kafka-console-consumer"),
     ("ConsoleProducer", "kafka-console-producer"),
     ("GetOffsetShell", "kafka-get-offsets"),
+    ("ConfigCommand", "kafka-configs"),
+    ("ConsumerGroupCommand", "kafka-consumer-groups"),
+    ("DeleteRecordsCommand", "kafka-delete-records"),
+    ("LogDirsCommand", "kafka-log-dirs"),
+    ("BrokerApiVersionsCommand", "kafka-broker-api-versions"),
+    ("ClusterTool", "kafka-cluster"),
 ];
 
 pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {

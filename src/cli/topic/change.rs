@@ -218,7 +218,7 @@ fn wire_name(name: &str) -> WireTopicName {
 }
 
 /// How long the broker may take.
-pub(super) fn timeout_ms(cluster: &Cluster) -> i32 {
+pub(in crate::cli) fn timeout_ms(cluster: &Cluster) -> i32 {
     i32::try_from(cluster.options().request_timeout.as_millis()).unwrap_or(i32::MAX)
 }
 

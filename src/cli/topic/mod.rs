@@ -1,6 +1,6 @@
 //! `ottla topic`: topics seen, made, changed and removed.
 
-mod change;
+pub(super) mod change;
 mod show;
 mod trim;
 
