@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BrokerOptions, Founded, StartError, backlog};
+use tokio::sync::watch;
+
 use crate::api::{Services, View};
 use crate::cluster::{ClusterImage, Command, Endpoint, Outcome};
 use crate::config::{BrokerConfig, QuorumConfig};
 use crate::controller::{InSession, Joining, Lifecycle, Quorum as _, RaftQuorum, join};
 use crate::env::{Env, Listener, host_name};
 use crate::log::{DataDirs, TakenDirs};
-use crate::model::{BrokerId, UuidText};
+use crate::model::{BrokerId, Instant, UuidText};
 use crate::net::{ListenError, Server};
 use crate::replica::{Proposer, ReplicaManager};
 
@@ -151,13 +153,22 @@ impl Proposer for Proposals {
     }
 }
 
-/// Tells the replicas whether the leader of the quorum counts this broker as living (R16 of the replication design).
-async fn tell_session(env: Env, replicas: Arc<ReplicaManager>, mut in_session: InSession) {
+/// Tells the replicas for how long the leader of the quorum counts this broker as living (R16 of the replication design).
+async fn tell_session(
+    env: Env,
+    replicas: Arc<ReplicaManager>,
+    mut in_session: InSession,
+    mut session_end: watch::Receiver<Option<Instant>>,
+) {
     loop {
+        replicas.set_session_end(*session_end.borrow_and_update());
         let lives = *in_session.borrow_and_update();
-        replicas.set_in_session(lives);
+        if !lives {
+            replicas.session_is_over();
+        }
         tokio::select! {
             changed = in_session.changed() => if changed.is_err() { return },
+            changed = session_end.changed() => if changed.is_err() { return },
             () = env.tasks.cancelled() => return,
         }
     }
@@ -173,7 +184,8 @@ pub(super) async fn serve(
     let (broker, epoch) = (services.broker, services.broker_epoch);
     services.replicas.start_replication(epoch, Arc::new(Proposals(Arc::clone(raft))));
     let lifecycle = Lifecycle::start(raft, quorum, broker, epoch);
-    let told = tell_session(env.clone(), Arc::clone(&services.replicas), lifecycle.in_session());
+    let (in_session, session_end) = (lifecycle.in_session(), lifecycle.session_end());
+    let told = tell_session(env.clone(), Arc::clone(&services.replicas), in_session, session_end);
     env.tasks.spawn("session", told);
     lifecycle.ready();
     let mut view = services.view.clone();

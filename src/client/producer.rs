@@ -82,6 +82,9 @@ pub struct Delivered {
     pub partition: PartitionId,
     /// The offset of its first record, -1 if the broker does not tell.
     pub base_offset: Offset,
+    /// The sequence number of its first record, -1 without such numbers. Batches that were sent again come after those that were
+    /// behind them and were not.
+    pub base_sequence: i32,
     /// How many records it has.
     pub records: u32,
     /// How many bytes it has.
@@ -125,6 +128,7 @@ struct InFlight {
 struct Batch {
     partition: PartitionId,
     bytes: Bytes,
+    base_sequence: i32,
     records: u32,
     sealed: Instant,
 }
@@ -248,13 +252,15 @@ impl Producer {
         let mut builder = std::mem::take(&mut open.builder);
         let records = std::mem::take(&mut open.records);
         builder.compression(self.options.compression);
+        let mut base_sequence = -1;
         if let Some((id, epoch)) = identity {
-            builder.producer(id, epoch, open.next_sequence);
+            base_sequence = open.next_sequence;
+            builder.producer(id, epoch, base_sequence);
             // After 2^31 - 1 comes 0.
             open.next_sequence = open.next_sequence.wrapping_add(records.cast_signed()) & i32::MAX;
         }
         let sealed = self.cluster.env().steady.now();
-        let batch = Batch { partition, bytes: builder.build(), records, sealed };
+        let batch = Batch { partition, bytes: builder.build(), base_sequence, records, sealed };
         let sent = match connection {
             Ok(connection) => self.send(&connection, &batch).await,
             Err(error) => Err(error),
@@ -347,6 +353,7 @@ impl Producer {
         Ok(Delivered {
             partition,
             base_offset: outcome.base_offset,
+            base_sequence: batch.base_sequence,
             records: batch.records,
             bytes: batch.bytes.len(),
             took: came.since(batch.sealed),

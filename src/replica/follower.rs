@@ -120,13 +120,15 @@ impl ReplicaManager {
         self.peers.set_broker_epoch(broker_epoch);
     }
 
-    /// Whether the controller has heard of this broker lately. If not, another may lead what this one has led, so it acts as no
-    /// leader (R16 of the replication design).
-    pub fn set_in_session(&self, in_session: bool) {
-        self.peers.set_in_session(in_session);
-        if !in_session {
-            self.all().iter().for_each(|partition| partition.wake_all());
-        }
+    /// Until when the controller counts this broker as living, `None` if it does not. After that another one may lead what this one
+    /// has led, so it acts as no leader (R16 of the replication design).
+    pub fn set_session_end(&self, end: Option<Instant>) {
+        self.peers.set_session_end(end);
+    }
+
+    /// The session is over: whoever waits for a leader looks again.
+    pub fn session_is_over(&self) {
+        self.all().iter().for_each(|partition| partition.wake_all());
     }
 
     /// Has a partition followed whose leader may have changed.

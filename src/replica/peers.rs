@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -13,6 +13,9 @@ use crate::cluster::ClusterImage;
 use crate::env::SteadyClock;
 use crate::model::{BrokerId, Instant, TopicIdPartition};
 
+/// The session of a broker without others.
+const ALONE: u64 = u64::MAX;
+
 /// The rest of the cluster.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -20,8 +23,8 @@ pub(super) struct Peers {
     image: RwLock<Arc<ClusterImage>>,
     /// -1 before the broker has registered.
     broker_epoch: AtomicI64,
-    /// Whether the controller has heard of this broker lately.
-    in_session: AtomicBool,
+    /// Until when this broker may act as a leader, in nanoseconds of the steady clock; [`ALONE`] if nobody can replace it.
+    session_end: AtomicU64,
     /// `replica.lag.time.max.ms`.
     lag_max: RwLock<Duration>,
     /// Partitions whose replicas in sync are to change.
@@ -35,7 +38,7 @@ impl Peers {
             steady,
             image: RwLock::default(),
             broker_epoch: AtomicI64::new(-1),
-            in_session: AtomicBool::new(true),
+            session_end: AtomicU64::new(ALONE),
             lag_max: RwLock::new(lag_max),
             wishes: Mutex::default(),
             wished: Notify::new(),
@@ -62,13 +65,18 @@ impl Peers {
         self.broker_epoch.store(epoch, Ordering::Release);
     }
 
-    /// Whether this broker may act as a leader.
+    /// Whether this broker may act as a leader. Asked at each use: a process that was stopped for a while must not take itself for
+    /// what it was before.
     pub(super) fn is_in_session(&self) -> bool {
-        self.in_session.load(Ordering::Acquire)
+        let end = self.session_end.load(Ordering::Acquire);
+        end == ALONE || self.steady.now().since_start().as_nanos() <= u128::from(end)
     }
 
-    pub(super) fn set_in_session(&self, in_session: bool) {
-        self.in_session.store(in_session, Ordering::Release);
+    /// Sets until when that is; `None` for not at all.
+    pub(super) fn set_session_end(&self, end: Option<Instant>) {
+        let nanos = end.map_or(0, |end| end.since_start().as_nanos());
+        let nanos = u64::try_from(nanos).unwrap_or(ALONE - 1);
+        self.session_end.store(nanos, Ordering::Release);
     }
 
     pub(super) fn lag_max(&self) -> Duration {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest};
 use uuid::Uuid;
@@ -481,14 +482,19 @@ fn r16_whoever_is_out_of_session_is_no_leader() {
     in_runtime(async {
         let mut world = World::new().await;
         world.append(1);
-        world.nodes[&1].manager.set_in_session(false);
+        let session = |world: &World, node: i32, seconds: Option<u64>| {
+            let manager = &world.nodes[&node].manager;
+            let end = |seconds| manager.env.steady.now().plus(Duration::from_secs(seconds));
+            manager.set_session_end(seconds.map(end));
+        };
+        session(&world, 1, None);
         let batch = BatchBuilder::new().push(NOW, None, Some(b"v")).build();
         let leader = world.partition(1).unwrap();
         let refused = leader.append(ValidBatch::trusted(&batch).unwrap(), false, NOW).unwrap_err();
         assert!(matches!(refused, PartitionError::NotLeader));
         assert!(!world.fetch(2));
-        world.nodes[&1].manager.set_in_session(true);
-        world.nodes[&2].manager.set_in_session(false);
+        session(&world, 1, Some(60));
+        session(&world, 2, None);
         assert!(world.fetch(2), "it goes on following");
     });
 }

@@ -85,25 +85,33 @@ impl Crew {
         let process = self.processes.fetch_add(1, Ordering::Relaxed);
         let options = ProducerOptions { batch_bytes: 1, ..ProducerOptions::default() };
         let mut producer = None;
+        let mut sequences: BTreeMap<i32, i32> = BTreeMap::new();
         let mut partition = 0;
         while !self.over.is_cancelled() {
-            if producer.is_none() {
+            let Some(open) = &mut producer else {
                 let Some(cluster) = self.cluster().await else { continue };
                 producer = Producer::open(cluster, &self.topic, options.clone()).await.ok();
+                sequences.clear();
                 continue;
-            }
+            };
             partition = (partition + 1) % self.partitions;
-            let open = producer.as_mut().unwrap();
-            if !self.burst(process, open, partition).await {
+            let sequence = sequences.entry(partition).or_default();
+            if !self.burst(process, open, partition, sequence).await {
                 // Its sequence is broken: another one begins anew.
                 producer = None;
             }
         }
     }
 
-    /// Gives whether all was written.
-    async fn burst(&self, process: u32, producer: &mut Producer, partition: i32) -> bool {
-        let mut sent = Vec::new();
+    /// Gives whether all was written. `sequence` is that of the producer's next record in the partition.
+    async fn burst(
+        &self,
+        process: u32,
+        producer: &mut Producer,
+        partition: i32,
+        sequence: &mut i32,
+    ) -> bool {
+        let mut sent = BTreeMap::new();
         let mut is_well = true;
         for _ in 0..BURST {
             let value = self.values.fetch_add(1, Ordering::Relaxed);
@@ -115,24 +123,26 @@ impl Crew {
                 timestamp: None,
                 partition: Some(PartitionId(partition)),
             };
-            sent.push((value, self.now()));
+            sent.insert(*sequence, (value, self.now()));
+            *sequence += 1;
             is_well = producer.push(record).await.is_ok();
             if !is_well {
                 break;
             }
         }
         is_well = is_well && producer.flush().await.is_ok();
-        let delivered = producer.take_delivered();
-        self.acknowledged.send_modify(|count| *count += delivered.len());
-        let mut delivered = delivered.into_iter();
-        let completed = self.now();
-        let key = self.key(partition);
-        self.history.lock().sent.extend(sent.into_iter().map(|(value, invoked)| {
-            // Batches of one record each, in order.
-            let fate = delivered.next().map_or(Fate::Unknown, |batch| {
-                assert_eq!(batch.records, 1);
-                Fate::Written(batch.base_offset.0)
-            });
+        // Each batch has one record. Those that were sent again come after others that were not.
+        let offsets: BTreeMap<i32, i64> = producer
+            .take_delivered()
+            .iter()
+            .inspect(|batch| assert_eq!((batch.records, batch.partition.0), (1, partition)))
+            .map(|batch| (batch.base_sequence, batch.base_offset.0))
+            .collect();
+        self.acknowledged.send_modify(|count| *count += offsets.len());
+        let (completed, key) = (self.now(), self.key(partition));
+        self.history.lock().sent.extend(sent.into_iter().map(|(sequence, (value, invoked))| {
+            let offset = offsets.get(&sequence).filter(|offset| **offset >= 0);
+            let fate = offset.map_or(Fate::Unknown, |offset| Fate::Written(*offset));
             let key = key.clone();
             Sent { process, key, value, transaction: None, invoked, completed, fate }
         }));

@@ -34,6 +34,7 @@ pub struct Lifecycle {
     ready: Arc<AtomicBool>,
     changed: Arc<Notify>,
     in_session: InSession,
+    session_end: watch::Receiver<Option<Instant>>,
 }
 
 impl Lifecycle {
@@ -42,6 +43,7 @@ impl Lifecycle {
     pub fn start(quorum: &RaftQuorum, config: &QuorumConfig, broker: BrokerId, epoch: i64) -> Self {
         let (ready, changed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let (sender, in_session) = watch::channel(false);
+        let (session_sender, session_end) = watch::channel(None);
         let life = Life {
             seat: Arc::clone(&quorum.seat),
             broker,
@@ -50,11 +52,11 @@ impl Lifecycle {
             session: config.timers.session,
             ready: Arc::clone(&ready),
             changed: Arc::clone(&changed),
-            acknowledged: Arc::new(watch::Sender::new(None)),
+            session_end: Arc::new(session_sender),
             in_session: sender,
         };
         quorum.seat.env.tasks.spawn_service("heartbeat", life.run());
-        Self { ready, changed, in_session }
+        Self { ready, changed, in_session, session_end }
     }
 
     /// The broker may be let serve: its logs are recovered.
@@ -68,6 +70,12 @@ impl Lifecycle {
     pub fn in_session(&self) -> InSession {
         self.in_session.clone()
     }
+
+    /// When the leader stops counting this broker as living, by this broker's own clock, if it hears nothing more of it.
+    #[must_use]
+    pub fn session_end(&self) -> watch::Receiver<Option<Instant>> {
+        self.session_end.clone()
+    }
 }
 
 struct Life {
@@ -78,8 +86,8 @@ struct Life {
     session: Duration,
     ready: Arc<AtomicBool>,
     changed: Arc<Notify>,
-    /// When the last heartbeat was sent that a leader has heard.
-    acknowledged: Arc<watch::Sender<Option<Instant>>>,
+    /// A session after the last heartbeat was sent that a leader has heard.
+    session_end: Arc<watch::Sender<Option<Instant>>>,
     in_session: watch::Sender<bool>,
 }
 
@@ -90,6 +98,7 @@ impl Life {
             tokio::select! {
                 () = self.seat.env.steady.sleep(self.interval) => {}
                 () = self.changed.notified() => {}
+                () = self.note_majorities() => {}
                 () = self.seat.env.tasks.cancelled() => return,
             }
             self.judge();
@@ -110,38 +119,49 @@ impl Life {
         for voter in membership.voters.iter().flatten() {
             if *voter == self.seat.own.raft_id {
                 self.seat.sessions.lock().hear(beat, self.seat.own.incarnation, now);
-                if self.leads_with_majority(&running) {
-                    self.acknowledged.send_replace(Some(now));
-                }
                 continue;
             }
             let Some(node) = membership.nodes.get(voter) else { continue };
-            let (peer, acknowledged) =
-                (self.seat.peers.member(*voter, node), Arc::clone(&self.acknowledged));
-            let patience = self.session;
+            let (peer, session_end) =
+                (self.seat.peers.member(*voter, node), Arc::clone(&self.session_end));
+            let (patience, end) = (self.session, now.plus(self.session));
             self.seat.env.tasks.spawn("heartbeat to a node", async move {
                 let told = peer.ask(&Ask::Heartbeat(beat), patience).await;
                 if let Ok(Told::Heard { leads: true }) = told {
-                    acknowledged.send_modify(|at| *at = (*at).max(Some(now)));
+                    session_end.send_modify(|known| *known = (*known).max(Some(end)));
                 }
             });
         }
         self.judge();
     }
 
-    /// Whether this node leads, and has heard from a majority not long ago.
-    fn leads_with_majority(&self, running: &Running) -> bool {
-        let metrics = running.raft.metrics();
-        let metrics = metrics.borrow();
-        let session = self.session.as_millis();
-        metrics.current_leader == Some(self.seat.own.raft_id)
-            && metrics.millis_since_quorum_ack.is_some_and(|ago| u128::from(ago) <= session)
+    /// While this node leads the quorum, what keeps its own broker in session is that a majority has heard of it: Raft says how
+    /// long ago that was, each time that it says anything. What it said earlier counts for nothing: this process may have been
+    /// stopped meanwhile.
+    async fn note_majorities(&self) {
+        let Some(running) = self.seat.running() else { return std::future::pending().await };
+        let mut metrics = running.raft.metrics();
+        metrics.mark_unchanged();
+        while metrics.changed().await.is_ok() {
+            let now = self.seat.env.steady.now().since_start();
+            let ago = {
+                let metrics = metrics.borrow_and_update();
+                let leads = metrics.current_leader == Some(self.seat.own.raft_id);
+                metrics.millis_since_quorum_ack.filter(|_| leads)
+            };
+            let heard = ago.and_then(|ago| now.checked_sub(Duration::from_millis(ago)));
+            if let Some(heard) = heard {
+                let end = Instant::from_start(heard).plus(self.session);
+                self.session_end.send_modify(|known| *known = (*known).max(Some(end)));
+            }
+        }
+        // Raft has ended, and with it this node.
+        std::future::pending().await
     }
 
     fn judge(&self) {
         let now = self.seat.env.steady.now();
-        let acknowledged = *self.acknowledged.borrow();
-        let lives = acknowledged.is_some_and(|at| now.since(at) <= self.session);
+        let lives = self.session_end.borrow().is_some_and(|end| now <= end);
         self.in_session.send_if_modified(|known| std::mem::replace(known, lives) != lives);
     }
 }
