@@ -14,7 +14,7 @@ use crate::env::Env;
 use crate::model::WithCauses;
 
 /// Options of every tool.
-pub(super) const COMMON: &[Known] = &[
+const COMMON: &[Known] = &[
     valued(&["bootstrap-server"]),
     valued(&["command-config"]),
     flag(&["help", "h"]),
@@ -100,4 +100,11 @@ fn apply(options: &mut ClusterOptions, key: &str, value: String) -> anyhow::Resu
         _ => {}
     }
     Ok(())
+}
+
+/// What a tool makes of these words: for tests of its options.
+#[cfg(test)]
+pub(super) fn options_of(known: &[Known], line: &str) -> Options {
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    Options::read(&[COMMON, known].concat(), &words).unwrap()
 }

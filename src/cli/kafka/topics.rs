@@ -552,8 +552,7 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Options {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Options::read(&[admin::COMMON, KNOWN].concat(), &words).unwrap()
+        admin::options_of(KNOWN, line)
     }
 
     #[test]

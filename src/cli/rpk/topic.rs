@@ -9,14 +9,11 @@ use super::{Connection, columns, list, section, table};
 use crate::cli::configs::{ConfigSetting, describe_configs};
 use crate::cli::failure::Failure;
 use crate::cli::output::print_text;
-use crate::cli::topic::change::timeout_ms;
+use crate::cli::topic::change::{Creation, timeout_ms};
 use crate::cli::topic::{key_value, known_topics};
 use crate::client::{Cluster, OffsetQuery, Target, Topic, Topics};
 use crate::wire::Text;
-use crate::wire::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, WireTopicName, create_topics_request,
-    delete_topics_request,
-};
+use crate::wire::messages::{DeleteTopicsRequest, WireTopicName, delete_topics_request};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -127,22 +124,14 @@ pub(super) fn status(code: i16, message: Option<&str>, exit: &mut ExitCode) -> S
 }
 
 async fn create(cluster: &Cluster, arguments: &CreateArguments) -> Result<ExitCode, Failure> {
-    let config = |(name, value): &(String, String)| {
-        create_topics_request::CreatableTopicConfig::default()
-            .with_name(Text::from_string(name.clone()))
-            .with_value(Some(Text::from_string(value.clone())))
+    let creation = Creation {
+        topics: &arguments.topics,
+        partitions: arguments.partitions,
+        replicas: arguments.replicas,
+        configs: &arguments.configs,
+        dry_run: arguments.dry,
     };
-    let topic = |name: &String| {
-        create_topics_request::CreatableTopic::default()
-            .with_name(wire_name(name))
-            .with_num_partitions(arguments.partitions)
-            .with_replication_factor(arguments.replicas)
-            .with_configs(arguments.configs.iter().map(config).collect())
-    };
-    let request = CreateTopicsRequest::default()
-        .with_topics(arguments.topics.iter().map(topic).collect())
-        .with_timeout_ms(timeout_ms(cluster))
-        .with_validate_only(arguments.dry);
+    let request = creation.request(cluster);
     let response = cluster.request(Target::Controller, &request).await?;
     let mut rows = table(["TOPIC", "STATUS"]);
     let mut exit = ExitCode::SUCCESS;

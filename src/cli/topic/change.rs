@@ -84,7 +84,14 @@ pub(super) struct AddPartitionsArguments {
 
 pub(super) fn create(arguments: &CreateArguments) -> Result<ExitCode, Failure> {
     arguments.common.connection.run(async |cluster| {
-        let response = cluster.request(Target::Controller, &creation(&cluster, arguments)).await?;
+        let creation = Creation {
+            topics: &arguments.topics,
+            partitions: arguments.partitions.unwrap_or(-1),
+            replicas: arguments.replicas.unwrap_or(-1),
+            configs: &arguments.configs,
+            dry_run: arguments.dry_run,
+        };
+        let response = cluster.request(Target::Controller, &creation.request(&cluster)).await?;
         let mut created = Vec::new();
         for topic in &response.topics {
             let name = topic.name.0.to_string();
@@ -113,23 +120,37 @@ pub(super) fn create(arguments: &CreateArguments) -> Result<ExitCode, Failure> {
     })
 }
 
-fn creation(cluster: &Cluster, arguments: &CreateArguments) -> CreateTopicsRequest {
-    let config = |(name, value): &(String, String)| {
-        create_topics_request::CreatableTopicConfig::default()
-            .with_name(Text::from_string(name.clone()))
-            .with_value(Some(Text::from_string(value.clone())))
-    };
-    let topic = |name: &String| {
-        create_topics_request::CreatableTopic::default()
-            .with_name(wire_name(name))
-            .with_num_partitions(arguments.partitions.unwrap_or(-1))
-            .with_replication_factor(arguments.replicas.unwrap_or(-1))
-            .with_configs(arguments.configs.iter().map(config).collect())
-    };
-    CreateTopicsRequest::default()
-        .with_topics(arguments.topics.iter().map(topic).collect())
-        .with_timeout_ms(timeout_ms(cluster))
-        .with_validate_only(arguments.dry_run)
+/// Topics that are to be created alike.
+pub(in crate::cli) struct Creation<'a> {
+    pub(in crate::cli) topics: &'a [String],
+    /// How many partitions each gets, -1 for what the broker says.
+    pub(in crate::cli) partitions: i32,
+    /// How many replicas each partition gets, -1 for what the broker says.
+    pub(in crate::cli) replicas: i16,
+    pub(in crate::cli) configs: &'a [(String, String)],
+    /// Whether the broker only checks it.
+    pub(in crate::cli) dry_run: bool,
+}
+
+impl Creation<'_> {
+    pub(in crate::cli) fn request(&self, cluster: &Cluster) -> CreateTopicsRequest {
+        let config = |(name, value): &(String, String)| {
+            create_topics_request::CreatableTopicConfig::default()
+                .with_name(Text::from_string(name.clone()))
+                .with_value(Some(Text::from_string(value.clone())))
+        };
+        let topic = |name: &String| {
+            create_topics_request::CreatableTopic::default()
+                .with_name(wire_name(name))
+                .with_num_partitions(self.partitions)
+                .with_replication_factor(self.replicas)
+                .with_configs(self.configs.iter().map(config).collect())
+        };
+        CreateTopicsRequest::default()
+            .with_topics(self.topics.iter().map(topic).collect())
+            .with_timeout_ms(timeout_ms(cluster))
+            .with_validate_only(self.dry_run)
+    }
 }
 
 pub(super) fn delete(arguments: &DeleteArguments) -> Result<ExitCode, Failure> {
