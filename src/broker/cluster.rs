@@ -194,6 +194,8 @@ pub(super) async fn serve(
     };
     let serves = view.wait_for(may_serve).await.map(drop);
     serves.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))?;
+    // The next heartbeat brings it into session: no need to wait for its time.
+    lifecycle.ready();
     Ok(Membership { quorum: Arc::clone(raft), lifecycle })
 }
 

@@ -196,7 +196,12 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
 }
 
 async fn mind_brokers(seat: &Seat, quorum: &RaftQuorum) {
-    let image = seat.image();
+    let Some(running) = seat.running() else { return };
+    let (image, index) = {
+        let applied = running.machine.applied();
+        let applied = applied.borrow();
+        (Arc::clone(&applied.image), applied.index)
+    };
     let doubtful = seat.sessions.lock().doubtful(&image);
     let mut commands = Vec::new();
     for broker in doubtful {
@@ -207,7 +212,7 @@ async fn mind_brokers(seat: &Seat, quorum: &RaftQuorum) {
         // If it was not gone it will be heard of, or fenced when its session is over.
         seat.sessions.lock().trust(&broker);
     }
-    let due = seat.sessions.lock().due(&image, seat.env.steady.now());
+    let due = seat.sessions.lock().due(&image, index, seat.env.steady.now());
     commands.extend(due);
     if commands.is_empty() {
         return;

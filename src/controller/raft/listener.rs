@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::frames::{self, Ask, Hello, Told, VERSION, Welcome};
 use super::peer::{Target, write_all};
 use super::quorum::{NotProposed, Proposal, Running, Seat, read_index};
+use crate::cluster::BrokerImage;
 use crate::controller::QuorumError;
 use crate::controller::raft_log::Node;
 use crate::env::{BoxStream, Listener};
@@ -111,7 +112,10 @@ async fn answer_all(
         if let Ask::Heartbeat(beat) = ask {
             let now = seat.env.steady.now();
             seat.sessions.lock().hear(beat, hello.from.incarnation, now);
-            let told = Told::Heard { leads: seat.leads() };
+            // Who is fenced is not in session: it may not know yet what it no longer leads (R16).
+            let serves = |own: &BrokerImage| own.epoch == beat.epoch && !own.fenced;
+            let counts = seat.leads() && seat.image().broker(beat.broker).is_some_and(serves);
+            let told = Told::Heard { leads: counts };
             drop(answers.send(frames::write(number, &told)).await);
             continue;
         }

@@ -17,6 +17,8 @@ pub(super) struct Sessions {
     heard: BTreeMap<BrokerId, Heard>,
     /// Incarnations whose connection has ended, and that were not heard of since.
     lost: BTreeSet<(BrokerId, [u8; 16])>,
+    /// Of brokers that are fenced: the newest entry when that was first seen. Who has applied it knows what it no longer leads.
+    fenced: BTreeMap<BrokerId, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,7 @@ struct Heard {
 
 impl Sessions {
     pub(super) const fn new(timeout: Duration) -> Self {
-        Self { timeout, heard: BTreeMap::new(), lost: BTreeSet::new() }
+        Self { timeout, heard: BTreeMap::new(), lost: BTreeSet::new(), fenced: BTreeMap::new() }
     }
 
     /// A broker, of this incarnation, lives.
@@ -63,8 +65,8 @@ impl Sessions {
     }
 
     /// What a leader has to propose: to fence who was not heard of for too long, and to let those serve who have caught up.
-    /// A broker that this node knows nothing of gets the time of a session from now on.
-    pub(super) fn due(&mut self, image: &ClusterImage, now: Instant) -> Vec<Command> {
+    /// A broker that this node knows nothing of gets the time of a session from now on. `index` is that of the image.
+    pub(super) fn due(&mut self, image: &ClusterImage, index: u64, now: Instant) -> Vec<Command> {
         let mut commands = Vec::new();
         for broker in image.brokers() {
             let nothing = Heard { at: now, epoch: broker.epoch, applied: 0, ready: false };
@@ -77,9 +79,15 @@ impl Sessions {
             if !broker.fenced && !in_session {
                 commands.push(Command::FenceBroker { broker: id, broker_epoch });
             }
-            let has_caught_up = i64::try_from(heard.applied).is_ok_and(|at| at >= broker.epoch);
+            if !broker.fenced {
+                self.fenced.remove(&id);
+                continue;
+            }
+            let fenced_by = *self.fenced.entry(id).or_insert(index);
+            let has_caught_up = heard.applied >= fenced_by
+                && i64::try_from(heard.applied).is_ok_and(|at| at >= broker.epoch);
             let may_serve = heard.ready && has_caught_up && heard.epoch == broker.epoch;
-            if broker.fenced && in_session && may_serve && !broker.shutting_down {
+            if in_session && may_serve && !broker.shutting_down {
                 commands.push(Command::UnfenceBroker { broker: id, broker_epoch });
             }
         }
@@ -119,15 +127,28 @@ mod tests {
     async fn a_broker_serves_once_it_has_applied_its_registration() {
         let now = Env::in_memory().steady.now();
         let (image, mut sessions) = (image(), Sessions::new(SESSION));
-        assert_eq!(sessions.due(&image, now), []);
+        assert_eq!(sessions.due(&image, 5, now), []);
         for (epoch, applied, ready) in [(4, 9, true), (5, 4, true), (5, 9, false)] {
             sessions.hear(beat(epoch, applied, ready), incarnation(1), now);
-            assert_eq!(sessions.due(&image, now), [], "{epoch} {applied} {ready}");
+            assert_eq!(sessions.due(&image, 5, now), [], "{epoch} {applied} {ready}");
         }
         sessions.hear(beat(5, 5, true), incarnation(1), now);
         let unfence = Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 };
-        assert_eq!(sessions.due(&image, now), [unfence]);
-        assert_eq!(sessions.due(&image, now.plus(SESSION * 2)), [], "it is gone again");
+        assert_eq!(sessions.due(&image, 5, now), [unfence]);
+        assert_eq!(sessions.due(&image, 5, now.plus(SESSION * 2)), [], "it is gone again");
+    }
+
+    #[tokio::test]
+    async fn r16_a_fenced_broker_serves_once_it_knows_what_it_no_longer_leads() {
+        let now = Env::in_memory().steady.now();
+        let (image, mut sessions) = (image(), Sessions::new(SESSION));
+        sessions.hear(beat(5, 5, true), incarnation(1), now);
+        assert_eq!(sessions.due(&image, 9, now), []);
+        sessions.hear(beat(5, 8, true), incarnation(1), now);
+        assert_eq!(sessions.due(&image, 12, now), []);
+        sessions.hear(beat(5, 9, true), incarnation(1), now);
+        let unfence = Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 };
+        assert_eq!(sessions.due(&image, 15, now), [unfence]);
     }
 
     #[tokio::test]
@@ -136,13 +157,13 @@ mod tests {
         let (mut image, mut sessions) = (image(), Sessions::new(SESSION));
         image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
         let fence = Command::FenceBroker { broker: BROKER, broker_epoch: 5 };
-        assert_eq!(sessions.due(&image, now), [], "a leader that knows nothing waits");
+        assert_eq!(sessions.due(&image, 5, now), [], "a leader that knows nothing waits");
         let later = now.plus(SESSION);
-        assert_eq!(sessions.due(&image, later), []);
+        assert_eq!(sessions.due(&image, 6, later), []);
         sessions.hear(beat(5, 6, true), incarnation(1), later);
-        assert_eq!(sessions.due(&image, later.plus(SESSION)), []);
+        assert_eq!(sessions.due(&image, 6, later.plus(SESSION)), []);
         let late = later.plus(SESSION + Duration::from_millis(1));
-        assert_eq!(sessions.due(&image, late), [fence]);
+        assert_eq!(sessions.due(&image, 6, late), [fence]);
     }
 
     #[tokio::test]
