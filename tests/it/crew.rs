@@ -14,6 +14,7 @@ use ottla::env::{Env, MemoryDisk};
 use ottla::model::{Offset, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::exactly_once::Epochs;
@@ -81,7 +82,7 @@ impl Crew {
     }
 
     /// Writes records one burst after the other, each burst to the next partition, idempotent and with `acks=all`.
-    pub(crate) async fn write(self: Arc<Self>) {
+    async fn write(self: Arc<Self>) {
         let process = self.processes.fetch_add(1, Ordering::Relaxed);
         let options = ProducerOptions { batch_bytes: 1, ..ProducerOptions::default() };
         let mut producer = None;
@@ -150,7 +151,7 @@ impl Crew {
     }
 
     /// Writes transactions of a few records in several partitions, and commits two of three.
-    pub(crate) async fn transact(self: Arc<Self>, epochs: Epochs) {
+    async fn transact(self: Arc<Self>, epochs: Epochs) {
         let process = self.processes.fetch_add(1, Ordering::Relaxed);
         let id = format!("transactor-{process}");
         let mut transactor = None;
@@ -204,7 +205,7 @@ impl Crew {
     }
 
     /// Reads all partitions from their starts on, following what is written.
-    pub(crate) async fn read(self: Arc<Self>, read_committed: bool) {
+    async fn read(self: Arc<Self>, read_committed: bool) {
         let mut positions: BTreeMap<i32, i64> = (0..self.partitions).map(|at| (at, 0)).collect();
         while !self.over.is_cancelled() {
             let Some(cluster) = self.cluster().await else { continue };
@@ -241,7 +242,7 @@ impl Crew {
     }
 
     /// Asks the leaders for the ends of the partitions, again and again.
-    pub(crate) async fn watch(self: Arc<Self>) {
+    async fn watch(self: Arc<Self>) {
         let process = self.processes.fetch_add(1, Ordering::Relaxed);
         let Some(mut cluster) = self.cluster().await else { return };
         while !self.over.is_cancelled() {
@@ -263,14 +264,44 @@ impl Crew {
         (0..self.partitions).map(query).collect()
     }
 
-    /// Tells all that it is over.
-    pub(crate) fn end(&self) {
-        self.over.cancel();
+    /// Has so many writers and these transactors at work, readers of either kind and one who watches the ends, while `work`
+    /// goes on; gives what it gave, and the history. What was broken has to be mended when `work` ends.
+    pub(crate) async fn beside<T>(
+        self: &Arc<Self>,
+        writers: usize,
+        transactors: &[Epochs],
+        work: impl Future<Output = T>,
+    ) -> (T, History) {
+        let (local, mut clients) = (LocalSet::new(), JoinSet::new());
+        for _ in 0..writers {
+            clients.spawn_local_on(self.clone().write(), &local);
+        }
+        for epochs in transactors {
+            clients.spawn_local_on(self.clone().transact(*epochs), &local);
+        }
+        for read_committed in [false, true] {
+            clients.spawn_local_on(self.clone().read(read_committed), &local);
+        }
+        clients.spawn_local_on(self.clone().watch(), &local);
+        let all = async {
+            let given = work.await;
+            self.over.cancel();
+            while let Some(ended) = clients.join_next().await {
+                ended.unwrap();
+            }
+            (given, self.finish().await)
+        };
+        let (given, history) = local.run_until(all).await;
+        for committed in [false, true] {
+            let followed = |read: &Read| read.committed == committed && read.from > 0;
+            assert!(history.reads.iter().any(followed), "nobody has followed what was written");
+        }
+        (given, history)
     }
 
     /// Reads everything from start to end, all records and what is committed, and gives the history. Everybody has to have
     /// ended, and what was broken has to be mended.
-    pub(crate) async fn finish(&self) -> History {
+    async fn finish(&self) -> History {
         let cluster = self.cluster().await.expect("a cluster that is mended");
         let listed = cluster.list_offsets(&self.queries()).await.expect("partitions with leaders");
         for read_committed in [false, true] {

@@ -1,7 +1,5 @@
 //! A broker that is killed again and again while clients write and read: nothing is lost, doubled or out of order.
 
-use tokio::task::{JoinSet, LocalSet};
-
 use crate::crew::Crew;
 use crate::exactly_once::Epochs;
 use crate::history::{End, History};
@@ -24,16 +22,6 @@ async fn killed(writers: usize, transactors: &[Epochs]) -> History {
     let address = program.kafka.clone();
     Client::to(&address).await.create("t", 3, &[]).await;
     let crew = Crew::new(std::slice::from_ref(&address), "t", 3);
-    let (local, mut clients) = (LocalSet::new(), JoinSet::new());
-    for _ in 0..writers {
-        clients.spawn_local_on(crew.clone().write(), &local);
-    }
-    for epochs in transactors {
-        clients.spawn_local_on(crew.clone().transact(*epochs), &local);
-    }
-    clients.spawn_local_on(crew.clone().read(false), &local);
-    clients.spawn_local_on(crew.clone().read(true), &local);
-    clients.spawn_local_on(crew.clone().watch(), &local);
     let work = async {
         for _ in 0..KILLS {
             crew.write_on(RECORDS).await;
@@ -41,18 +29,10 @@ async fn killed(writers: usize, transactors: &[Epochs]) -> History {
             drop(program);
             program = start(&address);
         }
-        crew.end();
-        while let Some(ended) = clients.join_next().await {
-            ended.unwrap();
-        }
-        let history = crew.finish().await;
-        drop(program);
-        history
+        program
     };
-    let history = local.run_until(work).await;
-    for committed in [false, true] {
-        assert!(history.reads.iter().any(|read| read.committed == committed && read.from > 0));
-    }
+    let (program, history) = crew.beside(writers, transactors, work).await;
+    drop(program);
     assert!(history.latest.len() > KILLS);
     history
 }

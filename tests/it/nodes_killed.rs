@@ -6,8 +6,6 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use tokio::task::{JoinSet, LocalSet};
-
 use crate::crew::Crew;
 use crate::exactly_once::Epochs;
 use crate::history::{End, History};
@@ -189,16 +187,6 @@ async fn suffer(network: u8, faults: &[Fault]) -> History {
     assert_eq!(created.topics[0].error_code, 0, "{created:?}");
     nodes.in_sync("t").await;
     let crew = Crew::new(&nodes.addresses(), "t", PARTITIONS);
-    let (local, mut clients) = (LocalSet::new(), JoinSet::new());
-    for _ in 0..2 {
-        clients.spawn_local_on(crew.clone().write(), &local);
-    }
-    for epochs in [Epochs::Raised, Epochs::Raised] {
-        clients.spawn_local_on(crew.clone().transact(epochs), &local);
-    }
-    clients.spawn_local_on(crew.clone().read(false), &local);
-    clients.spawn_local_on(crew.clone().read(true), &local);
-    clients.spawn_local_on(crew.clone().watch(), &local);
     let work = async {
         for (round, fault) in faults.iter().enumerate() {
             let victim = round % NODES;
@@ -226,13 +214,8 @@ async fn suffer(network: u8, faults: &[Fault]) -> History {
             }
             nodes.in_sync("t").await;
         }
-        crew.end();
-        while let Some(ended) = clients.join_next().await {
-            ended.unwrap();
-        }
-        crew.finish().await
     };
-    let history = local.run_until(work).await;
+    let ((), history) = crew.beside(2, &[Epochs::Raised; 2], work).await;
     nodes.in_sync("t").await;
     // The last ones may have to fetch what the first ones have written to end their logs.
     for node in &nodes.all {

@@ -3,8 +3,6 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use tokio::task::{JoinSet, LocalSet};
-
 use super::rig::{Cluster, eventually};
 use crate::crew::Crew;
 use crate::exactly_once::Epochs;
@@ -146,16 +144,6 @@ async fn killed(nodes: &mut impl Nodes, writers: usize, transactors: &[Epochs]) 
     in_sync(nodes).await;
     let addresses: Vec<String> = (1..=NODES).map(|node| nodes.address(node)).collect();
     let crew = Crew::new(&addresses, "t", PARTITIONS);
-    let (local, mut clients) = (LocalSet::new(), JoinSet::new());
-    for _ in 0..writers {
-        clients.spawn_local_on(crew.clone().write(), &local);
-    }
-    for epochs in transactors {
-        clients.spawn_local_on(crew.clone().transact(*epochs), &local);
-    }
-    clients.spawn_local_on(crew.clone().read(false), &local);
-    clients.spawn_local_on(crew.clone().read(true), &local);
-    clients.spawn_local_on(crew.clone().watch(), &local);
     let work = async {
         for round in 0..KILLS {
             crew.write_on(RECORDS).await;
@@ -167,17 +155,8 @@ async fn killed(nodes: &mut impl Nodes, writers: usize, transactors: &[Epochs]) 
         }
         crew.write_on(RECORDS).await;
         in_sync(nodes).await;
-        crew.end();
-        while let Some(ended) = clients.join_next().await {
-            ended.unwrap();
-        }
-        crew.finish().await
     };
-    let history = local.run_until(work).await;
-    for committed in [false, true] {
-        assert!(history.reads.iter().any(|read| read.committed == committed && read.from > 0));
-    }
-    history
+    crew.beside(writers, transactors, work).await.1
 }
 
 #[tokio::test(flavor = "multi_thread")]
