@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ottla::client::{
@@ -37,6 +37,9 @@ pub(crate) struct Crew {
     processes: AtomicU32,
     /// How many records were acknowledged.
     acknowledged: watch::Sender<usize>,
+    /// How many transactions were committed.
+    committed: watch::Sender<usize>,
+    has_transactors: AtomicBool,
     over: CancellationToken,
 }
 
@@ -53,6 +56,8 @@ impl Crew {
             values: AtomicU64::new(1),
             processes: AtomicU32::new(0),
             acknowledged: watch::Sender::new(0),
+            committed: watch::Sender::new(0),
+            has_transactors: AtomicBool::new(false),
             over: CancellationToken::new(),
         })
     }
@@ -72,13 +77,18 @@ impl Crew {
         Cluster::connect(self.env.clone(), options).await.ok()
     }
 
-    /// Waits until so many more records are acknowledged than now.
+    /// Waits until so many more records are acknowledged than now, and one more transaction is committed if there are
+    /// transactors.
     pub(crate) async fn write_on(&self, records: usize) {
-        let mut acknowledged = self.acknowledged.subscribe();
-        let wanted = *acknowledged.borrow() + records;
-        let written = acknowledged.wait_for(|count| *count >= wanted);
-        let written = tokio::time::timeout(PATIENCE, written).await;
-        written.expect("records are acknowledged").unwrap();
+        let (acknowledged, committed) = (&self.acknowledged, &self.committed);
+        let commits = usize::from(self.has_transactors.load(Ordering::Relaxed));
+        for (counted, more) in [(acknowledged, records), (committed, commits)] {
+            let mut counted = counted.subscribe();
+            let wanted = *counted.borrow() + more;
+            let reached = counted.wait_for(|count| *count >= wanted);
+            let reached = tokio::time::timeout(PATIENCE, reached).await;
+            reached.expect("records are acknowledged, and transactions committed").unwrap();
+        }
     }
 
     /// Writes records one burst after the other, each burst to the next partition, idempotent and with `acks=all`.
@@ -198,6 +208,7 @@ impl Crew {
             (true, false) => End::Unknown,
             (false, _) => End::Aborted,
         };
+        self.committed.send_modify(|count| *count += usize::from(end == End::Committed));
         let ended = Ended { transaction, invoked, end };
         self.history.lock().ended.push(ended);
         self.acknowledged.send_modify(|count| *count += 3 * usize::from(is_well));
@@ -272,6 +283,7 @@ impl Crew {
         transactors: &[Epochs],
         work: impl Future<Output = T>,
     ) -> (T, History) {
+        self.has_transactors.store(!transactors.is_empty(), Ordering::Relaxed);
         let (local, mut clients) = (LocalSet::new(), JoinSet::new());
         for _ in 0..writers {
             clients.spawn_local_on(self.clone().write(), &local);
