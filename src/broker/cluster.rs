@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BrokerOptions, Founded, StartError, backlog};
-use tokio::sync::watch;
 
 use crate::api::{Services, View};
 use crate::cluster::{ClusterImage, Command, Endpoint, Outcome};
 use crate::config::{BrokerConfig, QuorumConfig};
-use crate::controller::{InSession, Joining, Lifecycle, Quorum as _, RaftQuorum, join};
+use crate::controller::{Joining, Lifecycle, Quorum as _, RaftQuorum, Session, join};
 use crate::env::{Env, Listener, host_name};
 use crate::log::{DataDirs, TakenDirs};
-use crate::model::{BrokerId, Instant, UuidText};
+use crate::model::{BrokerId, UuidText};
 use crate::net::{ListenError, Server};
 use crate::replica::{Proposer, ReplicaManager};
 
@@ -154,21 +153,17 @@ impl Proposer for Proposals {
 }
 
 /// Tells the replicas for how long the leader of the quorum counts this broker as living (R16 of the replication design).
-async fn tell_session(
-    env: Env,
-    replicas: Arc<ReplicaManager>,
-    mut in_session: InSession,
-    mut session_end: watch::Receiver<Option<Instant>>,
-) {
+async fn tell_session(env: Env, replicas: Arc<ReplicaManager>, mut session: Session) {
+    let mut watched = session.clone();
     loop {
-        replicas.set_session_end(*session_end.borrow_and_update());
-        let lives = *in_session.borrow_and_update();
-        if !lives {
-            replicas.session_is_over();
-        }
+        replicas.set_session_end(session.end());
         tokio::select! {
-            changed = in_session.changed() => if changed.is_err() { return },
-            changed = session_end.changed() => if changed.is_err() { return },
+            changed = session.changed() => if !changed { return },
+            () = async {
+                watched.over().await;
+                replicas.session_is_over();
+                std::future::pending().await
+            } => {}
             () = env.tasks.cancelled() => return,
         }
     }
@@ -184,8 +179,7 @@ pub(super) async fn serve(
     let (broker, epoch) = (services.broker, services.broker_epoch);
     services.replicas.start_replication(epoch, Arc::new(Proposals(Arc::clone(raft))));
     let lifecycle = Lifecycle::start(raft, quorum, broker, epoch);
-    let (in_session, session_end) = (lifecycle.in_session(), lifecycle.session_end());
-    let told = tell_session(env.clone(), Arc::clone(&services.replicas), in_session, session_end);
+    let told = tell_session(env.clone(), Arc::clone(&services.replicas), lifecycle.session());
     env.tasks.spawn("session", told);
     lifecycle.ready();
     let mut view = services.view.clone();
@@ -212,13 +206,13 @@ pub(super) async fn hand_over(env: &Env, services: &Services, membership: &Membe
         // If the view ends, so does the broker.
         drop(view.wait_for(|view| !leads_for_others(&view.image, broker)).await);
     };
-    let mut in_session = membership.lifecycle.in_session();
+    let mut session = membership.lifecycle.session();
     let deadline = env.steady.now().plus(HAND_OVER_PATIENCE);
     let waited = env.steady.timeout_at(deadline, async {
         tokio::select! {
             () = handed_over => {}
             // Nobody decides any more, so that there is nothing to wait for.
-            _ = in_session.wait_for(|lives| !lives) => {}
+            () = session.over() => {}
         }
     });
     if waited.await.is_err() {

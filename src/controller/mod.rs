@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use decide::{place, preferred_elections};
 pub use local::{LocalQuorum, Started, Storage};
-pub use raft::{Caught, ClusterError, InSession, Joining, Lifecycle, RaftQuorum, join};
+pub use raft::{Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, join};
 
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
 use crate::model::{BrokerId, TopicPartition, UuidText};

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use openraft::{CommittedLeaderId, EntryPayload, LogId, Membership, Vote};
 
 pub use bootstrap::{ClusterError, Joining, join};
-pub use lifecycle::{InSession, Lifecycle};
+pub use lifecycle::{Lifecycle, Session};
 pub use quorum::{Caught, RaftQuorum};
 
 use super::raft_log;

@@ -14,6 +14,7 @@ use super::quorum::{RaftQuorum, Running, Seat};
 use crate::cluster::{BrokerImage, Command};
 use crate::config::QuorumConfig;
 use crate::controller::Quorum as _;
+use crate::env::SteadyClock;
 use crate::model::{BrokerId, Instant};
 
 /// Between two looks of the leader at what is to be done.
@@ -25,16 +26,45 @@ const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
 /// A node becomes a voter when it lacks no more entries than this.
 const VOTER_LAG_MAX: u64 = 100;
 
-/// Whether the leader counts this broker as living.
-pub type InSession = watch::Receiver<bool>;
+/// Until when the leader counts this broker as living, by this broker's own clock, if it hears nothing more of it; none before
+/// it has heard of it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    steady: SteadyClock,
+    end: watch::Receiver<Option<Instant>>,
+}
+
+impl Session {
+    /// Its end, as far as that is known now.
+    #[must_use]
+    pub fn end(&self) -> Option<Instant> {
+        *self.end.borrow()
+    }
+
+    /// Waits until the end is another one. `false` if there will be none.
+    pub async fn changed(&mut self) -> bool {
+        self.end.changed().await.is_ok()
+    }
+
+    /// Waits until the session is over. While it is over, others may lead what this broker leads.
+    pub async fn over(&mut self) {
+        loop {
+            let Some(end) = *self.end.borrow_and_update() else { return };
+            tokio::select! {
+                // At its end it is still a session.
+                () = self.steady.sleep_until(end.plus(Duration::from_millis(1))) => return,
+                changed = self.end.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
 
 /// The life of this broker, as it tells the others of it.
 #[derive(Debug)]
 pub struct Lifecycle {
     ready: Arc<AtomicBool>,
     changed: Arc<Notify>,
-    in_session: InSession,
-    session_end: watch::Receiver<Option<Instant>>,
+    session: Session,
 }
 
 impl Lifecycle {
@@ -42,8 +72,7 @@ impl Lifecycle {
     #[must_use]
     pub fn start(quorum: &RaftQuorum, config: &QuorumConfig, broker: BrokerId, epoch: i64) -> Self {
         let (ready, changed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-        let (sender, in_session) = watch::channel(false);
-        let (session_sender, session_end) = watch::channel(None);
+        let (sender, end) = watch::channel(None);
         let life = Life {
             seat: Arc::clone(&quorum.seat),
             broker,
@@ -52,11 +81,11 @@ impl Lifecycle {
             session: config.timers.session,
             ready: Arc::clone(&ready),
             changed: Arc::clone(&changed),
-            session_end: Arc::new(session_sender),
-            in_session: sender,
+            session_end: Arc::new(sender),
         };
         quorum.seat.env.tasks.spawn_service("heartbeat", life.run());
-        Self { ready, changed, in_session, session_end }
+        let session = Session { steady: quorum.seat.env.steady.clone(), end };
+        Self { ready, changed, session }
     }
 
     /// The broker may be let serve: its logs are recovered.
@@ -65,16 +94,10 @@ impl Lifecycle {
         self.changed.notify_one();
     }
 
-    /// Whether the leader counts this broker as living. When it does not, others may lead what this broker leads.
+    /// Whether the leader counts this broker as living.
     #[must_use]
-    pub fn in_session(&self) -> InSession {
-        self.in_session.clone()
-    }
-
-    /// When the leader stops counting this broker as living, by this broker's own clock, if it hears nothing more of it.
-    #[must_use]
-    pub fn session_end(&self) -> watch::Receiver<Option<Instant>> {
-        self.session_end.clone()
+    pub fn session(&self) -> Session {
+        self.session.clone()
     }
 }
 
@@ -88,7 +111,6 @@ struct Life {
     changed: Arc<Notify>,
     /// A session after the last heartbeat was sent that a leader has heard.
     session_end: Arc<watch::Sender<Option<Instant>>>,
-    in_session: watch::Sender<bool>,
 }
 
 impl Life {
@@ -101,7 +123,6 @@ impl Life {
                 () = self.note_majorities() => {}
                 () = self.seat.env.tasks.cancelled() => return,
             }
-            self.judge();
         }
     }
 
@@ -132,7 +153,6 @@ impl Life {
                 }
             });
         }
-        self.judge();
     }
 
     /// While this node leads the quorum, what keeps its own broker in session is that a majority has heard of it: Raft says how
@@ -157,12 +177,6 @@ impl Life {
         }
         // Raft has ended, and with it this node.
         std::future::pending().await
-    }
-
-    fn judge(&self) {
-        let now = self.seat.env.steady.now();
-        let lives = self.session_end.borrow().is_some_and(|end| now <= end);
-        self.in_session.send_if_modified(|known| std::mem::replace(known, lives) != lives);
     }
 }
 
