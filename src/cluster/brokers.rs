@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use super::apply::{Applied, Event, Outcome, Refusal, refuse};
-use super::change::{Election, PartitionChange};
 use super::command::Registration;
 use super::image::{BrokerImage, ClusterImage, PartitionImage, ReplicaDefaults};
 use crate::model::{BrokerId, ErrorCode, LeaderEpoch, TopicIdPartition};
@@ -99,8 +98,8 @@ impl ClusterImage {
     ) -> Outcome {
         if self.check_broker_epoch(broker, broker_epoch)?.fenced {
             self.change_broker(broker, |broker| broker.fenced = false, events);
-            let leaderless = |_: &Self, partition: &PartitionImage| partition.leader.is_none();
-            push_changed(self.reconsider_where(leaderless), events);
+            let changed = self.reconsider_where(|_, partition| partition.leader.is_none());
+            push_changed(changed, events);
         }
         Ok(Applied::Done)
     }
@@ -173,13 +172,9 @@ impl ClusterImage {
                 return None;
             }
             let can_lead = |replica| replica != broker && image.is_active(replica);
-            let min_insync_replicas = image.min_insync_replicas(topic);
-            let mut change = PartitionChange::new(partition, min_insync_replicas, &can_lead);
+            let mut change = image.change(topic, partition, &can_lead);
             change.to.isr.retain(|replica| *replica != broker);
             change.unclean = unclean.then_some(broker);
-            if image.allows_unclean_election(topic) {
-                change.election = Election::Unclean;
-            }
             change.finish()
         })
     }

@@ -43,10 +43,10 @@ impl ClusterImage {
     /// nobody eligible. Gives those that change.
     pub(super) fn reconsider_where(
         &mut self,
-        is_concerned: impl Fn(&Self, &PartitionImage) -> bool,
+        is_concerned: impl Fn(&TopicName, &PartitionImage) -> bool,
     ) -> Vec<TopicIdPartition> {
         self.replace_partitions(|image, topic, partition| {
-            is_concerned(image, partition).then(|| image.reconsidered(topic, partition)).flatten()
+            is_concerned(topic, partition).then(|| image.reconsidered(topic, partition)).flatten()
         })
     }
 
@@ -57,9 +57,8 @@ impl ClusterImage {
             ConfigResource::AllBrokers => None,
             ConfigResource::Broker(_) | ConfigResource::Group(_) => return,
         };
-        let changed = self.replace_partitions(|image, topic, partition| {
-            let concerned = only.is_none_or(|only| only == topic) && partition.is_lacking();
-            concerned.then(|| image.reconsidered(topic, partition)).flatten()
+        let changed = self.reconsider_where(|topic, partition| {
+            only.is_none_or(|only| only == topic) && partition.is_lacking()
         });
         push_changed(changed, events);
     }
@@ -74,7 +73,7 @@ impl ClusterImage {
     }
 
     /// The beginning of a change, with the election that the topic's configs allow.
-    fn change<'a>(
+    pub(super) fn change<'a>(
         &self,
         topic: &TopicName,
         partition: &'a PartitionImage,

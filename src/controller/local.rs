@@ -17,17 +17,12 @@ use super::{
     AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus, RaftLogError,
 };
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
+use crate::controller::{BATCH_LENGTH, INBOX_LENGTH, SNAPSHOT_AFTER_BYTES};
 use crate::env::{Disk, Env};
 use crate::model::{BrokerId, UuidText, WithCauses};
 
-/// How many proposals may wait.
-const INBOX_LENGTH: usize = 1024;
 /// How many steps may wait to be taken note of.
 const APPLIED_LENGTH: usize = 64;
-/// How many waiting proposals go into one log entry.
-const BATCH_LENGTH: usize = 1000;
-/// A snapshot replaces the entries when they have grown to this.
-const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Where the metadata log is.
 #[derive(Clone, Debug)]

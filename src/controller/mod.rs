@@ -25,6 +25,13 @@ pub use raft::{Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, jo
 use crate::cluster::{ClusterImage, Command, Event, Outcome};
 use crate::model::{BrokerId, TopicPartition, UuidText};
 
+/// How many proposals may wait.
+const INBOX_LENGTH: usize = 1024;
+/// How many waiting proposals go into one log entry.
+const BATCH_LENGTH: usize = 1000;
+/// A snapshot replaces the entries when they have grown to this.
+const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
+
 /// What commands are proposed to.
 pub trait Quorum: std::fmt::Debug + Send + Sync {
     /// Proposes commands, to be applied one after the other without another one in between. Gives the index of their log

@@ -14,6 +14,7 @@ use super::quorum::{RaftQuorum, Running, Seat};
 use crate::cluster::{BrokerImage, Command};
 use crate::config::QuorumConfig;
 use crate::controller::Quorum as _;
+use crate::controller::SNAPSHOT_AFTER_BYTES;
 use crate::env::SteadyClock;
 use crate::model::{BrokerId, Instant};
 
@@ -21,8 +22,6 @@ use crate::model::{BrokerId, Instant};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a broker may take to say whether it is there, whose connection has ended.
 const PROBE_PATIENCE: Duration = Duration::from_millis(50);
-/// A snapshot replaces the entries when they have grown to this.
-const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
 /// A node becomes a voter when it lacks no more entries than this.
 const VOTER_LAG_MAX: u64 = 100;
 

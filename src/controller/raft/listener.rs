@@ -8,12 +8,12 @@ use bytes::Bytes;
 use openraft::Snapshot;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, RaftMetrics};
-use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::frames::{self, Ask, Hello, Told, VERSION, Welcome};
 use super::peer::{Target, write_all};
-use super::quorum::{NotProposed, Proposal, Running, Seat, read_index};
+use super::quorum::{Proposal, Running, Seat, read_index};
 use crate::cluster::BrokerImage;
 use crate::controller::QuorumError;
 use crate::controller::raft_log::Node;
@@ -72,15 +72,11 @@ async fn converse(seat: Arc<Seat>, stream: BoxStream) -> io::Result<()> {
     let (answers, queue) = mpsc::channel(QUEUE);
     let ended = tokio::select! {
         ended = answer_all(&seat, &hello, &mut read, &answers) => ended,
-        ended = send_all(write, queue) => ended,
+        ended = write_all(write, queue) => ended,
     };
     // Whoever leads looks whether it lives.
     seat.sessions.lock().lose(hello.from.broker, hello.from.incarnation);
     ended
-}
-
-async fn send_all(write: WriteHalf<BoxStream>, queue: mpsc::Receiver<Bytes>) -> io::Result<()> {
-    write_all(write, queue).await
 }
 
 /// Whether a node is one of ours, and means us.
@@ -146,10 +142,8 @@ async fn answer(seat: &Seat, ask: Ask) -> Told {
                 Ok(Ok(proposed)) => {
                     Told::Proposed { index: proposed.index, outcomes: proposed.outcomes }
                 }
-                Ok(Err(NotProposed::NotLeader | NotProposed::Failed(QuorumError::NoLeader))) => {
-                    Told::NotLeader
-                }
-                Ok(Err(NotProposed::Failed(_))) | Err(_) => Told::Unknown,
+                Ok(Err(QuorumError::NoLeader)) => Told::NotLeader,
+                Ok(Err(_)) | Err(_) => Told::Unknown,
             };
         }
         Ask::Append(_)

@@ -21,15 +21,12 @@ use super::sessions::Sessions;
 use super::store::Store;
 use super::{Raft, stored_membership};
 use crate::cluster::{ClusterImage, Command};
+use crate::controller::BATCH_LENGTH;
 use crate::controller::raft_log::{Membership, Node};
 use crate::controller::{AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus};
 use crate::env::Env;
 use crate::model::{BrokerId, Instant};
 
-/// How many proposals may wait.
-pub(super) const INBOX_LENGTH: usize = 1024;
-/// How many waiting proposals go into one log entry.
-const BATCH_LENGTH: usize = 1000;
 /// How long a proposal may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two attempts, unless the leader changes.
@@ -139,16 +136,7 @@ pub(super) struct Proposal {
     pub(super) commands: Vec<Command>,
     /// Whether another node sent them: then they are not sent on.
     pub(super) forwarded: bool,
-    pub(super) reply: oneshot::Sender<Result<Proposed, NotProposed>>,
-}
-
-/// Why commands were not applied.
-#[derive(Clone, Debug)]
-pub(super) enum NotProposed {
-    /// This node does not lead, and the commands came from another one.
-    NotLeader,
-    /// Everything else.
-    Failed(QuorumError),
+    pub(super) reply: oneshot::Sender<Result<Proposed, QuorumError>>,
 }
 
 /// Several nodes agree.
@@ -235,12 +223,7 @@ impl Quorum for RaftQuorum {
             let proposal = Proposal { commands, forwarded: false, reply };
             let sent = self.seat.proposals.send(proposal).await;
             sent.map_err(|_| QuorumError::Stopped)?;
-            match outcome.await {
-                Ok(Ok(proposed)) => Ok(proposed),
-                Ok(Err(NotProposed::Failed(error))) => Err(error),
-                Ok(Err(NotProposed::NotLeader)) => Err(QuorumError::NoLeader),
-                Err(_) => Err(QuorumError::Stopped),
-            }
+            outcome.await.unwrap_or(Err(QuorumError::Stopped))
         })
     }
 
@@ -291,26 +274,20 @@ pub(super) async fn take_proposals(seat: Arc<Seat>, mut proposals: mpsc::Receive
 /// Gets all that wait agreed on, as one entry.
 async fn agree(seat: &Seat, waiting: &mut Vec<Proposal>) {
     let deadline = seat.env.steady.now().plus(PATIENCE);
-    let commands: Vec<Command> =
-        waiting.iter().flat_map(|proposal| &proposal.commands).cloned().collect();
-    let mut commands = Some(commands);
     loop {
         // What came from another node is not sent on: that node asks whoever leads then.
-        if !seat.leads() && waiting.iter().any(|proposal| proposal.forwarded) {
-            let (forwarded, own) = std::mem::take(waiting).into_iter().partition(|p| p.forwarded);
+        if !seat.leads() {
+            let (forwarded, own): (Vec<_>, Vec<_>) =
+                std::mem::take(waiting).into_iter().partition(|proposal| proposal.forwarded);
             *waiting = own;
-            let forwarded: Vec<Proposal> = forwarded;
             for proposal in forwarded {
-                drop(proposal.reply.send(Err(NotProposed::NotLeader)));
+                drop(proposal.reply.send(Err(QuorumError::NoLeader)));
             }
-            commands = None;
         }
         if waiting.is_empty() {
             return;
         }
-        let all = commands.take().unwrap_or_else(|| {
-            waiting.iter().flat_map(|proposal| &proposal.commands).cloned().collect()
-        });
+        let all = waiting.iter().flat_map(|proposal| &proposal.commands).cloned().collect();
         match attempt(seat, all, deadline).await {
             Attempt::Done(proposed) => return answer(waiting, proposed),
             Attempt::Failed(error) => return fail(waiting, &error),
@@ -333,7 +310,7 @@ fn answer(waiting: &mut Vec<Proposal>, proposed: Proposed) {
 
 fn fail(waiting: &mut Vec<Proposal>, error: &QuorumError) {
     for proposal in waiting.drain(..) {
-        drop(proposal.reply.send(Err(NotProposed::Failed(error.clone()))));
+        drop(proposal.reply.send(Err(error.clone())));
     }
 }
 

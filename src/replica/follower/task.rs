@@ -144,11 +144,7 @@ impl Task {
     async fn connect(&self, config: &ReplicationConfig) -> Result<Connection, ExchangeError> {
         let image = self.manager.peers.image();
         let leader = image.broker(self.lane.leader).ok_or(ExchangeError::Unknown)?;
-        let is_between_brokers = |name: &str| name.eq_ignore_ascii_case(&config.listener);
-        let mut endpoints = leader.endpoints.iter().filter(|endpoint| !endpoint.host.is_empty());
-        let first = endpoints.clone().next();
-        let endpoint = endpoints.find(|it| is_between_brokers(&it.listener)).or(first);
-        let endpoint = endpoint.ok_or(ExchangeError::Unknown)?;
+        let endpoint = leader.endpoint(&config.listener).ok_or(ExchangeError::Unknown)?;
         let address = Address { host: endpoint.host.clone(), port: endpoint.port };
         let (broker, number) = (self.manager.broker, self.lane.number);
         let name = format!("broker-{broker}-fetcher-{number}");
