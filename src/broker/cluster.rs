@@ -58,7 +58,10 @@ pub(super) async fn bind(
     };
     let bound =
         server.bind(&host, port, backlog(config), "controller.quorum.voters or listeners").await?;
-    let fallback = || format!("{}:{}", reachable(&host), bound.local_address().port());
+    let fallback = || match reachable(&host) {
+        host if host.contains(':') => format!("[{host}]:{}", bound.local_address().port()),
+        host => format!("{host}:{}", bound.local_address().port()),
+    };
     let address = told.map_or_else(fallback, str::to_owned);
     Ok(NodeListener { listener: bound, address })
 }
@@ -67,7 +70,6 @@ pub(super) async fn bind(
 fn reachable(host: &str) -> String {
     match host {
         "" | "0.0.0.0" | "::" => host_name(),
-        host if host.contains(':') => format!("[{host}]"),
         host => host.to_owned(),
     }
 }
@@ -224,4 +226,23 @@ fn leads_for_others(image: &ClusterImage, broker: BrokerId) -> bool {
     image.topics().flat_map(|topic| &topic.partitions).any(|partition| {
         partition.leader == Some(broker) && partition.isr.iter().any(|other| *other != broker)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    /// Clients look a host up as it is told: brackets belong to addresses with a port.
+    #[test]
+    fn hosts_are_told_without_brackets() {
+        for host in ["[::1]", "127.0.0.1"] {
+            let options = [format!("listeners=PLAINTEXT://{host}:9092")];
+            let config = load(Sources { options: &options, ..Sources::default() }).unwrap().broker;
+            let bound = [(Arc::from("PLAINTEXT"), format!("{host}:9092").parse().unwrap())];
+            let told = endpoints(&config, &bound);
+            let expected = (host.trim_matches(['[', ']']).to_owned(), 9092);
+            assert_eq!(told["PLAINTEXT"], expected);
+        }
+    }
 }

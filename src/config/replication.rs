@@ -30,14 +30,10 @@ pub struct ReplicationConfig {
     pub socket_timeout: Duration,
     /// Whether `replica.selector.class` sends consumers to their own rack.
     pub reads_in_rack: bool,
-    /// `inter.broker.listener.name`, or what `security.inter.broker.protocol` names.
-    pub listener: String,
 }
 
 impl Layers<'_> {
     pub(super) fn replication(self) -> ReplicationConfig {
-        let listener = self.text("inter.broker.listener.name");
-        let protocol = || self.text("security.inter.broker.protocol").unwrap_or_default();
         ReplicationConfig {
             fetchers: self.number("num.replica.fetchers"),
             lag_max: self.millis("replica.lag.time.max.ms"),
@@ -51,7 +47,6 @@ impl Layers<'_> {
                 .max(Duration::from_millis(1)),
             socket_timeout: self.millis("replica.socket.timeout.ms"),
             reads_in_rack: self.text("replica.selector.class").as_deref() == Some(RACK_AWARE),
-            listener: listener.unwrap_or_else(protocol),
         }
     }
 }

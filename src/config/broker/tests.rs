@@ -115,7 +115,6 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
                 high_watermark_checkpoint_interval: Duration::from_secs(5),
                 socket_timeout: Duration::from_secs(30),
                 reads_in_rack: false,
-                listener: "PLAINTEXT".to_owned(),
             },
             cleaner: CleanerConfig {
                 enabled: true,

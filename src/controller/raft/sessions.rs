@@ -41,6 +41,8 @@ impl Sessions {
         if known.is_some_and(|known| known.epoch > beat.epoch) {
             return;
         }
+        // Earlier incarnations will not be heard of again.
+        self.lost.retain(|(broker, _)| *broker != beat.broker);
         let Heartbeat { broker, epoch, applied, ready } = beat;
         self.heard.insert(broker, Heard { at: now, epoch, applied, ready });
     }
@@ -177,5 +179,6 @@ mod tests {
         assert_eq!(sessions.doubtful(&image).len(), 1);
         sessions.hear(beat(5, 6, true), incarnation(1), now);
         assert!(sessions.doubtful(&image).is_empty());
+        assert!(sessions.lost.is_empty(), "nothing is kept of those from before");
     }
 }

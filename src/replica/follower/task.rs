@@ -144,7 +144,8 @@ impl Task {
     async fn connect(&self, config: &ReplicationConfig) -> Result<Connection, ExchangeError> {
         let image = self.manager.peers.image();
         let leader = image.broker(self.lane.leader).ok_or(ExchangeError::Unknown)?;
-        let endpoint = leader.endpoint(&config.listener).ok_or(ExchangeError::Unknown)?;
+        let listener = self.manager.settings.read().broker().inter_broker_listener.clone();
+        let endpoint = leader.endpoint(&listener).ok_or(ExchangeError::Unknown)?;
         let address = Address { host: endpoint.host.clone(), port: endpoint.port };
         let (broker, number) = (self.manager.broker, self.lane.number);
         let name = format!("broker-{broker}-fetcher-{number}");
