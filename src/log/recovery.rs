@@ -265,10 +265,16 @@ impl<'a> Opening<'a> {
         self.finish(segments, growth, end)
     }
 
-    /// Removes the segments that are wholly below the start of the log: they were about to go, and some may have gone.
+    /// Removes the segments that are wholly below the start of the log: they were about to go, and some may have gone. Those
+    /// stay that alone can tell of the producers below: the next segment may have begun just when the power failed.
     fn remove_below_start(&mut self) -> Result<(), OpenError> {
         let is_below = |next: &&Offset| **next <= self.start.log_start;
-        let below = self.bases.iter().skip(1).take_while(is_below).count();
+        let mut below = self.bases.iter().skip(1).take_while(is_below).count();
+        while let Some(first) = self.bases.get(below).filter(|_| below > 0)
+            && !self.has_snapshot(*first)?
+        {
+            below -= 1;
+        }
         if let Some(first) = self.bases.get(below).filter(|_| below > 0) {
             self.keep_snapshot(*first)?;
         }
@@ -276,6 +282,16 @@ impl<'a> Opening<'a> {
             self.remove_files(base)?;
         }
         Ok(())
+    }
+
+    /// Whether there is a snapshot at an offset that can be read.
+    fn has_snapshot(&self, offset: Offset) -> Result<bool, OpenError> {
+        if !self.snapshots.contains(&offset) {
+            return Ok(false);
+        }
+        let path = Kind::ProducerSnapshot.path(&self.directory, offset);
+        let bytes = self.disk.read_small(&path).map_err(OpenError::io(&path))?;
+        Ok(bytes.is_some_and(|bytes| snapshot::read(&bytes).is_ok()))
     }
 
     /// Makes a snapshot durable: of the producers below it, nothing else will tell.
