@@ -139,7 +139,9 @@ public final class ConsumerGroups {
         second.start();
         await(group + " is " + meanwhile, () -> {
             ConsumerGroupDescription described = described(group);
-            return described.groupState() == meanwhile && described.members().size() == 2;
+            // The second one has heard of the target; in a classic group there is none, and no epoch of members.
+            return described.groupState() == meanwhile && described.members().size() == 2
+                && described.members().stream().anyMatch(one -> one.memberEpoch().equals(described.targetAssignmentEpoch()));
         });
         described(group).members().forEach(one -> ids.add(one.consumerId()));
         describe(group, "", " --members", " --state", " --offsets --verbose", " --members --verbose", " --state --verbose");

@@ -15,6 +15,7 @@ import org.apache.kafka.common.utils.Exit;
  * `<<` what the tool reads. Prints the line behind `== `, what the tool printed on standard output, and how it ended.
  */
 public final class ToolLines {
+    private static final List<Runnable> HOOKS = new ArrayList<>();
     private static Integer exited;
 
     private ToolLines() {
@@ -26,6 +27,8 @@ public final class ToolLines {
             if (exited == null) exited = status;
             throw new Exited();
         });
+        // What a tool leaves to the end of its process, as sending what it has not sent, happens at the end of its line.
+        Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         PrintStream out = System.out;
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
@@ -37,6 +40,8 @@ public final class ToolLines {
             ByteArrayOutputStream printed = new ByteArrayOutputStream();
             System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
             int status = run(tool, words);
+            HOOKS.forEach(Runnable::run);
+            HOOKS.clear();
             out.println("== " + line);
             out.print(printed.toString(StandardCharsets.UTF_8));
             out.println("exit " + status);
