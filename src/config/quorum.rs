@@ -91,6 +91,7 @@ impl Layers<'_> {
     pub(super) fn quorum(self, node: BrokerId) -> Result<Option<QuorumConfig>, ConfigError> {
         const VOTERS: &str = "controller.quorum.voters";
         const ROLES: &str = "process.roles";
+        const SERVERS: &str = "controller.quorum.bootstrap.servers";
         let mut voters = Vec::new();
         for item in self.list(VOTERS).unwrap_or_default() {
             let parsed = item.split_once('@').and_then(|(id, address)| {
@@ -103,6 +104,15 @@ impl Layers<'_> {
         let roles = self.list(ROLES).unwrap_or_default();
         let has_role = |role: &str| roles.iter().any(|other| other == role);
         if voters.iter().all(|voter| voter.id == node) {
+            // Alone, such a node would serve a cluster that nobody meant.
+            if self.list(SERVERS).unwrap_or_default().len() > 1 {
+                let rule = format!("cannot name several nodes yet: {VOTERS} must, as id@host:port");
+                return Err(self.against(SERVERS, rule));
+            }
+            if !has_role("broker") || !has_role("controller") {
+                let rule = format!("must be broker,controller unless {VOTERS} has other nodes");
+                return Err(self.against(ROLES, rule));
+            }
             return Ok(None);
         }
         if !has_role("broker") {
@@ -183,6 +193,9 @@ mod tests {
             (&[VOTERS, "node.id=4"][..], "must not have controller"),
             (&[VOTERS, "process.roles=broker"], "must have controller"),
             (&[VOTERS, "process.roles=controller"], "not supported yet"),
+            (&["process.roles=broker"], "unless controller.quorum.voters has other nodes"),
+            (&["process.roles=controller"], "unless controller.quorum.voters has other nodes"),
+            (&["controller.quorum.bootstrap.servers=a:1,b:1"], "controller.quorum.voters must"),
             (&[VOTERS, "broker.heartbeat.interval.ms=600"], "at most half"),
             (&[VOTERS, "controller.quorum.election.timeout.ms=29"], "at least 30"),
         ] {

@@ -123,14 +123,12 @@ fn a_cluster_of_one_may_say_so() {
 
 #[test]
 fn a_larger_cluster_is_recognized() {
-    for membership in [
-        "controller.quorum.voters=1@a:1,2@b:1",
-        "controller.quorum.bootstrap.servers=a:1,b:1",
-        "process.roles=broker",
-    ] {
-        let loaded =
-            load(Sources { options: &[membership.to_owned()], ..Sources::default() }).unwrap();
-        assert!(!loaded.config.is_single_node(), "{membership}");
+    let voters = "controller.quorum.voters=1@a:1,2@b:1".to_owned();
+    let alone = "controller.quorum.voters=1@a:1".to_owned();
+    let roles = "process.roles=broker".to_owned();
+    for membership in [vec![voters], vec![alone, roles, "node.id=2".to_owned()]] {
+        let loaded = load(Sources { options: &membership, ..Sources::default() }).unwrap();
+        assert!(!loaded.config.is_single_node(), "{membership:?}");
     }
 }
 

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::{self, Ask, Hello, Identity, Standing, Told, VERSION, Welcome};
 use crate::env::{BoxStream, Env};
-use crate::model::Instant;
 
 /// Questions that wait to be written.
 const QUEUE: usize = 256;
@@ -101,7 +100,10 @@ impl Peer {
     /// Asks, and waits for the answer no longer than `patience`. May be dropped: what was asked may be done then.
     pub(super) async fn ask(&self, ask: &Ask, patience: Duration) -> Result<Told, PeerError> {
         let deadline = self.env.steady.now().plus(patience);
-        let link = self.linked(deadline).await?;
+        // Another question may be opening the connection, with more patience than this one has.
+        let linked = self.env.steady.timeout_at(deadline, self.linked()).await;
+        let link =
+            linked.unwrap_or_else(|_| Err(self.unreachable(io::ErrorKind::TimedOut.into())))?;
         let number = link.numbers.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         match &mut *link.awaited.lock() {
@@ -130,16 +132,13 @@ impl Peer {
         Ok(standing)
     }
 
-    async fn linked(&self, deadline: Instant) -> Result<Arc<Link>, PeerError> {
+    async fn linked(&self) -> Result<Arc<Link>, PeerError> {
         let mut link = self.link.lock().await;
         if let Some(open) = link.as_ref().filter(|link| !link.is_closed()) {
             return Ok(Arc::clone(open));
         }
         *link = None;
-        let opened = self.env.steady.timeout_at(deadline, self.open()).await;
-        let opened =
-            opened.unwrap_or_else(|_| Err(self.unreachable(io::ErrorKind::TimedOut.into())))?;
-        Ok(Arc::clone(link.insert(Arc::new(opened))))
+        Ok(Arc::clone(link.insert(Arc::new(self.open().await?))))
     }
 
     async fn open(&self) -> Result<Link, PeerError> {
@@ -227,4 +226,32 @@ async fn read_all(mut read: BufReader<ReadHalf<BoxStream>>, awaited: &Awaited) -
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{BrokerId, UuidText};
+
+    #[tokio::test]
+    async fn a_question_waits_no_longer_for_the_connection_of_another_than_its_patience() {
+        let env = Env::in_memory();
+        let silent = env.net.listen("127.0.0.1", 0, 8).await.unwrap();
+        let id = UuidText(Uuid::from_u128(1));
+        let own = Identity { broker: BrokerId(1), raft_id: 1, directory: id, incarnation: id };
+        let (_id, cluster_id) = watch::channel(None);
+        let target = Target { address: silent.local_address().to_string(), raft_id: None };
+        let peer = Arc::new(Peer::new(&env, target, own, cluster_id));
+        let patient = Arc::clone(&peer);
+        let first = tokio::spawn(async move { patient.standing(Duration::from_secs(60)).await });
+        // It is connected, and nobody welcomes it.
+        let _connection = silent.accept().await.unwrap();
+        let second =
+            tokio::time::timeout(Duration::from_secs(30), peer.standing(Duration::from_millis(10)));
+        assert!(matches!(second.await.unwrap(), Err(PeerError::Unreachable { .. })));
+        assert!(!first.is_finished());
+        first.abort();
+    }
 }
