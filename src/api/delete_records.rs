@@ -1,35 +1,65 @@
 //! DeleteRecords, versions 0 to 2: removing the records of a partition before an offset.
 //!
-//! Offset -1 stands for the high watermark. The versions differ in encoding only. Source: `KafkaApis.handleDeleteRecordsRequest`,
-//! `Partition.deleteRecordsOnLeader` of Apache Kafka.
+//! Offset -1 stands for the high watermark. The versions differ in encoding only. The answer comes once no replica has the records
+//! any more whose broker runs, or when the request's time is up. Source: `KafkaApis.handleDeleteRecordsRequest`,
+//! `Partition.deleteRecordsOnLeader`, `DelayedDeleteRecords` of Apache Kafka.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::error_map;
+use super::pending::PendingWait;
 use crate::model::{ErrorCode, Offset, PartitionId};
-use crate::replica::Partition;
+use crate::replica::{Mark, Partition, PartitionError};
 use crate::wire::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse,
     delete_records_request::DeleteRecordsPartition,
     delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
 };
 
+/// What waits for other replicas, and the place of its answer.
+struct Pending {
+    wait: PendingWait,
+    topic: usize,
+    index: usize,
+}
+
 pub(super) fn start(
     context: RequestContext,
     request: DeleteRecordsRequest,
 ) -> Answer<DeleteRecordsResponse> {
-    let tasks = context.services.env.tasks.clone();
+    let env = context.services.env.clone();
+    let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     Answer::later(async move {
-        tasks.spawn_blocking("delete-records", move || answer(&context, request)).await
+        let deadline = env.steady.now().plus(patience);
+        let deleted = move || delete_all(&context, request);
+        let (mut response, all_pending) = env.tasks.spawn_blocking("delete-records", deleted).await;
+        for Pending { wait, topic, index } in all_pending {
+            let done = env.steady.timeout_at(deadline, wait.done_before_stop(&env.tasks)).await;
+            let place = response.topics.get_mut(topic);
+            let place = place.and_then(|topic| topic.partitions.get_mut(index));
+            let place = place.expect("the places were taken from this response");
+            let low_watermark =
+                done.ok().flatten().map(|done| done.and_then(|()| wait.partition.low_watermark()));
+            match low_watermark {
+                Some(Ok(low_watermark)) => place.low_watermark = low_watermark.0,
+                Some(Err(error)) => *place = failed(place.partition_index, &error),
+                None => place.error_code = ErrorCode::RequestTimedOut.code(),
+            }
+        }
+        response
     })
 }
 
-fn answer(context: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+fn delete_all(
+    context: &RequestContext,
+    request: DeleteRecordsRequest,
+) -> (DeleteRecordsResponse, Vec<Pending>) {
     let image = context.image();
-    let mut response = DeleteRecordsResponse::default();
+    let (mut response, mut all_pending) = (DeleteRecordsResponse::default(), Vec::new());
     for topic in request.topics {
         let allowed = context.authorize(Operation::Delete, Resource::Topic(&topic.name));
         let found = image.topic(&topic.name);
@@ -39,37 +69,48 @@ fn answer(context: &RequestContext, request: DeleteRecordsRequest) -> DeleteReco
             let partition =
                 found.and_then(|topic| context.services.replicas.partition(topic.id, index));
             result.partitions.push(match partition {
-                _ if !allowed => failed(asked, ErrorCode::TopicAuthorizationFailed),
-                None => failed(asked, ErrorCode::UnknownTopicOrPartition),
-                Some(partition) => delete(context, asked, &partition),
+                _ if !allowed => refused(index, ErrorCode::TopicAuthorizationFailed),
+                None => refused(index, ErrorCode::UnknownTopicOrPartition),
+                Some(partition) => {
+                    let (answer, wait) = delete(context, asked, partition);
+                    let (topic, index) = (response.topics.len(), result.partitions.len());
+                    all_pending.extend(wait.map(|wait| Pending { wait, topic, index }));
+                    answer
+                }
             });
         }
         result.name = topic.name;
         response.topics.push(result);
     }
-    response
+    (response, all_pending)
 }
 
 fn delete(
     context: &RequestContext,
     asked: &DeleteRecordsPartition,
-    partition: &Arc<Partition>,
-) -> DeleteRecordsPartitionResult {
+    partition: Arc<Partition>,
+) -> (DeleteRecordsPartitionResult, Option<PendingWait>) {
     let before = (asked.offset != -1).then_some(Offset(asked.offset));
-    match context.services.replicas.delete_records(partition, before) {
-        Ok(low_watermark) => {
-            let mut result = DeleteRecordsPartitionResult::default();
-            result.partition_index = asked.partition_index;
-            result.low_watermark = low_watermark.0;
-            result
-        }
-        Err(error) => failed(asked, error_map::code(&error)),
-    }
-}
-
-fn failed(asked: &DeleteRecordsPartition, code: ErrorCode) -> DeleteRecordsPartitionResult {
+    let deletion = match context.services.replicas.delete_records(&partition, before) {
+        Ok(deletion) => deletion,
+        Err(error) => return (failed(asked.partition_index, &error), None),
+    };
     let mut result = DeleteRecordsPartitionResult::default();
     result.partition_index = asked.partition_index;
+    result.low_watermark = deletion.low_watermark.0;
+    let waits = deletion.low_watermark < deletion.before;
+    let (until, leader_epoch) = (deletion.before, deletion.leader_epoch);
+    let wait = PendingWait { partition, mark: Mark::Deleted, until, leader_epoch };
+    (result, waits.then_some(wait))
+}
+
+fn failed(partition_index: i32, error: &PartitionError) -> DeleteRecordsPartitionResult {
+    refused(PartitionId(partition_index), error_map::code(error))
+}
+
+fn refused(partition: PartitionId, code: ErrorCode) -> DeleteRecordsPartitionResult {
+    let mut result = DeleteRecordsPartitionResult::default();
+    result.partition_index = partition.0;
     result.low_watermark = -1;
     result.error_code = code.code();
     result

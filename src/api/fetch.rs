@@ -216,6 +216,7 @@ impl Fetch {
             current_leader_epoch: epoch(target.wanted.current_leader_epoch),
             last_fetched_epoch: epoch(target.wanted.last_fetched_epoch)
                 .filter(|_| self.limits.version >= DIVERGING_EPOCH_SINCE),
+            replica_start: target.wanted.log_start,
             max_bytes: u32::try_from(target.wanted.max_bytes).unwrap_or(0).min(left),
             // The limits are not to keep a client from ever getting on.
             whole_first_batch: read.bytes == 0,

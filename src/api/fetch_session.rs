@@ -74,6 +74,8 @@ pub(super) struct Wanted {
     pub(super) max_bytes: i32,
     pub(super) current_leader_epoch: LeaderEpoch,
     pub(super) last_fetched_epoch: LeaderEpoch,
+    /// Where a follower's log begins; -1 if it does not say.
+    pub(super) log_start: Offset,
     /// Up to where a follower knows records to be committed; the largest offset if it does not say.
     pub(super) high_watermark: Offset,
 }
@@ -332,6 +334,7 @@ fn named(request: &FetchRequest, uses_topic_ids: bool) -> Vec<(PartitionKey, Wan
                 max_bytes: partition.partition_max_bytes,
                 current_leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
+                log_start: partition.log_start_offset,
                 high_watermark: partition.high_watermark,
             };
             named.push((key, wanted));

@@ -19,6 +19,7 @@ mod fetch_session;
 mod groups;
 mod internal_topics;
 pub mod overview;
+mod pending;
 mod producer_ids;
 mod transactions;
 mod verification;

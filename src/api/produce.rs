@@ -23,10 +23,10 @@ use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::error_map;
 use super::leaders::Leaders;
+use super::pending::PendingWait;
 use super::verification::{Mode, Place, Verified, Writer, verify};
 use crate::cluster::ClusterImage;
-use crate::env::Tasks;
-use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, UnixMillis};
+use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
 use crate::record::{self, BatchHeader, Compression, InvalidBatch};
 use crate::replica::{Beginning, Mark, Partition, PartitionError};
 use crate::txn::Producer;
@@ -193,14 +193,6 @@ struct Pending {
     /// Its place in the response.
     topic: usize,
     index: usize,
-}
-
-/// What an append waits for: that `mark` of its partition comes to `until`.
-struct PendingWait {
-    partition: Arc<Partition>,
-    mark: Mark,
-    until: Offset,
-    leader_epoch: LeaderEpoch,
 }
 
 fn append_all(
@@ -381,7 +373,7 @@ async fn wait_for_all(
     let deadline = steady.now().plus(std::time::Duration::from_millis(timeout_ms));
     for append in all_pending {
         let done = match append.wait.mark {
-            Mark::Committed => {
+            Mark::Committed | Mark::Deleted => {
                 let done = append.wait.done_before_stop(&context.services.env.tasks);
                 steady.timeout_at(deadline, done).await.ok().flatten()
             }
@@ -420,26 +412,6 @@ fn name_leaders(context: &RequestContext, response: &mut ProduceResponse) {
         }
     }
     response.node_endpoints = leaders.endpoints();
-}
-
-impl PendingWait {
-    /// As [`done`](Self::done), but a broker that stops does not wait for others: none then.
-    async fn done_before_stop(&self, tasks: &Tasks) -> Option<Result<(), PartitionError>> {
-        if !self.partition.has_other_replicas() {
-            return Some(self.done().await);
-        }
-        tokio::select! {
-            done = self.done() => Some(done),
-            () = tasks.cancelled() => None,
-        }
-    }
-
-    async fn done(&self) -> Result<(), PartitionError> {
-        while let Some(wait) = self.partition.wait_for(self.mark, self.until, self.leader_epoch)? {
-            wait.woken().await;
-        }
-        Ok(())
-    }
 }
 
 /// Why records were not appended, as the response says it.

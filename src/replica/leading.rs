@@ -31,6 +31,8 @@ pub(super) struct Leading {
 struct Follower {
     /// It has all below; none before its first fetch in this epoch.
     end: Option<Offset>,
+    /// Where its log begins; none before its first fetch in this epoch.
+    start: Option<Offset>,
     /// When it last had all that the leader had then.
     caught_up: Option<Instant>,
     /// Its last fetch, and the leader's end at that time.
@@ -52,6 +54,8 @@ pub(super) struct FollowerFetch {
     pub(super) replica: BrokerId,
     /// The replica has all below.
     pub(super) end: Offset,
+    /// Where its log begins; -1 if it does not say.
+    pub(super) start: Offset,
     /// Its broker epoch; -1 if it is not known.
     pub(super) broker_epoch: i64,
     /// End of the leader's log before the fetch is answered.
@@ -92,6 +96,7 @@ impl Follower {
         self.caught_up = self.caught_up.max(caught_up);
         self.last_fetch = Some((fetch.now, fetch.leader_end));
         self.end = Some(fetch.end);
+        self.start = Some(fetch.start);
         self.broker_epoch = fetch.broker_epoch;
     }
 
@@ -182,6 +187,14 @@ impl Leading {
             }
         }
         Some(committed)
+    }
+
+    /// The first offset that any replica has whose broker runs, if the leader's log begins at `own_start`; -1 if one has not told
+    /// yet (`Partition.lowWatermarkIfLeader` of Apache Kafka).
+    pub(super) fn low_watermark(&self, own_start: Offset, at: &Surroundings<'_>) -> Offset {
+        let running = self.followers.iter().filter(|(replica, _)| (at.is_eligible)(**replica, -1));
+        let starts = running.map(|(_, follower)| follower.start.unwrap_or(Offset(-1)));
+        starts.fold(own_start, Offset::min)
     }
 
     /// Asks for a replica to be in sync that has come far enough: to the high watermark and to the beginning of this epoch (R11).
@@ -288,6 +301,7 @@ mod tests {
         let fetch = FollowerFetch {
             replica: BrokerId(replica),
             end: Offset(end),
+            start: Offset(i64::from(replica)),
             broker_epoch: i64::from(replica) * 10,
             leader_end: Offset(leader_end),
             now: at(seconds),
@@ -371,6 +385,7 @@ mod tests {
         let zombie = FollowerFetch {
             replica: BrokerId(2),
             end: Offset(19),
+            start: Offset(0),
             broker_epoch: 19,
             leader_end: Offset(20),
             now: at(100),
@@ -391,6 +406,20 @@ mod tests {
         assert!(leading.wish(&state, 7).is_some());
         leading.settle(first.number);
         assert_eq!(leading.wish(&state, 7), None);
+    }
+
+    #[test]
+    fn records_are_deleted_once_no_replica_that_runs_has_them() {
+        let (mut leading, state) = leading(&[1, 2, 3], 10);
+        let all = surroundings(&state, 100);
+        fetch(&mut leading, 3, 10, 10, 100);
+        assert_eq!(leading.low_watermark(Offset(9), &all), Offset(-1), "2 has not told");
+        let without_2 = |broker: BrokerId, _: i64| broker != BrokerId(2);
+        let fewer = Surroundings { is_eligible: &without_2, ..surroundings(&state, 100) };
+        assert_eq!(leading.low_watermark(Offset(9), &fewer), Offset(3));
+        fetch(&mut leading, 2, 10, 10, 100);
+        assert_eq!(leading.low_watermark(Offset(9), &all), Offset(2));
+        assert_eq!(leading.low_watermark(Offset(1), &all), Offset(1));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::PartitionError;
 use super::leading::{FollowerFetch, Leading, Surroundings};
-use super::partition::Partition;
+use super::partition::{FetchFrom, Partition};
 use crate::cluster::{AlterPartition, Applied, Command, Outcome, PartitionImage};
 use crate::log::Log;
 use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
@@ -151,7 +151,7 @@ impl Partition {
         self.log_in(asked, |_| true).map(|(log, _)| Arc::clone(&log))
     }
 
-    /// A replica has all below `end`: more may be committed, and it may come to be in sync.
+    /// A replica has all below the offset that it asks for: more may be committed, and it may come to be in sync.
     ///
     /// # Errors
     /// [`PartitionError::NotLeader`] if it is an earlier incarnation of the replica.
@@ -160,10 +160,11 @@ impl Partition {
         log: &Log,
         replica: BrokerId,
         broker_epoch: i64,
-        end: Offset,
+        FetchFrom { offset: end, replica_start: start, .. }: &FetchFrom,
     ) -> Result<(), PartitionError> {
+        let (end, start) = (*end, *start);
         let (leader_end, now) = (log.ends().end, self.peers.now());
-        let fetch = FollowerFetch { replica, end, broker_epoch, leader_end, now };
+        let fetch = FollowerFetch { replica, end, start, broker_epoch, leader_end, now };
         let asks = self.with_surroundings(|at| {
             let mut leading = self.leading.lock();
             let leading = leading.as_mut().ok_or(PartitionError::NotLeader)?;
@@ -176,7 +177,25 @@ impl Partition {
             self.peers.ask_for(self.id());
         }
         self.advance_replicated(log);
+        self.waiters.deleted(|| self.low_watermark_with(log));
         Ok(())
+    }
+
+    /// The first offset that any replica has, of those whose brokers run; -1 if one has not told yet.
+    ///
+    /// # Errors
+    /// [`PartitionError::NotLeader`] if this broker does not lead the partition, or that its log is not there.
+    pub fn low_watermark(&self) -> Result<Offset, PartitionError> {
+        let (log, _) = self.led_log(None)?;
+        Ok(self.low_watermark_with(&log))
+    }
+
+    pub(super) fn low_watermark_with(&self, log: &Log) -> Offset {
+        let own_start = log.ends().log_start;
+        self.with_surroundings(|at| {
+            let leading = self.leading.lock();
+            leading.as_ref().map_or(own_start, |leading| leading.low_watermark(own_start, at))
+        })
     }
 
     /// Asks for replicas to leave that lag. Others may be committed without them once the controller has said so.

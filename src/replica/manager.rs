@@ -14,7 +14,7 @@ use super::follower::Fetchers;
 use super::janitor::Janitor;
 use super::mover::Mover;
 use super::opening::Wanted;
-use super::partition::{DeleteError, Partition, timestamp_type};
+use super::partition::{DeleteError, Partition, Trimmed, timestamp_type};
 use super::peers::Peers;
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
 use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicConfig};
@@ -24,7 +24,8 @@ use crate::log::{
     LogConfig, LogOffsets, PartitionName, Removed,
 };
 use crate::model::{
-    BrokerId, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis, WithCauses,
+    BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis,
+    WithCauses,
 };
 
 /// All partitions of this broker.
@@ -45,6 +46,18 @@ pub struct ReplicaManager {
     /// The rest of the cluster.
     pub(super) peers: Arc<Peers>,
     pub(super) fetchers: Fetchers,
+}
+
+/// Records that the leader of a partition has deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Deletion {
+    /// They were before this offset.
+    pub before: Offset,
+    /// The first offset that any replica has, of those whose brokers run; -1 if one has not told yet. Until it comes to
+    /// `before`, wait for [`Mark::Deleted`](super::Mark::Deleted).
+    pub low_watermark: Offset,
+    /// The epoch of the leader.
+    pub leader_epoch: LeaderEpoch,
 }
 
 impl ReplicaManager {
@@ -216,8 +229,8 @@ impl ReplicaManager {
         all
     }
 
-    /// Deletes the records of a partition before an offset; `None` stands for all that are committed. Gives the first
-    /// offset that is left. Blocks for the disk.
+    /// Deletes the records of a partition before an offset; `None` stands for all that are committed. Other replicas follow.
+    /// Blocks for the disk.
     ///
     /// # Errors
     /// As [`PartitionError`] says.
@@ -225,8 +238,8 @@ impl ReplicaManager {
         &self,
         partition: &Partition,
         before: Option<Offset>,
-    ) -> Result<Offset, PartitionError> {
-        let (log, removed) = partition.delete_before(before).map_err(|error| match error {
+    ) -> Result<Deletion, PartitionError> {
+        let (trimmed, removed) = partition.delete_before(before).map_err(|error| match error {
             DeleteError::Refused(error) => error,
             DeleteError::Disk(error) => {
                 if let Ok(log) = partition.log() {
@@ -238,8 +251,9 @@ impl ReplicaManager {
         let offline = |error: std::io::Error| PartitionError::Offline(error.to_string());
         // What was deleted stays deleted, whatever happens next.
         self.checkpoint(KeptKinds::All).map_err(offline)?;
-        self.remove(partition, &log, removed).map_err(offline)?;
-        Ok(log.ends().log_start)
+        self.remove(partition, &trimmed.log, removed).map_err(offline)?;
+        let Trimmed { before, low_watermark, leader_epoch, .. } = trimmed;
+        Ok(Deletion { before, low_watermark, leader_epoch })
     }
 
     /// Has what an append made necessary flushed in the background: a finished segment, or all before it is acknowledged.

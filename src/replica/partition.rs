@@ -109,6 +109,8 @@ pub struct FetchFrom {
     pub current_leader_epoch: Option<LeaderEpoch>,
     /// The epoch of the last record that the reader has, if it says so (KIP-320).
     pub last_fetched_epoch: Option<LeaderEpoch>,
+    /// Where the log of a replica begins that asks; -1 if it does not say.
+    pub replica_start: Offset,
     /// About how many bytes are wanted.
     pub max_bytes: u32,
     /// Whether the first batch is wanted even if it is larger.
@@ -665,10 +667,11 @@ impl Partition {
         let is_there = || match mark {
             Mark::Committed => log.ends().high_watermark >= offset,
             Mark::Settled => log.settled_end().offset >= offset,
+            Mark::Deleted => self.low_watermark_with(&log) >= offset,
         };
         let done = || match mark {
             Mark::Committed => self.check_still_in_sync().map(|()| None),
-            Mark::Settled => Ok(None),
+            Mark::Settled | Mark::Deleted => Ok(None),
         };
         if is_there() {
             return done();
@@ -741,7 +744,7 @@ impl Partition {
             }));
         }
         if let Reader::Replica { broker, broker_epoch } = from.reader {
-            self.follower_fetched(log, broker, broker_epoch, from.offset)?;
+            self.follower_fetched(log, broker, broker_epoch, from)?;
         }
         let limit = from.isolation.limit();
         let read =
@@ -889,16 +892,16 @@ impl Partition {
         self.waiters.remove_fetch(waiter);
     }
 
-    /// Makes the log begin at an offset; `None` stands for the end of all that are committed. Gives the log, and the segments
-    /// that are wholly below. Blocks for the disk.
+    /// Makes the log begin at an offset; `None` stands for the end of all that are committed. Gives where it had to begin, and
+    /// the segments that are wholly below. Blocks for the disk.
     ///
     /// # Errors
     /// As [`PartitionError`] says.
     pub(super) fn delete_before(
         &self,
         before: Option<Offset>,
-    ) -> Result<(Arc<Log>, Removed), DeleteError> {
-        let (log, _) = self.led_log(None)?;
+    ) -> Result<(Trimmed, Removed), DeleteError> {
+        let (log, leader_epoch) = self.led_log(None)?;
         if !self.config.read().cleanup_delete {
             return Err(PartitionError::NotDeletable.into());
         }
@@ -909,8 +912,21 @@ impl Partition {
             return Err(PartitionError::OffsetOutOfRange { wanted, start, high_watermark }.into());
         }
         let removed = log.advance_log_start(wanted)?;
-        Ok((Arc::clone(&log), removed))
+        let (log, low_watermark) = (Arc::clone(&log), self.low_watermark_with(&log));
+        // Other replicas learn of it from the answer to their next fetch.
+        self.waiters.appended(u32::MAX);
+        Ok((Trimmed { log, before: wanted, low_watermark, leader_epoch }, removed))
     }
+}
+
+/// A log whose records below `before` were deleted.
+#[derive(Debug)]
+pub(super) struct Trimmed {
+    pub(super) log: Arc<Log>,
+    pub(super) before: Offset,
+    /// As [`Partition::low_watermark`].
+    pub(super) low_watermark: Offset,
+    pub(super) leader_epoch: LeaderEpoch,
 }
 
 /// Why records were not deleted.

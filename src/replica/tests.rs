@@ -228,6 +228,7 @@ impl World {
             offset: question.offset,
             current_leader_epoch: Some(question.leader_epoch),
             last_fetched_epoch: question.last_epoch,
+            replica_start: question.log_start,
             max_bytes: 300,
             whole_first_batch: true,
             isolation: Isolation::Replica,

@@ -1,4 +1,4 @@
-//! Waiting for records to come, and for appends to be committed: on events, never on a timer.
+//! Waiting for records to come, for appends to be committed and for deleted records to be gone: on events, never on a timer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -67,7 +67,7 @@ pub(super) struct Readable {
     pub(super) stable_bytes: u32,
 }
 
-/// An append that waits for a mark of the log to pass it.
+/// An append, or a deletion of records, that waits for a mark of the log to pass it.
 #[derive(Debug)]
 pub struct AppendWait {
     mark: Mark,
@@ -76,13 +76,15 @@ pub struct AppendWait {
     notify: Notify,
 }
 
-/// What an append waits for.
+/// What an append or a deletion waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// The high watermark: it is in all replicas that are in sync, and durable here if it has to be.
     Committed,
     /// The settled end: it is durable here if it has to be.
     Settled,
+    /// The low watermark: no replica has records below, of those whose brokers run.
+    Deleted,
 }
 
 impl AppendWait {
@@ -178,6 +180,18 @@ impl Waiters {
         let mut lists = self.lists.lock();
         lists.wake_appends(Mark::Settled, offset);
         self.count.store(lists.len(), Ordering::Release);
+    }
+
+    /// A replica has said where its log begins, of which the low watermark may follow.
+    pub(super) fn deleted(&self, low_watermark: impl FnOnce() -> Offset) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut lists = self.lists.lock();
+        if lists.appends.iter().any(|append| append.mark == Mark::Deleted) {
+            lists.wake_appends(Mark::Deleted, low_watermark());
+            self.count.store(lists.len(), Ordering::Release);
+        }
     }
 
     /// Appends are to look again.

@@ -82,12 +82,22 @@ async fn times_and_ends_are_found() {
 
 /// Deletes the records of `t` before an offset; gives the error code and the first offset that is left.
 pub(crate) async fn delete_before(client: &mut Client, offset: i64) -> (ErrorCode, i64) {
+    delete_within(client, offset, 30_000).await
+}
+
+/// As [`delete_before`], waiting for other replicas no longer than so many milliseconds.
+pub(crate) async fn delete_within(
+    client: &mut Client,
+    offset: i64,
+    timeout_ms: i32,
+) -> (ErrorCode, i64) {
     let mut partition = delete_records_request::DeleteRecordsPartition::default();
     partition.offset = offset;
     let mut topic = delete_records_request::DeleteRecordsTopic::default();
     topic.name = wire_name("t");
     topic.partitions = vec![partition];
     let mut request = DeleteRecordsRequest::default();
+    request.timeout_ms = timeout_ms;
     request.topics = vec![topic];
     let response = client.call(2, &request).await;
     let result = &response.topics[0].partitions[0];

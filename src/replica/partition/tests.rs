@@ -62,6 +62,7 @@ fn fetch(partition: &Partition, offset: i64, isolation: Isolation) -> FetchedRec
         offset: Offset(offset),
         current_leader_epoch: None,
         last_fetched_epoch: None,
+        replica_start: Offset(-1),
         max_bytes: 10_000,
         whole_first_batch: true,
         isolation,

@@ -1,6 +1,9 @@
 //! Records that were acknowledged by all replicas in sync outlive the broker that took them.
 
+use ottla::model::{ErrorCode, Offset};
+
 use super::rig::{Cluster, GAP_MAX, eventually};
+use crate::list_offsets::{delete_before, delete_within};
 use crate::rig::{Client, batch, creation, produce};
 
 /// Creates a topic with a partition on each of three brokers.
@@ -94,4 +97,29 @@ async fn a_stop_hands_over() {
     in_sync(&mut client, "t", 3).await;
     let leads = leader(&cluster, &mut client, "t").await;
     assert_eq!(cluster.client(leads).await.values("t", 0).await, ["before", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_deleted_when_no_replica_has_them_any_more() {
+    // One that is killed counts as running all the while.
+    let mut cluster = Cluster::start(3, &["broker.session.timeout.ms=600000"]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", "1").await;
+    cluster.seen("t").await;
+    for value in ["a", "b", "c", "d"] {
+        append(&cluster, "t", value).await;
+    }
+    let leads = leader(&cluster, &mut client, "t").await;
+    let mut leading = cluster.client(leads).await;
+    assert_eq!(delete_before(&mut leading, 2).await, (ErrorCode::None, 2));
+    for node in 1..=3 {
+        let start = cluster.client(node).await.fetch("t", 0, 2).await.log_start_offset;
+        assert_eq!(start, Offset(2), "node {node}");
+    }
+    let away = (1..=3).find(|node| *node != leads).unwrap();
+    cluster.kill(away).await;
+    assert_eq!(delete_within(&mut leading, 3, 200).await, (ErrorCode::RequestTimedOut, 2));
+    cluster.start_these(&[away]).await;
+    assert_eq!(delete_before(&mut leading, 3).await, (ErrorCode::None, 3));
+    assert_eq!(cluster.client(away).await.fetch("t", 0, 3).await.log_start_offset, Offset(3));
 }

@@ -1,0 +1,42 @@
+//! What a request waits for that was begun at the leader of a partition: that a mark of its log comes to an offset.
+
+use std::sync::Arc;
+
+use crate::env::Tasks;
+use crate::model::{LeaderEpoch, Offset};
+use crate::replica::{Mark, Partition, PartitionError};
+
+/// A wait for `mark` of a partition to come to `until`.
+pub(super) struct PendingWait {
+    pub(super) partition: Arc<Partition>,
+    pub(super) mark: Mark,
+    pub(super) until: Offset,
+    pub(super) leader_epoch: LeaderEpoch,
+}
+
+impl PendingWait {
+    /// As [`done`](Self::done), but a broker that stops does not wait for others: none then.
+    pub(super) async fn done_before_stop(
+        &self,
+        tasks: &Tasks,
+    ) -> Option<Result<(), PartitionError>> {
+        if !self.partition.has_other_replicas() {
+            return Some(self.done().await);
+        }
+        tokio::select! {
+            done = self.done() => Some(done),
+            () = tasks.cancelled() => None,
+        }
+    }
+
+    /// Waits as long as it takes.
+    ///
+    /// # Errors
+    /// As [`Partition::wait_for`].
+    pub(super) async fn done(&self) -> Result<(), PartitionError> {
+        while let Some(wait) = self.partition.wait_for(self.mark, self.until, self.leader_epoch)? {
+            wait.woken().await;
+        }
+        Ok(())
+    }
+}
