@@ -28,7 +28,7 @@ use super::leaders::Leaders;
 use crate::cluster::ClusterImage;
 use crate::env::Residency;
 use crate::log::{LogPosition, ReadError};
-use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId};
+use crate::model::{BrokerId, ErrorCode, Instant, LeaderEpoch, Offset, PartitionId};
 use crate::replica::{FetchFrom, FetchWaiter, Isolation, Partition, PartitionError, Reader};
 use crate::wire::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchTopicResponse, ReplicaState,
@@ -96,7 +96,7 @@ fn name_leaders(context: &RequestContext, response: &mut FetchResponse) {
     response.node_endpoints = leaders.endpoints();
 }
 
-/// Counts what was read of each partition, in its counts and in those of the broker.
+/// Counts what was read of each partition, in its counts and in those of the broker, and for its throttle.
 fn count(context: &RequestContext, fetch: &Fetch, read: &Read) {
     for (target, (_, answer)) in fetch.targets.iter().zip(&read.partitions) {
         let of_partition = target.partition.as_ref().ok().map(|partition| partition.traffic());
@@ -106,6 +106,9 @@ fn count(context: &RequestContext, fetch: &Fetch, read: &Read) {
                 traffic.fetch_failures.add(1);
             }
             traffic.bytes_out.add(answer.records.iter().map(|records| records.len() as u64).sum());
+        }
+        if let (Reader::Replica { .. }, Ok(partition)) = (fetch.limits.reader, &target.partition) {
+            partition.copied(answer.records.iter().map(bytes::Bytes::len).sum());
         }
     }
 }
@@ -141,6 +144,8 @@ struct Read {
     bytes: u32,
     /// Whether something is to be told that does not wait for bytes.
     urgent: bool,
+    /// When a replica that has to wait may read more.
+    due: Option<Instant>,
     /// How far each partition could be read; `None` for those that could not.
     limits: Vec<Option<LogPosition>>,
 }
@@ -186,6 +191,7 @@ impl Fetch {
             partitions: Vec::with_capacity(count),
             bytes: 0,
             urgent: false,
+            due: None,
             limits: Vec::with_capacity(count),
         };
         for target in &self.targets {
@@ -224,10 +230,15 @@ impl Fetch {
             reader: self.limits.reader,
         };
         let nearer = self.nearer_replica(partition, &from);
-        // Whoever is sent elsewhere gets nothing here.
-        let from = match nearer {
-            Some(_) => FetchFrom { max_bytes: 0, whole_first_batch: false, ..from },
-            None => from,
+        let held_back = match self.limits.reader {
+            Reader::Replica { broker, .. } => partition.held_back(broker),
+            Reader::Consumer | Reader::ConsumerOfAnyReplica => None,
+        };
+        read.due = read.due.into_iter().chain(held_back).min();
+        // Whoever is sent elsewhere gets nothing here, nor does who is to wait.
+        let from = match nearer.is_some() || held_back.is_some() {
+            true => FetchFrom { max_bytes: 0, whole_first_batch: false, ..from },
+            false => from,
         };
         let fetched = match partition.fetch(&from, residency) {
             Ok(fetched) => fetched?,
@@ -238,6 +249,7 @@ impl Fetch {
             }
         };
         let knows_less = self.limits.isolation == Isolation::Replica
+            && held_back.is_none()
             && target.wanted.high_watermark < fetched.ends.high_watermark;
         read.urgent |= fetched.diverging.is_some() || nearer.is_some() || knows_less;
         read.limits.push(Some(fetched.limit));
@@ -310,11 +322,12 @@ impl Fetch {
         while !read.is_enough(self) {
             let waiting = Waiting::new(self, &read);
             if !waiting.missed(&read) {
-                let woken = tokio::select! {
-                    woken = env.steady.timeout_at(deadline, waiting.waiter.done()) => woken.is_ok(),
+                let until = read.due.map_or(deadline, |due| due.min(deadline));
+                let goes_on = tokio::select! {
+                    woken = env.steady.timeout_at(until, waiting.waiter.done()) => woken.is_ok() || until < deadline,
                     () = env.tasks.cancelled() => false,
                 };
-                if !woken {
+                if !goes_on {
                     return read_anew(context, self).await;
                 }
             }

@@ -57,7 +57,7 @@ pub use quorum::{QuorumConfig, QuorumTimers, Voter};
 pub use replication::ReplicationConfig;
 pub use sources::{Notice, Origin, Setting, SourceFile, Sources, StaticConfig};
 pub use start_topics::StartTopic;
-pub use topic::{Durability, TopicCompression, TopicConfig};
+pub use topic::{Durability, ThrottledReplicas, TopicCompression, TopicConfig};
 pub use transactions::{TransactionSettings, TransactionsTopicConfig};
 pub use value::{Kind, Secret, Value, ValueError};
 

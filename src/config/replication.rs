@@ -28,6 +28,10 @@ pub struct ReplicationConfig {
     pub high_watermark_checkpoint_interval: Duration,
     /// `replica.socket.timeout.ms`.
     pub socket_timeout: Duration,
+    /// `leader.replication.throttled.rate`: how many bytes a second others copy at most of the replicas that are throttled.
+    pub leader_bytes_per_second_max: u64,
+    /// `follower.replication.throttled.rate`: how many bytes a second this broker copies at most of those.
+    pub follower_bytes_per_second_max: u64,
     /// Whether `replica.selector.class` sends consumers to their own rack.
     pub reads_in_rack: bool,
 }
@@ -46,6 +50,8 @@ impl Layers<'_> {
                 .millis("replica.high.watermark.checkpoint.interval.ms")
                 .max(Duration::from_millis(1)),
             socket_timeout: self.millis("replica.socket.timeout.ms"),
+            leader_bytes_per_second_max: self.number("leader.replication.throttled.rate"),
+            follower_bytes_per_second_max: self.number("follower.replication.throttled.rate"),
             reads_in_rack: self.text("replica.selector.class").as_deref() == Some(RACK_AWARE),
         }
     }

@@ -8,6 +8,7 @@ use super::key::Key;
 use super::layers::{Layers, Overrides};
 use super::registry::{self, Scope};
 use super::value::{Kind, Value};
+use crate::model::{BrokerId, PartitionId};
 
 /// The values of a topic. Key names stand behind each field.
 #[derive(Clone, PartialEq, Debug)]
@@ -62,6 +63,42 @@ pub struct TopicConfig {
     pub preallocates: bool,
     /// `compression.type`, with the level of its codec.
     pub compression: TopicCompression,
+    /// `leader.replication.throttled.replicas`: where a leader keeps to its rate.
+    pub leader_throttled: ThrottledReplicas,
+    /// `follower.replication.throttled.replicas`: where a follower keeps to its rate.
+    pub follower_throttled: ThrottledReplicas,
+}
+
+/// Replicas that are copied within a rate (KIP-73).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThrottledReplicas {
+    /// All of the topic.
+    All,
+    /// Those of these partitions on these brokers.
+    These(Vec<(PartitionId, BrokerId)>),
+}
+
+impl ThrottledReplicas {
+    /// Whether the replica of a partition on a broker is among them.
+    #[must_use]
+    pub fn contains(&self, partition: PartitionId, broker: BrokerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(replicas) => replicas.contains(&(partition, broker)),
+        }
+    }
+
+    fn of(items: &[String]) -> Self {
+        let replica = |item: &String| {
+            let (partition, broker) = item.split_once(':')?;
+            Some((PartitionId(partition.parse().ok()?), BrokerId(broker.parse().ok()?)))
+        };
+        // As the key's check has it, which passes numbers over that are no ids.
+        match items.concat() == "*" {
+            true => Self::All,
+            false => Self::These(items.iter().filter_map(replica).collect()),
+        }
+    }
 }
 
 /// When an append is acknowledged and shown.
@@ -129,6 +166,8 @@ impl TopicConfig {
             timestamp_after_max: of.millis("message.timestamp.after.max.ms"),
             preallocates: of.value("preallocate") == Some(Value::Boolean(true)),
             compression: of.compression(),
+            leader_throttled: of.replicas("leader.replication.throttled.replicas"),
+            follower_throttled: of.replicas("follower.replication.throttled.replicas"),
         }
     }
 }
@@ -179,6 +218,13 @@ impl Topic<'_> {
             "lz4" => TopicCompression::Lz4(level("compression.lz4.level")),
             "zstd" => TopicCompression::Zstd(level("compression.zstd.level")),
             other => panic!("compression.type cannot be {other}"),
+        }
+    }
+
+    fn replicas(self, name: &str) -> ThrottledReplicas {
+        match self.value(name) {
+            Some(Value::List(items)) => ThrottledReplicas::of(&items),
+            other => panic!("{name} is no list: {other:?}"),
         }
     }
 
@@ -289,8 +335,27 @@ mod tests {
                 timestamp_after_max: Duration::from_secs(3600),
                 preallocates: false,
                 compression: TopicCompression::Producer,
+                leader_throttled: ThrottledReplicas::These(Vec::new()),
+                follower_throttled: ThrottledReplicas::These(Vec::new()),
             }
         );
+    }
+
+    #[test]
+    fn throttled_replicas_are_all_or_named() {
+        let of = |items: &[&str]| {
+            ThrottledReplicas::of(&items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>())
+        };
+        for (items, expected) in [
+            (&["*"][..], [true, true, true]),
+            (&[], [false, false, false]),
+            (&["0:1", "1:2"], [true, false, true]),
+        ] {
+            let found = [(0, 1), (1, 1), (1, 2)].map(|(partition, broker)| {
+                of(items).contains(PartitionId(partition), BrokerId(broker))
+            });
+            assert_eq!(found, expected, "{items:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::PartitionError;
 use super::partition::Partition;
 use crate::log::{Append, AppendError, EpochEnd, Log, Origin, ReadError, Removed, TruncateError};
-use crate::model::{BrokerId, LeaderEpoch, Offset, UnixMillis};
+use crate::model::{BrokerId, Instant, LeaderEpoch, Offset, UnixMillis};
 use crate::record::{BatchError, BatchHeader, ValidBatch};
 
 /// What a follower asks its leader for.
@@ -94,6 +94,14 @@ pub(super) enum FollowError {
 }
 
 impl LeaderAnswer {
+    /// How many bytes of records it has.
+    pub(super) fn records_len(&self) -> usize {
+        match self {
+            Self::Records { records, .. } => records.len(),
+            Self::Diverging(_) | Self::OutOfRange { .. } => 0,
+        }
+    }
+
     /// Whether it may lead to a cut, which waits for the disk.
     pub(super) const fn may_cut(&self) -> bool {
         match self {
@@ -141,6 +149,25 @@ impl Partition {
             log_start: ends.log_start,
             high_watermark: ends.high_watermark,
         })
+    }
+
+    /// When this replica may copy more, if it may not now: it is throttled and not in sync (KIP-73).
+    pub(super) fn holds_back(&self) -> Option<Instant> {
+        if !self.is_throttled_as_follower() || self.state.read().isr.contains(&self.broker) {
+            return None;
+        }
+        self.peers.follower_throttle.due(self.peers.now())
+    }
+
+    /// This replica has copied so many bytes.
+    pub(super) fn has_copied(&self, bytes: usize) {
+        if self.is_throttled_as_follower() {
+            self.peers.follower_throttle.charge(self.peers.now(), bytes);
+        }
+    }
+
+    fn is_throttled_as_follower(&self) -> bool {
+        self.config.read().follower_throttled.contains(self.id().partition, self.broker)
     }
 
     /// Does what the leader's answer asks for. `keep` makes the recovery points durable, and

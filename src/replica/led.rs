@@ -9,7 +9,7 @@ use super::leading::{FollowerFetch, Leading, Surroundings};
 use super::partition::{FetchFrom, Partition};
 use crate::cluster::{AlterPartition, Applied, Command, Outcome, PartitionImage};
 use crate::log::Log;
-use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
+use crate::model::{BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
 
 /// What the controller is asked for a partition.
 #[derive(Debug)]
@@ -179,6 +179,26 @@ impl Partition {
         self.advance_replicated(log);
         self.waiters.deleted(|| self.low_watermark_with(log));
         Ok(())
+    }
+
+    /// When another replica that is not in sync may copy more from this leader, if it may not now (KIP-73).
+    #[must_use]
+    pub fn held_back(&self, replica: BrokerId) -> Option<Instant> {
+        if !self.is_throttled_as_leader() || self.state.read().isr.contains(&replica) {
+            return None;
+        }
+        self.peers.leader_throttle.due(self.peers.now())
+    }
+
+    /// Another replica has copied so many bytes from this leader.
+    pub fn copied(&self, bytes: usize) {
+        if self.is_throttled_as_leader() {
+            self.peers.leader_throttle.charge(self.peers.now(), bytes);
+        }
+    }
+
+    fn is_throttled_as_leader(&self) -> bool {
+        self.config.read().leader_throttled.contains(self.id().partition, self.broker)
     }
 
     /// The first offset that any replica has, of those whose brokers run; -1 if one has not told yet.

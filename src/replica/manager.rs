@@ -64,8 +64,9 @@ impl ReplicaManager {
     /// The partitions of `broker` in these directories; none of them is open yet.
     #[must_use]
     pub fn new(env: Env, broker: BrokerId, settings: Arc<Effective>, dirs: DataDirs) -> Self {
-        let lag_max = settings.broker().replication.lag_max;
-        let peers = Arc::new(Peers::new(env.steady.clone(), lag_max));
+        let replication = &settings.broker().replication;
+        let peers = Arc::new(Peers::new(env.steady.clone(), replication.lag_max));
+        peers.set_config(replication);
         Self {
             env,
             broker,
@@ -99,7 +100,7 @@ impl ReplicaManager {
     ) {
         *self.settings.write() = Arc::clone(settings);
         self.peers.set_image(image);
-        self.peers.set_lag_max(settings.broker().replication.lag_max);
+        self.peers.set_config(&settings.broker().replication);
         for event in events {
             match event {
                 Event::TopicCreated(topic) => self.create(image, topic, |_| true),

@@ -1,8 +1,11 @@
-//! Keeps background work within a rate of bytes: compaction, and moves between directories.
+//! Keeps background work within a rate of bytes: compaction, moves between directories, and copies between brokers.
 //!
-//! Source: `Throttler` of Apache Kafka 4.3.1.
+//! Source: `Throttler` and `ReplicationQuotaManager` of Apache Kafka 4.3.1.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::model::Instant;
 
@@ -28,7 +31,42 @@ impl Pace {
         bytes_per_second: f64,
     ) -> Option<Instant> {
         self.paid = self.paid.max(now).plus(duration_of(bytes, bytes_per_second));
+        self.due(now)
+    }
+
+    /// Until when to wait, if it is worth it.
+    fn due(&self, now: Instant) -> Option<Instant> {
         (self.paid.since(now) >= PAUSE_MIN).then_some(self.paid)
+    }
+}
+
+/// Keeps replicas that are copied between brokers within a rate, at one end (KIP-73; `ReplicationQuotaManager` of Apache Kafka).
+#[derive(Debug)]
+pub(super) struct Throttle {
+    pace: Mutex<Pace>,
+    bytes_per_second: AtomicU64,
+}
+
+impl Throttle {
+    /// Without a limit so far.
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { pace: Mutex::new(Pace::new(now)), bytes_per_second: AtomicU64::new(u64::MAX) }
+    }
+
+    pub(super) fn set_rate(&self, bytes_per_second: u64) {
+        self.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// So many bytes were copied.
+    #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact")]
+    pub(super) fn charge(&self, now: Instant, bytes: usize) {
+        let rate = self.bytes_per_second.load(Ordering::Relaxed) as f64;
+        self.pace.lock().charge(now, bytes as u64, rate);
+    }
+
+    /// When more may be copied, if not now.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        self.pace.lock().due(now)
     }
 }
 

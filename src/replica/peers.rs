@@ -9,7 +9,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use super::pace::Throttle;
 use crate::cluster::ClusterImage;
+use crate::config::ReplicationConfig;
 use crate::env::SteadyClock;
 use crate::model::{BrokerId, Instant, TopicIdPartition};
 
@@ -27,6 +29,10 @@ pub(super) struct Peers {
     session_end: AtomicU64,
     /// `replica.lag.time.max.ms`.
     lag_max: RwLock<Duration>,
+    /// Of what others copy from this broker.
+    pub(super) leader_throttle: Throttle,
+    /// Of what this broker copies from others.
+    pub(super) follower_throttle: Throttle,
     /// Partitions whose replicas in sync are to change.
     wishes: Mutex<BTreeSet<TopicIdPartition>>,
     wished: Notify,
@@ -34,12 +40,15 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(steady: SteadyClock, lag_max: Duration) -> Self {
+        let now = steady.now();
         Self {
             steady,
             image: RwLock::default(),
             broker_epoch: AtomicI64::new(-1),
             session_end: AtomicU64::new(ALONE),
             lag_max: RwLock::new(lag_max),
+            leader_throttle: Throttle::new(now),
+            follower_throttle: Throttle::new(now),
             wishes: Mutex::default(),
             wished: Notify::new(),
         }
@@ -83,8 +92,11 @@ impl Peers {
         *self.lag_max.read()
     }
 
-    pub(super) fn set_lag_max(&self, lag_max: Duration) {
-        *self.lag_max.write() = lag_max;
+    /// The broker's keys have changed.
+    pub(super) fn set_config(&self, config: &ReplicationConfig) {
+        *self.lag_max.write() = config.lag_max;
+        self.leader_throttle.set_rate(config.leader_bytes_per_second_max);
+        self.follower_throttle.set_rate(config.follower_bytes_per_second_max);
     }
 
     /// Whether a broker may be in sync: not fenced, not about to stop, and registered in this epoch, or in whichever (-1).

@@ -43,6 +43,16 @@ async fn value(client: &mut Client, kind: i8, name: &str, key: &str) -> (Option<
     (config.value.as_ref().map(|value| value.to_string()), config.config_source)
 }
 
+/// The value of a config of a resource.
+pub(crate) async fn value_of(
+    client: &mut Client,
+    kind: i8,
+    name: &str,
+    key: &str,
+) -> Option<String> {
+    value(client, kind, name, key).await.0
+}
+
 /// Changes configs of a resource: each with an operation and a value.
 pub(crate) async fn alter(
     client: &mut Client,

@@ -114,6 +114,8 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
                 backoff_max: Duration::from_secs(1),
                 high_watermark_checkpoint_interval: Duration::from_secs(5),
                 socket_timeout: Duration::from_secs(30),
+                leader_bytes_per_second_max: i64::MAX as u64,
+                follower_bytes_per_second_max: i64::MAX as u64,
                 reads_in_rack: false,
             },
             cleaner: CleanerConfig {

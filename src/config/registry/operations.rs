@@ -11,10 +11,12 @@ table! {
     NotYet "controller.quota.window.num": Int = 11, at_least(1);
     NotYet "controller.quota.window.size.seconds": Int = 1, at_least(1);
     Inert "create.topic.policy.class.name": Class;
-    NotYet "follower.replication.throttled.rate": Long = i64::MAX, at_least(0), cluster_wide, unlisted;
+    /// How many bytes a second this broker copies at most as a follower, of the replicas that are throttled.
+    Active "follower.replication.throttled.rate": Long = i64::MAX, at_least(0), cluster_wide, unlisted;
     Inert "kafka.metrics.polling.interval.secs": Int = 10, at_least(1);
     Inert "kafka.metrics.reporters": List = "", items(&[]);
-    NotYet "leader.replication.throttled.rate": Long = i64::MAX, at_least(0), cluster_wide, unlisted;
+    /// How many bytes a second others copy at most from this broker as the leader, of the replicas that are throttled.
+    Active "leader.replication.throttled.rate": Long = i64::MAX, at_least(0), cluster_wide, unlisted;
     Inert "metric.reporters": List = "org.apache.kafka.common.metrics.JmxReporter", items(&[]), cluster_wide;
     Inert "metrics.num.samples": Int = 2, at_least(1);
     Inert "metrics.recording.level": String = "INFO";

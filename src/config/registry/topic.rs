@@ -33,13 +33,15 @@ table! {
     /// looks for such.
     Active "flush.ms": Long = i64::MAX, at_least(0),
         inherits(&[from("log.flush.interval.ms"), from("log.flush.scheduler.interval.ms")]);
-    NotYet "follower.replication.throttled.replicas": List = "",
+    /// Replicas that a follower copies within `follower.replication.throttled.rate` while they are not in sync.
+    Active "follower.replication.throttled.replicas": List = "",
         special("* or a list of partition:broker", are_replicas);
     /// After how many bytes of records the offset index gets another entry.
     Active "index.interval.bytes": Int = 4096, at_least(0), inherits(&[from("log.index.interval.bytes")]);
     /// Takes the place of `segment.bytes` when set, without its lower bound. For tests.
     Active "internal.segment.bytes": Int, at_least(1), unlisted;
-    NotYet "leader.replication.throttled.replicas": List = "", special("* or a list of partition:broker", are_replicas);
+    /// Replicas from which others copy within `leader.replication.throttled.rate` while those are not in sync.
+    Active "leader.replication.throttled.replicas": List = "", special("* or a list of partition:broker", are_replicas);
     NotYet "local.retention.bytes": Long = -2, at_least(-2), inherits(&[from("log.local.retention.bytes")]);
     NotYet "local.retention.ms": Long = -2, at_least(-2), inherits(&[from("log.local.retention.ms")]);
     /// A record is compacted after this time at the latest, whatever the part that is new.

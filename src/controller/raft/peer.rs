@@ -243,15 +243,19 @@ mod tests {
         let own = Identity { broker: BrokerId(1), raft_id: 1, directory: id, incarnation: id };
         let (_id, cluster_id) = watch::channel(None);
         let target = Target { address: silent.local_address().to_string(), raft_id: None };
-        let peer = Arc::new(Peer::new(&env, target, own, cluster_id));
-        let patient = Arc::clone(&peer);
-        let first = tokio::spawn(async move { patient.standing(Duration::from_secs(60)).await });
-        // It is connected, and nobody welcomes it.
-        let _connection = silent.accept().await.unwrap();
-        let second =
-            tokio::time::timeout(Duration::from_secs(30), peer.standing(Duration::from_millis(10)));
-        assert!(matches!(second.await.unwrap(), Err(PeerError::Unreachable { .. })));
-        assert!(!first.is_finished());
-        first.abort();
+        let peer = Peer::new(&env, target, own, cluster_id);
+        let second = async {
+            // The first one is connected, and nobody welcomes it.
+            let _connection = silent.accept().await.unwrap();
+            peer.standing(Duration::from_millis(10)).await
+        };
+        let limit = env.steady.now().plus(Duration::from_secs(30));
+        tokio::select! {
+            first = peer.standing(Duration::from_secs(60)) => panic!("{first:?}"),
+            second = env.steady.timeout_at(limit, second) => {
+                let second = second.expect("it does not wait for the first one");
+                assert!(matches!(second, Err(PeerError::Unreachable { .. })), "{second:?}");
+            }
+        }
     }
 }

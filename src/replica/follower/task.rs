@@ -99,6 +99,10 @@ impl Task {
                 next = next.into_iter().chain(followee.pause.until).min();
                 continue;
             }
+            if let Some(until) = followee.partition.holds_back() {
+                next = next.into_iter().chain([until]).min();
+                continue;
+            }
             if let Some(question) = followee.partition.question(self.lane.leader) {
                 asked.push((Arc::clone(&followee.partition), question));
             }
@@ -171,7 +175,10 @@ impl Task {
             // What did not fit comes the next time.
             let Some(answer) = answers.remove(&(id.topic, id.partition)) else { continue };
             let went_on = match answer {
-                Ok(answer) => self.follow(&partition, question, answer).await,
+                Ok(answer) => {
+                    partition.has_copied(answer.records_len());
+                    self.follow(&partition, question, answer).await
+                }
                 Err(code) => {
                     self.refused(&partition, code);
                     false

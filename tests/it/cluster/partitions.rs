@@ -1,5 +1,8 @@
 //! Partitions move: to other leaders and to other brokers; and brokers are told of as they are.
 
+use std::time::{Duration, Instant};
+
+use ottla::model::ErrorCode;
 use ottla::wire::messages::{
     AlterPartitionReassignmentsRequest, DescribeClusterRequest, DescribeClusterResponse,
     ElectLeadersRequest, ListPartitionReassignmentsRequest, MetadataResponse,
@@ -8,6 +11,7 @@ use ottla::wire::messages::{
 };
 
 use super::rig::{Cluster, eventually};
+use crate::configs::{BROKER, SET, TOPIC, alter, value_of};
 use crate::rig::{Client, batch, creation, produce, wire_name};
 
 /// Creates a topic with one partition.
@@ -63,16 +67,10 @@ fn told(described: &DescribeClusterResponse) -> Vec<(i32, bool)> {
     told
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_partition_moves_to_another_broker_with_its_records() {
-    let cluster = Cluster::start(3, &[]).await;
-    let mut client = cluster.client(1).await;
-    create(&mut client, "t", 1).await;
-    append(&cluster, &mut client, "t", "first").await;
-    let from = sees(&mut client, "t", "a leader", |it| it.leader_id.0 > 0).await.leader_id.0;
-    let to = from % 3 + 1;
+/// Gives the partition of `t` to these brokers, and waits until they have it.
+async fn reassign(client: &mut Client, to: &[i32]) {
     let mut partition = alter_partition_reassignments_request::ReassignablePartition::default();
-    partition.replicas = Some(vec![WireBrokerId(to)]);
+    partition.replicas = Some(to.iter().map(|broker| WireBrokerId(*broker)).collect());
     let mut topic = alter_partition_reassignments_request::ReassignableTopic::default();
     (topic.name, topic.partitions) = (wire_name("t"), vec![partition]);
     let mut request = AlterPartitionReassignmentsRequest::default();
@@ -84,11 +82,72 @@ async fn a_partition_moves_to_another_broker_with_its_records() {
         listed.topics.is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_moves_to_another_broker_with_its_records() {
+    let cluster = Cluster::start(3, &[]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", 1).await;
+    append(&cluster, &mut client, "t", "first").await;
+    let from = sees(&mut client, "t", "a leader", |it| it.leader_id.0 > 0).await.leader_id.0;
+    let to = from % 3 + 1;
+    reassign(&mut client, &[to]).await;
     let moved = sees(&mut client, "t", "moved", |it| it.leader_id.0 == to).await;
     assert_eq!((numbers(&moved.replica_nodes), numbers(&moved.isr_nodes)), (vec![to], vec![to]));
     append(&cluster, &mut client, "t", "second").await;
     let mut holder = cluster.client(usize::try_from(to).unwrap()).await;
     assert_eq!(holder.values("t", 0).await, ["first", "second"]);
+}
+
+/// Replicas are throttled at this end; gives how long 300 kB take to be copied, at 150 kB a second.
+async fn copied_within_a_rate(end: &str) -> Duration {
+    let cluster = Cluster::start(3, &["replica.fetch.max.bytes=20000"]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "t", 1).await;
+    let value = "x".repeat(10_000);
+    for _ in 0..30 {
+        append(&cluster, &mut client, "t", &value).await;
+    }
+    let replicas = format!("{end}.replication.throttled.replicas");
+    let rate = format!("{end}.replication.throttled.rate");
+    assert_eq!(
+        alter(&mut client, TOPIC, "t", &[(&replicas, SET, Some("0:1,0:2,0:3"))]).await,
+        ErrorCode::None
+    );
+    assert_eq!(
+        alter(&mut client, BROKER, "", &[(&rate, SET, Some("150000"))]).await,
+        ErrorCode::None
+    );
+    for node in 1..=3 {
+        let mut client = cluster.client(node).await;
+        eventually("the rate is known", async || {
+            let found = value_of(&mut client, BROKER, &node.to_string(), &rate).await;
+            (found.as_deref() == Some("150000")).then_some(())
+        })
+        .await;
+    }
+    let began = Instant::now();
+    reassign(&mut client, &[1, 2, 3]).await;
+    let took = began.elapsed();
+    // Who is in sync is not held back.
+    assert_eq!(alter(&mut client, BROKER, "", &[(&rate, SET, Some("1"))]).await, ErrorCode::None);
+    for _ in 0..3 {
+        append(&cluster, &mut client, "t", &value).await;
+    }
+    took
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_leader_keeps_to_its_rate() {
+    let took = copied_within_a_rate("leader").await;
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_follower_keeps_to_its_rate() {
+    let took = copied_within_a_rate("follower").await;
+    assert!(took >= Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +222,7 @@ async fn a_broker_that_is_gone_for_good_is_forgotten() {
     let mut creation = creation("t", 1, &[]);
     creation.topics[0].replication_factor = 3;
     let refused = client.call(7, &creation).await.topics.remove(0);
-    assert_eq!(refused.error_code, ottla::model::ErrorCode::InvalidReplicationFactor.code());
+    assert_eq!(refused.error_code, ErrorCode::InvalidReplicationFactor.code());
     assert_eq!(
         refused.error_message.as_deref(),
         Some(
