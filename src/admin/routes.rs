@@ -15,7 +15,7 @@ const JSON: &str = "application/json";
 /// What the JSON API is, for programs. The tests hold its paths and fields to what is served.
 const OPENAPI: &[u8] = include_bytes!("../../docs/openapi.json");
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Answers one request. Its body, if it has one, is not read.
 pub(super) async fn answer(admin: &Admin, request: &Request<Incoming>) -> Answer {
@@ -61,7 +61,7 @@ fn of_health(health: Health) -> Answer {
     text(status, health.text)
 }
 
-fn of_json(value: &impl serde::Serialize) -> Answer {
+pub(super) fn of_json(value: &impl serde::Serialize) -> Answer {
     match serde_json::to_vec(value) {
         Ok(bytes) => content(StatusCode::OK, JSON, bytes),
         Err(error) => {
@@ -71,7 +71,7 @@ fn of_json(value: &impl serde::Serialize) -> Answer {
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     content(status, TEXT, body)
 }
 

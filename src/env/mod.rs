@@ -19,6 +19,7 @@ mod disk_faulty;
 mod disk_memory;
 mod disk_real;
 mod disk_watched;
+mod gate;
 mod machine;
 mod net;
 mod open_files;
@@ -34,8 +35,9 @@ pub use disk_faulty::{Fault, FaultyDisk};
 pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
 pub use disk_watched::{Crash, WatchedDisk};
+pub use gate::{Flow, Gate};
 pub use machine::{default_gateways, host_name, memory_bytes, port_owner, raise_descriptor_limit};
-pub use net::{BoxStream, Listener, Net, Stream};
+pub use net::{BoxStream, Listener, Net, Reserved, Stream};
 #[cfg(test)]
 pub(crate) use open_files::open_in;
 pub use process::ProcessUsage;
@@ -84,5 +86,11 @@ impl Env {
             rng: Rng::from_system(),
             tasks: Tasks::new(),
         }
+    }
+
+    /// The same with a gate that all connections pass.
+    #[must_use]
+    pub fn behind(self, gate: Gate) -> Self {
+        Self { net: Net::behind(gate), ..self }
     }
 }

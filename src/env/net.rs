@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+
+use super::gate::{Gate, Pass};
 
 /// A byte stream between two addresses.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {
@@ -27,11 +29,31 @@ pub type BoxStream = Box<dyn Stream>;
 
 /// Where connections are accepted from and made to.
 #[derive(Clone, Debug)]
-pub struct Net(());
+pub struct Net {
+    /// What all connections pass, if there is one.
+    gate: Option<Gate>,
+}
 
 impl Net {
     pub(super) const fn real() -> Self {
-        Self(())
+        Self { gate: None }
+    }
+
+    pub(super) const fn behind(gate: Gate) -> Self {
+        Self { gate: Some(gate) }
+    }
+
+    /// Keeps a port for listeners of this process that come and go, so that nobody else gets it in between: as long as nobody
+    /// listens there, connections to it are refused. Port 0 means any free port. (Linux lets several sockets bind an address
+    /// that want to reuse it, as long as one of them listens.)
+    ///
+    /// # Errors
+    /// The operating system's refusal, or a host that cannot be resolved.
+    pub async fn reserve(&self, host: &str, port: u16) -> io::Result<Reserved> {
+        let socket = bound(resolve(host, port).await?)?;
+        let address = socket.local_addr()?.as_socket();
+        let address = address.ok_or_else(|| io::Error::other("a socket without an address"))?;
+        Ok(Reserved { _socket: socket, address })
     }
 
     /// Listens on `host:port`. An empty host or `[::]` means every address, over IPv4 and IPv6 alike, as far as the
@@ -41,14 +63,15 @@ impl Net {
     /// The operating system's refusal, or a host that cannot be resolved.
     pub async fn listen(&self, host: &str, port: u16, backlog: i32) -> io::Result<Listener> {
         let address = resolve(host, port).await?;
-        match bind(address, backlog) {
+        let gate = self.gate.as_ref();
+        match bind(address, backlog, gate) {
             // A machine without IPv6 still has an "everywhere".
             Err(error)
                 if address.ip() == Ipv6Addr::UNSPECIFIED
                     && error.kind() != io::ErrorKind::AddrInUse
                     && error.kind() != io::ErrorKind::PermissionDenied =>
             {
-                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), backlog)
+                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), backlog, gate)
             }
             bound => bound,
         }
@@ -67,7 +90,10 @@ impl Net {
     /// # Errors
     /// The operating system's refusal, or a host that cannot be resolved.
     pub async fn connect(&self, host: &str, port: u16) -> io::Result<BoxStream> {
-        RealStream::boxed(TcpStream::connect((host, port)).await?)
+        if let Some(gate) = &self.gate {
+            gate.passed().await?;
+        }
+        RealStream::boxed(TcpStream::connect((host, port)).await?, self.gate.as_ref())
     }
 }
 
@@ -83,18 +109,39 @@ async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     })
 }
 
-fn bind(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+fn bind(address: SocketAddr, backlog: i32, gate: Option<&Gate>) -> io::Result<Listener> {
+    let socket = bound(address)?;
+    socket.set_nonblocking(true)?;
+    socket.listen(backlog)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let local = listener.local_addr()?;
+    Ok(Listener { listener, local, gate: gate.cloned() })
+}
+
+/// A socket with an address, on which nobody listens yet.
+fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let local = listener.local_addr()?;
-    Ok(Listener { listener, local })
+    Ok(socket)
+}
+
+/// A port that is kept until this is dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    _socket: Socket,
+    address: SocketAddr,
+}
+
+impl Reserved {
+    /// The address that is kept, with the port that was given.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// Accepts connections on one address.
@@ -102,6 +149,7 @@ fn bind(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
 pub struct Listener {
     listener: TcpListener,
     local: SocketAddr,
+    gate: Option<Gate>,
 }
 
 impl Listener {
@@ -116,8 +164,15 @@ impl Listener {
     /// # Errors
     /// The operating system's refusal, such as having no free descriptor; the listener stays usable.
     pub async fn accept(&self) -> io::Result<BoxStream> {
-        let (stream, _) = self.listener.accept().await?;
-        RealStream::boxed(stream)
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            match (RealStream::boxed(stream, self.gate.as_ref()), &self.gate) {
+                (Err(error), Some(gate)) if gate.is_cut() => {
+                    tracing::trace!(%error, "a connection is closed at once");
+                }
+                (accepted, _) => return accepted,
+            }
+        }
     }
 }
 
@@ -126,13 +181,20 @@ struct RealStream {
     stream: TcpStream,
     local: SocketAddr,
     peer: SocketAddr,
+    pass: Option<Pass>,
 }
 
 impl RealStream {
-    fn boxed(stream: TcpStream) -> io::Result<BoxStream> {
+    fn boxed(stream: TcpStream, gate: Option<&Gate>) -> io::Result<BoxStream> {
+        let pass = gate.map(|gate| gate.admit(&stream)).transpose()?;
         stream.set_nodelay(true)?;
         let (local, peer) = (unmapped(stream.local_addr()?), unmapped(stream.peer_addr()?));
-        Ok(Box::new(Self { stream, local, peer }))
+        Ok(Box::new(Self { stream, local, peer, pass }))
+    }
+
+    /// Ready when bytes may pass: at once, unless there is a gate.
+    fn poll_pass(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.pass.as_ref().map_or(Poll::Ready(Ok(())), |pass| pass.poll(context))
     }
 }
 
@@ -143,6 +205,7 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 
 impl Stream for RealStream {
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_pass(context))?;
         self.stream.poll_read_ready(context)
     }
 
@@ -161,6 +224,7 @@ impl AsyncRead for RealStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_pass(context))?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -171,6 +235,7 @@ impl AsyncWrite for RealStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_pass(context))?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -187,6 +252,7 @@ impl AsyncWrite for RealStream {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_pass(context))?;
         Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
 
