@@ -77,6 +77,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "admin",
         ],
     ),
+    ("dev", &["env", "admin", "broker"]),
     (
         "cli",
         &[
@@ -96,6 +97,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "net",
             "admin",
             "broker",
+            "dev",
         ],
     ),
 ];
@@ -111,6 +113,7 @@ const MAY_WAIT: &[&str] = &[
     "net",
     "admin",
     "broker",
+    "dev",
     "cli",
 ];
 

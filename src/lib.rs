@@ -18,6 +18,7 @@ pub mod api;
 pub mod net;
 pub mod admin;
 pub mod broker;
+pub mod dev;
 pub mod cli;
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::http::{Answer, ask};
 use super::sources::SourceArguments;
 use crate::config::{HttpListener, Loaded};
 use crate::env::Env;
@@ -15,8 +15,8 @@ use crate::env::Env;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
-/// More than an answer has.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// The status of a broker that serves.
+const WELL: u16 = 200;
 /// The exit code that says that nobody has answered.
 const NO_ANSWER: u8 = 3;
 
@@ -33,12 +33,6 @@ pub(super) struct HealthArguments {
     sources: SourceArguments,
 }
 
-/// What the broker says.
-struct Answer {
-    well: bool,
-    body: String,
-}
-
 pub(super) fn run(arguments: &HealthArguments) -> anyhow::Result<ExitCode> {
     let http = arguments.http.as_ref().map(|http| format!("ottla.http.listener={http}"));
     let (host, port) = address(&arguments.sources.load(http.as_slice())?)?;
@@ -48,11 +42,11 @@ pub(super) fn run(arguments: &HealthArguments) -> anyhow::Result<ExitCode> {
         .context("cannot start the runtime")?;
     let wait = Duration::from_secs(arguments.wait);
     match runtime.block_on(ask_until(&host, port, wait)) {
-        Ok(Answer { well: true, body }) => {
+        Ok(Answer { status: WELL, body }) => {
             print!("{body}");
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Answer { well: false, body }) => {
+        Ok(Answer { body, .. }) => {
             eprint!("{body}");
             Ok(ExitCode::FAILURE)
         }
@@ -82,24 +76,12 @@ async fn ask_until(host: &str, port: u16, wait: Duration) -> anyhow::Result<Answ
     let deadline = env.steady.now().plus(wait);
     loop {
         let limit = env.steady.now().plus(ANSWER_TIMEOUT);
-        let asked = env.steady.timeout_at(limit, ask(&env, host, port)).await;
+        let asked = env.steady.timeout_at(limit, ask(&env, (host, port), "GET", "/readyz")).await;
         let answer = asked.map_err(Into::into).and_then(|answer| answer);
-        let is_well = answer.as_ref().is_ok_and(|answer| answer.well);
+        let is_well = answer.as_ref().is_ok_and(|answer| answer.status == WELL);
         if is_well || env.steady.now() >= deadline {
             return answer;
         }
         env.steady.sleep(PAUSE).await;
     }
-}
-
-async fn ask(env: &Env, host: &str, port: u16) -> anyhow::Result<Answer> {
-    let mut stream = env.net.connect(host, port).await?;
-    let request = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut bytes = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).await?;
-    let text = String::from_utf8_lossy(&bytes);
-    let parts = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split_once("\r\n\r\n"));
-    let (head, body) = parts.context("what answers is not HTTP")?;
-    Ok(Answer { well: head.starts_with("200 "), body: body.to_owned() })
 }

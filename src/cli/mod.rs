@@ -12,10 +12,12 @@ mod config;
 mod configs;
 mod connect;
 mod consume;
+mod dev;
 mod doctor;
 mod failure;
 mod group;
 mod health;
+mod http;
 mod input;
 mod json_record;
 mod kafka;
@@ -53,6 +55,8 @@ struct Arguments {
 enum Verb {
     /// Start a broker. `ottla` alone does the same.
     Serve(serve::ServeArguments),
+    /// Start a cluster of several nodes in one process, and kill, pause or cut off its nodes
+    Dev(dev::DevArguments),
     /// See, create, change and delete topics of any cluster
     Topic(topic::TopicArguments),
     /// Write lines as records, to any cluster
@@ -85,12 +89,13 @@ pub fn main() -> ExitCode {
         return end(run(&arguments));
     }
     let arguments = Arguments::parse_from(words);
-    if !matches!(arguments.verb, None | Some(Verb::Serve(_))) {
+    if !matches!(arguments.verb, None | Some(Verb::Serve(_) | Verb::Dev(_))) {
         log_what_is_asked_for();
     }
     let outcome = match arguments.verb {
         None => serve::run(&arguments.serve),
         Some(Verb::Serve(arguments)) => serve::run(&arguments),
+        Some(Verb::Dev(arguments)) => dev::run(&arguments),
         Some(Verb::Topic(arguments)) => Ok(topic::run(&arguments)),
         Some(Verb::Produce(arguments)) => Ok(produce::run(&arguments)),
         Some(Verb::Consume(arguments)) => Ok(consume::run(&arguments)),

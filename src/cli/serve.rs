@@ -51,7 +51,7 @@ pub(super) struct ServeArguments {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum LogFormat {
+pub(super) enum LogFormat {
     #[default]
     Text,
     Json,
@@ -83,6 +83,17 @@ impl ServeArguments {
 pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     start_logging(arguments.log_format);
     let loaded = load(arguments)?;
+    warn_of(&loaded);
+    raise_descriptor_limit();
+    let runtime = start_runtime()?;
+    let ended = runtime.block_on(serve(arguments, loaded));
+    // After a second signal there may be work left: it is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Logs what is odd about the configuration.
+pub(super) fn warn_of(loaded: &Loaded) {
     for notice in &loaded.notices {
         match notice {
             Notice::UnknownKey { .. } | Notice::NotYet { .. } | Notice::ZooKeeper { .. } => {
@@ -91,20 +102,19 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             Notice::Inert { .. } => tracing::info!("{notice}"),
         }
     }
-    raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+}
+
+/// The threads of brokers.
+pub(super) fn start_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
-    let ended = runtime.block_on(serve(arguments, loaded));
-    // After a second signal there may be work left: it is not waited for.
-    runtime.shutdown_background();
-    ended
+        .context("cannot start the runtime")
 }
 
 /// Log lines go to stderr, those of the level that `RUST_LOG` says, else `KAFKA_LOG4J_ROOT_LOGLEVEL`, else `info`.
-fn start_logging(format: LogFormat) {
+pub(super) fn start_logging(format: LogFormat) {
     let variables = environment();
     let log4j = variables.iter().find(|(name, _)| name == "KAFKA_LOG4J_ROOT_LOGLEVEL");
     let level = log4j.and_then(|(_, level)| level_of_log4j(level)).unwrap_or("info");
@@ -197,13 +207,13 @@ pub(super) fn data_paths(data: Option<&Path>, loaded: &Loaded) -> anyhow::Result
 }
 
 /// SIGTERM and SIGINT, which mean the same.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -211,7 +221,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

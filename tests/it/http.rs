@@ -16,7 +16,7 @@ use crate::groups::{commit, find, joined};
 use crate::rig::{Rig, batch, now, produce};
 
 /// Status and body of an answer.
-async fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+pub(crate) async fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -26,6 +26,7 @@ mod compaction;
 mod configs;
 mod connections;
 mod crew;
+mod dev;
 mod durability;
 mod exactly_once;
 mod features;

@@ -10,7 +10,7 @@ pub(crate) struct Program {
     /// The address of the ready line.
     pub(crate) kafka: String,
     /// That of HTTP, or `off`.
-    http: String,
+    pub(crate) http: String,
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -41,12 +41,12 @@ impl Program {
         Self { child, kafka, http }
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().unwrap();
         let mut error = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
@@ -61,9 +61,14 @@ impl Drop for Program {
     }
 }
 
+/// Runs `ottla` to its end.
+pub(crate) fn output(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
 /// Runs `ottla` with arguments that keep it from starting.
 fn refused(arguments: &[&str]) -> Output {
-    let output = command(arguments).output().unwrap();
+    let output = output(arguments);
     assert!(output.stdout.is_empty(), "{output:?}");
     output
 }
