@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::cluster::eventually;
+use crate::cluster::rig::eventually;
 use crate::http::request;
 use crate::process::{Program, output};
 use crate::rig::{Client, batch, creation, produce};
