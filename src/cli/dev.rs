@@ -154,9 +154,8 @@ async fn serve(arguments: &StartArguments) -> anyhow::Result<ExitCode> {
 async fn listen(env: &Env, address: &str) -> anyhow::Result<Listener> {
     let (host, port) = host_and_port(address, "--http")?;
     let listener = env.net.listen(host, port, BACKLOG).await;
-    listener.with_context(|| {
-        format!("cannot listen on {address}; choose another address with --http")
-    })
+    listener
+        .with_context(|| format!("cannot listen on {address}; choose another address with --http"))
 }
 
 fn host_and_port<'a>(address: &'a str, option: &str) -> anyhow::Result<(&'a str, u16)> {
@@ -189,9 +188,8 @@ fn load(arguments: &StartArguments, node: &[String]) -> anyhow::Result<Loaded> {
         ("group.initial.rebalance.delay.ms", 0),
     ];
     let loaded = arguments.sources.load(node)?;
-    let is_unset = |key: &str| {
-        loaded.config.get(key).is_some_and(|setting| setting.origin == Origin::Default)
-    };
+    let is_unset =
+        |key: &str| loaded.config.get(key).is_some_and(|setting| setting.origin == Origin::Default);
     let suiting = suiting.iter().filter(|(key, _)| is_unset(key));
     let suiting = suiting.map(|(key, value)| format!("{key}={value}"));
     arguments.sources.load(&suiting.chain(node.iter().cloned()).collect::<Vec<_>>())
@@ -237,7 +235,8 @@ fn tell(http: &str, method: &str, path: &str) -> ExitCode {
 }
 
 fn asked(http: &str, method: &str, path: &str) -> Result<Vec<String>, Failure> {
-    let address = host_and_port(http, "--http").map_err(|error| Failure::usage(error.to_string()))?;
+    let address =
+        host_and_port(http, "--http").map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async {
         let env = Env::in_memory();
@@ -267,7 +266,8 @@ fn asked(http: &str, method: &str, path: &str) -> Result<Vec<String>, Failure> {
 fn lines(body: &str) -> Option<Vec<String>> {
     let told: Value = serde_json::from_str(body).ok()?;
     let one = [told.clone()];
-    let nodes = told.get("nodes").map_or(Some(&one[..]), |all| all.as_array().map(Vec::as_slice))?;
+    let nodes =
+        told.get("nodes").map_or(Some(&one[..]), |all| all.as_array().map(Vec::as_slice))?;
     let line = |node: &Value| {
         let text = |field: &str| node.get(field)?.as_str();
         let reason = text("reason").map_or_else(String::new, |reason| format!(": {reason}"));

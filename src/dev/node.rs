@@ -74,15 +74,8 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Kill,
-        Self::Stop,
-        Self::Start,
-        Self::Pause,
-        Self::Resume,
-        Self::Cut,
-        Self::Heal,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Kill, Self::Stop, Self::Start, Self::Pause, Self::Resume, Self::Cut, Self::Heal];
 
     /// One word.
     #[must_use]
