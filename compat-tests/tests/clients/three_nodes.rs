@@ -15,18 +15,18 @@ use crate::tools::{expect, run_at};
 const STREAM: &str = "stream";
 /// Written by the others, while a node is down.
 const ROUNDS: &str = "rounds";
-const KILLS: usize = 3;
+const KILLS: usize = 2;
 /// What has to be acknowledged before a node is killed, and again while it is down.
 const RECORDS: u64 = 500;
 /// What each of the other clients writes to each partition while a node is down.
 const BATCH: usize = 20;
 
 pub(crate) fn java(_: ServerKind) -> Result<()> {
-    survive(crash::java_stream, &[ClientKind::ConfluentKafka])
+    survive(crash::java_stream, &[ClientKind::FranzGo, ClientKind::Aiokafka])
 }
 
 pub(crate) fn librdkafka(_: ServerKind) -> Result<()> {
-    survive(crash::librdkafka_stream, &[ClientKind::Sarama])
+    survive(crash::librdkafka_stream, &[ClientKind::Sarama, ClientKind::ConfluentKafka])
 }
 
 fn survive(start: Start, others: &[ClientKind]) -> Result<()> {
