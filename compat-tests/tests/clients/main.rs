@@ -207,7 +207,6 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("exactly_once::copiers_in_a_group", copiers::in_a_group),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
-    ("three_nodes::java_loses_nothing_when_leaders_are_killed", three_nodes::java),
     ("three_nodes::librdkafka_loses_nothing_when_leaders_are_killed", three_nodes::librdkafka),
     ("three_nodes::the_tools_of_apache_kafka_see_a_cluster", three_nodes::tools),
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),

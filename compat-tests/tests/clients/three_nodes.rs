@@ -21,10 +21,6 @@ const RECORDS: u64 = 500;
 /// What each of the other clients writes to each partition while a node is down.
 const BATCH: usize = 20;
 
-pub(crate) fn java(_: ServerKind) -> Result<()> {
-    survive(crash::java_stream, &[ClientKind::FranzGo, ClientKind::Aiokafka])
-}
-
 pub(crate) fn librdkafka(_: ServerKind) -> Result<()> {
     survive(crash::librdkafka_stream, &[ClientKind::Sarama, ClientKind::ConfluentKafka])
 }
