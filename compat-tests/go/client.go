@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -19,7 +20,7 @@ type client struct {
 type object = map[string]any
 
 func newClient(bootstrap string) (handler, error) {
-	base, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.MetadataMinAge(10*time.Millisecond))
+	base, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (c *client) produce(ctx context.Context, r *request) (any, error) {
 	}
 	acks := map[int]kgo.Acks{0: kgo.NoAck(), 1: kgo.LeaderAck(), -1: kgo.AllISRAcks()}
 	options := []kgo.Opt{
-		kgo.SeedBrokers(c.bootstrap),
+		kgo.SeedBrokers(strings.Split(c.bootstrap, ",")...),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs[r.Codec]),
 		kgo.RequiredAcks(acks[r.Acks]),
@@ -145,7 +146,7 @@ func (c *client) consume(ctx context.Context, r *request) (any, error) {
 		assignment[p] = kgo.NewOffset().AtStart()
 	}
 	consumer, err := kgo.NewClient(
-		kgo.SeedBrokers(c.bootstrap),
+		kgo.SeedBrokers(strings.Split(c.bootstrap, ",")...),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{r.Topic: assignment}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 	)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ type saramaClient struct {
 }
 
 func newSaramaClient(bootstrap string) (handler, error) {
-	client, err := sarama.NewClient([]string{bootstrap}, saramaConfig())
+	client, err := sarama.NewClient(strings.Split(bootstrap, ","), saramaConfig())
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +117,7 @@ func (c *saramaClient) produce(r *request) (any, error) {
 	config.Producer.Return.Successes = true
 	// The records of a request share batches.
 	config.Producer.Flush.Frequency = 20 * time.Millisecond
-	producer, err := sarama.NewSyncProducer([]string{c.bootstrap}, config)
+	producer, err := sarama.NewSyncProducer(strings.Split(c.bootstrap, ","), config)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func (c *saramaClient) produce(r *request) (any, error) {
 func (c *saramaClient) consume(r *request) (any, error) {
 	config := saramaConfig()
 	config.Consumer.Return.Errors = true
-	consumer, err := sarama.NewConsumer([]string{c.bootstrap}, config)
+	consumer, err := sarama.NewConsumer(strings.Split(c.bootstrap, ","), config)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ pub mod java;
 pub mod kcat;
 pub mod kind;
 pub mod librdkafka;
+pub mod nodes;
 pub mod program;
 pub mod record;
 pub mod server;
@@ -19,6 +20,7 @@ pub mod workspace;
 
 pub use client::{Change, Client, ClientError};
 pub use kind::{ClientKind, Skill};
+pub use nodes::Nodes;
 pub use record::{Codec, Record};
 pub use server::{Server, ServerKind};
 pub use wait::wait_until;

@@ -83,16 +83,26 @@ impl Server {
         data: Option<PathBuf>,
         configs: &[&str],
     ) -> Result<Self> {
-        let mut server = Self {
+        let mut server = Self::new(kind, address, data, configs)?;
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// One that does not run yet.
+    pub(crate) fn new(
+        kind: ServerKind,
+        address: &str,
+        data: Option<PathBuf>,
+        configs: &[&str],
+    ) -> Result<Self> {
+        Ok(Self {
             kind,
             dir: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
             data,
             configs: configs.iter().map(ToString::to_string).collect(),
             bootstrap: address.to_owned(),
             child: None,
-        };
-        server.restart()?;
-        Ok(server)
+        })
     }
 
     /// The address for clients, `127.0.0.1:port`.
@@ -118,12 +128,23 @@ impl Server {
     /// # Errors
     /// When it still runs, or does not serve clients in time.
     pub fn restart(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.wait()
+    }
+
+    /// Starts the process.
+    pub(crate) fn spawn(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the server still runs");
         let out = self.dir.path().join("out");
         let log = OpenOptions::new().create(true).append(true).open(self.dir.path().join("log"))?;
         let mut command = self.command()?;
         command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {command:?}"))?);
+        Ok(())
+    }
+
+    /// Waits until the process serves clients.
+    pub(crate) fn wait(&mut self) -> Result<()> {
         wait_until("the server serves clients", || {
             if let Some(status) =
                 self.child.as_mut().and_then(|child| child.try_wait().transpose()).transpose()?

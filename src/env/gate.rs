@@ -1,6 +1,6 @@
 //! What stands between one node and the network, so that a node among others in one process can be cut off or stand still.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ struct Inner {
     /// Who waits for the gate to be something else than [`Flow::Still`].
     waiting: Vec<Waker>,
     /// The connections, as handles of their own, to close them with.
-    sockets: HashMap<u64, Socket>,
+    sockets: BTreeMap<u64, Socket>,
     next: u64,
 }
 

@@ -27,19 +27,27 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, T
 use crate::create;
 
 pub(crate) fn librdkafka(kind: ServerKind) -> Result<()> {
-    crash(kind, |bootstrap| Ok(Box::new(LibrdkafkaStream::start(bootstrap)?)))
+    crash(kind, librdkafka_stream)
 }
 
 pub(crate) fn java(kind: ServerKind) -> Result<()> {
-    crash(kind, |bootstrap| {
-        let mut command = java_class("CrashProducer")?;
-        command.arg(bootstrap).arg(TOPIC).arg(PARTITIONS.to_string());
-        Ok(Box::new(Program::start(&mut command)?))
-    })
+    crash(kind, java_stream)
+}
+
+/// librdkafka's producer, which writes to a topic of [`PARTITIONS`] without end.
+pub(crate) fn librdkafka_stream(bootstrap: &str, topic: &'static str) -> Result<Box<dyn Stream>> {
+    Ok(Box::new(LibrdkafkaStream::start(bootstrap, topic)?))
+}
+
+/// The same with Apache Kafka's own.
+pub(crate) fn java_stream(bootstrap: &str, topic: &'static str) -> Result<Box<dyn Stream>> {
+    let mut command = java_class("CrashProducer")?;
+    command.arg(bootstrap).arg(topic).arg(PARTITIONS.to_string());
+    Ok(Box::new(Program::start(&mut command)?))
 }
 
 /// A producer of numbered records, the next to partition `number % PARTITIONS`.
-trait Stream {
+pub(crate) trait Stream {
     /// How many records were acknowledged so far; an error if one failed.
     fn acked(&mut self) -> Result<u64>;
 
@@ -47,7 +55,10 @@ trait Stream {
     fn finish(&mut self) -> Result<u64>;
 }
 
-fn crash(kind: ServerKind, start: impl FnOnce(&str) -> Result<Box<dyn Stream>>) -> Result<()> {
+/// Starts a producer to a topic.
+pub(crate) type Start = fn(&str, &'static str) -> Result<Box<dyn Stream>>;
+
+fn crash(kind: ServerKind, start: Start) -> Result<()> {
     let seed = match std::env::var("OTTLA_COMPAT_SEED") {
         Ok(seed) => seed.parse().context("OTTLA_COMPAT_SEED")?,
         Err(_) => rand::rng().random(),
@@ -56,7 +67,7 @@ fn crash(kind: ServerKind, start: impl FnOnce(&str) -> Result<Box<dyn Stream>>) 
     let mut server = Server::start(kind, &[])?;
     let mut admin = ClientKind::Librdkafka.connect(server.bootstrap())?;
     create(&mut admin, TOPIC, PARTITIONS, &[("segment.bytes", "1048576")])?;
-    let mut stream = start(server.bootstrap())?;
+    let mut stream = start(server.bootstrap(), TOPIC)?;
     let mut outcome = || -> Result<u64> {
         for _ in 0..kills(kind) {
             let target = stream.acked()? + rng.random_range(1..3000);
@@ -70,7 +81,7 @@ fn crash(kind: ServerKind, start: impl FnOnce(&str) -> Result<Box<dyn Stream>>) 
     };
     let total = outcome().with_context(|| format!("OTTLA_COMPAT_SEED={seed}"))?;
     println!("crash: {} kills, {total} records, OTTLA_COMPAT_SEED={seed}", kills(kind));
-    check(&server, total).with_context(|| format!("OTTLA_COMPAT_SEED={seed}"))
+    check(server.bootstrap(), TOPIC, total).with_context(|| format!("OTTLA_COMPAT_SEED={seed}"))
 }
 
 /// Apache Kafka takes seconds to start again, and is killed only to show that the test is fair.
@@ -81,16 +92,16 @@ fn kills(kind: ServerKind) -> usize {
     }
 }
 
-/// Asserts that the partitions hold the numbers `0..total`, each once and in order.
-fn check(server: &Server, total: u64) -> Result<()> {
-    let mut client = ClientKind::Librdkafka.connect(server.bootstrap())?;
-    let ends = client.offsets(TOPIC, PARTITIONS, At::Latest)?;
+/// Asserts that the partitions of a topic hold the numbers `0..total`, each once and in order.
+pub(crate) fn check(bootstrap: &str, topic: &str, total: u64) -> Result<()> {
+    let mut client = ClientKind::Librdkafka.connect(bootstrap)?;
+    let ends = client.offsets(topic, PARTITIONS, At::Latest)?;
     ensure!(
         u64::try_from(ends.iter().sum::<i64>())? == total,
         "{total} records were acknowledged, the ends are {ends:?}"
     );
-    let consumer = consumer(server.bootstrap(), Duration::from_millis(500))?;
-    assign(&consumer, TOPIC, PARTITIONS)?;
+    let consumer = consumer(bootstrap, Duration::from_millis(500))?;
+    assign(&consumer, topic, PARTITIONS)?;
     let mut next: Vec<u64> = (0..PARTITIONS.unsigned_abs().into()).collect();
     for _ in 0..total {
         let message = wait_until("the next record comes", || {
@@ -168,7 +179,7 @@ impl ProducerContext for Acks {
 }
 
 impl LibrdkafkaStream {
-    fn start(bootstrap: &str) -> Result<Self> {
+    fn start(bootstrap: &str, topic: &'static str) -> Result<Self> {
         let progress = Arc::new(Progress::default());
         let producer: ThreadedProducer<Acks> = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
@@ -183,14 +194,18 @@ impl LibrdkafkaStream {
             .create_with_context(Acks(Arc::clone(&progress)))?;
         let feeder = thread::spawn({
             let (producer, progress) = (producer.clone(), Arc::clone(&progress));
-            move || feed(&producer, &progress)
+            move || feed(&producer, topic, &progress)
         });
         Ok(Self { progress, producer, feeder: Some(feeder) })
     }
 }
 
 /// Sends until told to stop.
-fn feed(producer: &ThreadedProducer<Acks>, progress: &Progress) -> Result<(), KafkaError> {
+fn feed(
+    producer: &ThreadedProducer<Acks>,
+    topic: &str,
+    progress: &Progress,
+) -> Result<(), KafkaError> {
     for number in 0.. {
         let value = format!("{number:0DIGITS$}{:0200}", 0);
         loop {
@@ -198,7 +213,7 @@ fn feed(producer: &ThreadedProducer<Acks>, progress: &Progress) -> Result<(), Ka
                 return Ok(());
             }
             let record =
-                BaseRecord::<(), _>::to(TOPIC).partition(number % PARTITIONS).payload(&value);
+                BaseRecord::<(), _>::to(topic).partition(number % PARTITIONS).payload(&value);
             match producer.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
@@ -235,6 +250,6 @@ impl Drop for LibrdkafkaStream {
 }
 
 const TOPIC: &str = "crash";
-const PARTITIONS: i32 = 2;
+pub(crate) const PARTITIONS: i32 = 2;
 /// Of the number at the head of every value.
 const DIGITS: usize = 12;

@@ -15,7 +15,7 @@ use ottla_compat_tests::workspace::{built, ottla, sources};
 use crate::suites::alone;
 
 /// Pages that must be there.
-const PAGES: usize = 5;
+const PAGES: usize = 6;
 
 pub(crate) fn pages(_: ServerKind) -> Result<()> {
     let mut count = 0;

@@ -28,6 +28,7 @@ mod records;
 mod streams;
 mod suites;
 mod takeover;
+mod three_nodes;
 mod tools;
 mod topics;
 mod transactions;
@@ -206,6 +207,8 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("exactly_once::copiers_in_a_group", copiers::in_a_group),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
+    ("three_nodes::librdkafka_loses_nothing_when_leaders_are_killed", three_nodes::librdkafka),
+    ("three_nodes::the_tools_of_apache_kafka_see_a_cluster", three_nodes::tools),
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),
     ("files::apache_kafka_reads_them_after_a_kill", files::after_a_kill),
     ("files::a_topic_has_its_own_codec", files::recompressed),

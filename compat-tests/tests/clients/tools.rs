@@ -292,16 +292,22 @@ fn offsets(server: &Server, topic: &str) -> Result<BTreeMap<i32, i64>> {
 
 /// Runs a tool (with a subcommand) against the server; arguments are separated by single blanks.
 fn run(command: &str, server: &Server, arguments: &str) -> Result<String> {
+    run_at(command, server.bootstrap(), arguments)
+}
+
+/// Runs a tool (its class, and a verb if it has them) with its arguments against the brokers at an address.
+pub(crate) fn run_at(command: &str, bootstrap: &str, arguments: &str) -> Result<String> {
     let mut words = command.split(' ');
     let name = words.next().unwrap_or_default();
     let words: Vec<_> = words
-        .chain(["--bootstrap-server", server.bootstrap()])
+        .chain(["--bootstrap-server", bootstrap])
         .chain(arguments.split(' ').filter(|word| !word.is_empty()))
         .collect();
     tool(name, &words)
 }
 
-fn expect(printed: &str, wanted: &[&str]) -> Result<()> {
+/// Asserts that all of `wanted` was printed.
+pub(crate) fn expect(printed: &str, wanted: &[&str]) -> Result<()> {
     for part in wanted {
         ensure!(printed.contains(part), "`{part}` is not in:\n{printed}");
     }

@@ -8,7 +8,7 @@ use super::admin;
 use super::options::{Known, Options, flag, valued};
 use crate::client::{ClientError, Cluster, Target, check};
 use crate::wire::ApiKey;
-use crate::wire::messages::DescribeClusterRequest;
+use crate::wire::messages::{DescribeClusterRequest, UnregisterBrokerRequest, WireBrokerId};
 
 const KNOWN: &[Known] = &[
     valued(&["bootstrap-server", "b"]),
@@ -58,12 +58,20 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Has a broker forgotten that is gone for good. Its replicas stay where they are until they are reassigned.
 async fn unregister(cluster: &Cluster, id: i32) -> anyhow::Result<ExitCode> {
-    let connection = cluster.connection(Target::Controller).await?;
-    if connection.negotiated().versions.contains_key(&ApiKey::UnregisterBroker.code()) {
-        bail!("broker {id} stays registered: this program cannot ask for that yet");
-    }
-    println!("The target cluster does not support the broker unregistration API.");
+    let request = UnregisterBrokerRequest::default().with_broker_id(WireBrokerId(id));
+    let response = match cluster.request(Target::Controller, &request).await {
+        Ok(response) => response,
+        Err(ClientError::Unsupported { .. }) => {
+            println!("The target cluster does not support the broker unregistration API.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let message = response.error_message.as_deref();
+    check(ApiKey::UnregisterBroker, response.error_code, || format!("broker {id}"), message)?;
+    println!("Broker {id} is no longer registered.");
     Ok(ExitCode::SUCCESS)
 }
 
