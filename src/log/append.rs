@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use super::files::Kind;
 use super::partition_log::{Log, LogPosition, State, Writer};
 use super::producers::{Check, EpochRule};
@@ -77,7 +79,7 @@ pub struct Appended {
     pub log_start: Offset,
     /// Whether it was written now.
     pub at: AppendedAt,
-    /// Whether a segment was finished for it, which is to be made durable soon.
+    /// Whether a segment was finished for it, which is to be made durable soon; or the first one is so full that its name is.
     pub rolled: bool,
     /// Whether it is not to be acknowledged or shown before a flush ([`Log::settled_end`]).
     pub unsettled: bool,
@@ -142,10 +144,30 @@ impl Log {
     }
 
     fn append_by(&self, append: &Append, rule: EpochRule) -> Result<Appended, AppendError> {
+        let marker = marker_of(append)?;
+        let appended = self.append_under(&mut self.writer.lock(), append, marker, rule)?;
+        match appended {
+            Some(appended) => Ok(appended),
+            None => {
+                let locked = self.lock_to_roll();
+                let mut writer = locked.map_err(|source| refused(&self.directory, source))?;
+                let appended = self.append_under(&mut writer, append, marker, rule)?;
+                Ok(appended.expect("nothing is waited for once the log may be rolled"))
+            }
+        }
+    }
+
+    /// Appends under the writer's lock; does nothing and gives none if a segment is to be begun for it that
+    /// [may not be](Self::may_roll) yet.
+    fn append_under(
+        &self,
+        writer: &mut Writer,
+        append: &Append,
+        marker: Option<EndMarker>,
+        rule: EpochRule,
+    ) -> Result<Option<Appended>, AppendError> {
         let config = self.config();
         let header = append.batch.header();
-        let marker = marker_of(append)?;
-        let mut writer = self.writer.lock();
         if writer.state != State::Open {
             return Err(AppendError::Closed);
         }
@@ -162,9 +184,9 @@ impl Log {
         }
         match append.origin {
             Origin::Client | Origin::Transaction(_) if header.has_producer() => {
-                self.learn_tail(&mut writer, end)?;
+                self.learn_tail(writer, end)?;
                 if let Check::Duplicate(known) = writer.producers.check(header)? {
-                    return Ok(Appended {
+                    return Ok(Some(Appended {
                         base_offset: known.first_offset(),
                         last_offset: known.last_offset,
                         size_bytes: header.size_bytes(),
@@ -174,7 +196,7 @@ impl Log {
                         at: AppendedAt::Before,
                         rolled: false,
                         unsettled: self.settled_end().offset <= known.last_offset,
-                    });
+                    }));
                 }
                 if let Origin::Transaction(guard) = append.origin {
                     writer.check_verified(header, guard)?;
@@ -204,9 +226,15 @@ impl Log {
                 append.batch.stamped(end.offset, append.leader_epoch, append_time)
             }
         };
+        let rolls = self.rolls_for(writer, &config, &stamped, append.now);
+        let rolls = rolls.map_err(|source| writer.failed(&self.directory, source))?;
+        if rolls && !self.may_roll(writer) {
+            return Ok(None);
+        }
+        let wanted_before = self.wants_first_name(writer);
         let (next, unsettled) =
-            self.write(&mut writer, &config, append, (&stamped, marker), end)?;
-        Ok(Appended {
+            self.write(writer, &config, append, (&stamped, marker), (end, rolls))?;
+        Ok(Some(Appended {
             base_offset: stamped.base_offset,
             last_offset: stamped.last_offset(),
             size_bytes: stamped.size_bytes(),
@@ -215,23 +243,28 @@ impl Log {
                 .then_some(stamped.max_timestamp),
             log_start,
             at: AppendedAt::End(next),
-            rolled: next.segment != end.segment,
+            rolled: rolls || (self.wants_first_name(writer) && !wanted_before),
             unsettled,
-        })
+        }))
     }
 
-    /// Writes a batch at the end, with `header` in place of its own, and publishes it. `marker` is what it says if it is a
-    /// control batch. Gives the new end, and whether the batch has to wait for a flush.
+    /// Writes a batch at the end, with `header` in place of its own, and publishes it; into a new segment if it `rolls`.
+    /// `marker` is what it says if it is a control batch. Gives the new end, and whether the batch has to wait for a flush.
     fn write(
         &self,
         writer: &mut Writer,
         config: &LogConfig,
         append: &Append,
         (header, marker): (&BatchHeader, Option<EndMarker>),
-        end: LogPosition,
+        (end, rolls): (LogPosition, bool),
     ) -> Result<(LogPosition, bool), AppendError> {
-        if let Err(source) = self.roll_if_due(writer, config, header, append.now) {
-            return Err(writer.failed(&self.directory, source));
+        if rolls {
+            // The new segment begins where the last one ended, so that a hole between them shows that records were lost. Only
+            // a gap in replicated offsets that the indexes cannot span is left out.
+            let spans = header.last_offset().since(end.offset) <= i64::from(i32::MAX);
+            let base = if spans { end.offset } else { header.base_offset };
+            let rolled = self.roll(writer, config, base, append.now);
+            rolled.map_err(|source| writer.failed(&self.directory, source))?;
         }
         writer.epochs.enter(header.partition_leader_epoch, header.base_offset);
         if let Err(source) = writer.epochs.flush() {
@@ -276,13 +309,14 @@ impl Log {
         Ok((next, unsettled))
     }
 
-    fn roll_if_due(
+    /// Whether the last segment is to be ended before a batch is written.
+    fn rolls_for(
         &self,
         writer: &mut Writer,
         config: &LogConfig,
         header: &BatchHeader,
         now: UnixMillis,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let rule = RollRule {
             segment_bytes: config.segment_bytes,
             segment_age_max_ms: i64::try_from(config.segment_age_max.as_millis())
@@ -293,17 +327,38 @@ impl Log {
             batch_last_offset: header.last_offset(),
             now,
         };
-        if writer.growth.should_roll(&rule).map_err(scan_to_io)? {
-            // The new segment begins where the last one ended, so that a hole between them shows that records were lost. Only
-            // a gap in replicated offsets that the indexes cannot span is left out.
-            let end = self.published.read().end.offset;
-            let spans = header.last_offset().since(end) <= i64::from(i32::MAX);
-            self.roll(writer, config, if spans { end } else { header.base_offset }, now)?;
-        }
-        Ok(())
+        writer.growth.should_roll(&rule).map_err(scan_to_io)
     }
 
-    /// Ends the last segment and begins a new one at `base`.
+    /// Whether a new segment may be begun now. The name of the only one has to be durable before: else a power cut could leave
+    /// the new one alone, and nothing would show that records are missing. Of any other, the hole that it leaves shows it.
+    pub(super) fn may_roll(&self, writer: &Writer) -> bool {
+        let is_only = self.published.read().segments.len() == 1;
+        !is_only || writer.names_synced == writer.names_changed
+    }
+
+    /// Whether the name of the first segment is to be made durable soon: before an append has to wait for it.
+    pub(super) fn wants_first_name(&self, writer: &Writer) -> bool {
+        !self.may_roll(writer) && writer.growth.segment.size() > self.config().segment_bytes / 2
+    }
+
+    /// Takes the writer's lock when a log that takes appends may be rolled. What that waits for on the disk is not waited for
+    /// under the lock.
+    ///
+    /// # Errors
+    /// As the disk says; the log has failed then, unless only room was missing.
+    pub(super) fn lock_to_roll(&self) -> io::Result<MutexGuard<'_, Writer>> {
+        loop {
+            let writer = self.writer.lock();
+            if writer.state != State::Open || self.may_roll(&writer) {
+                return Ok(writer);
+            }
+            drop(writer);
+            self.sync_first_name()?;
+        }
+    }
+
+    /// Ends the last segment and begins a new one at `base`, when that [may be](Self::may_roll).
     pub(super) fn roll(
         &self,
         writer: &mut Writer,
@@ -312,11 +367,6 @@ impl Log {
         now: UnixMillis,
     ) -> io::Result<()> {
         writer.growth.finish()?;
-        // A segment's name is durable before there is a next one: else a power cut could leave the next one alone.
-        if writer.names_synced < writer.names_changed {
-            self.disk.sync_dir(&self.directory)?;
-            writer.names_synced = writer.names_changed;
-        }
         self.take_snapshot(writer, base)?;
         self.keep_finished(&writer.growth.segment, base)?;
         let segment = Segment::create(&self.disk, &self.directory, base, config.reserved_bytes())?;
@@ -380,12 +430,10 @@ impl Writer {
     /// What a write to `path` that failed is for whoever appends. Without room nothing was left behind; after any other failure
     /// that is not known: nothing more is appended, and the next start finds out.
     pub(super) fn failed(&mut self, path: &Path, source: io::Error) -> AppendError {
-        let path = path.to_owned();
-        if is_no_space(&source) {
-            return AppendError::NoSpace { path, source };
+        if !is_no_space(&source) {
+            self.state = State::Failed;
         }
-        self.state = State::Failed;
-        AppendError::Io { path, source }
+        refused(path, source)
     }
 
     /// A batch that begins a transaction has to be verified.
@@ -396,6 +444,15 @@ impl Writer {
         }
         self.verifications.check(batch, guard, !self.producers.knows(producer))
     }
+}
+
+/// What a disk that refused something at `path` is for whoever appends.
+pub(super) fn refused(path: &Path, source: io::Error) -> AppendError {
+    let path = path.to_owned();
+    if is_no_space(&source) {
+        return AppendError::NoSpace { path, source };
+    }
+    AppendError::Io { path, source }
 }
 
 /// What the batch says if it is a control batch. Clients may write none.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::files::{Kind, PARTITION_METADATA_FILE};
 use super::partition_log::{Log, LogPosition, Published, State, Writer};
 use super::segment::Segment;
-use crate::env::OpenMode;
+use crate::env::{OpenMode, is_no_space};
 use crate::model::Offset;
 
 /// Segments that a log no longer has. Their files are still there, and go with [`Log::mark_deleted`] once the log's start
@@ -152,15 +152,20 @@ impl Log {
     /// finished. Nothing of a log that takes no more appends.
     #[must_use]
     pub fn flush_wanted(&self) -> Option<FlushExtent> {
-        if self.writer.lock().state != State::Open {
-            return None;
-        }
+        let wants_name = {
+            let writer = self.writer.lock();
+            if writer.state != State::Open {
+                return None;
+            }
+            self.wants_first_name(&writer)
+        };
         let unflushed_max = self.config().unflushed_max;
         let published = self.published.read();
         if published.settled_end(unflushed_max).offset < published.end.offset {
             Some(FlushExtent::Whole)
         } else {
-            published.first_fragile().map(|_| FlushExtent::Finished)
+            let wanted = wants_name || published.first_fragile().is_some();
+            wanted.then_some(FlushExtent::Finished)
         }
     }
 
@@ -264,6 +269,27 @@ impl Log {
         let Some(unsynced) = unsynced else { return Ok(()) };
         self.disk.replace_small(&unsynced.path, &unsynced.bytes)?;
         self.writer.lock().epochs.replaced(&unsynced)
+    }
+
+    /// Makes the names of the files durable so that the [first segment may be ended](Self::may_roll). Of many who ask at a time
+    /// only one waits for the disk.
+    pub(super) fn sync_first_name(&self) -> io::Result<()> {
+        let _alone = self.epochs_syncing.lock();
+        let names_changed = {
+            let writer = self.writer.lock();
+            if writer.state != State::Open || self.may_roll(&writer) {
+                return Ok(());
+            }
+            writer.names_changed
+        };
+        let synced = self.disk.sync_dir(&self.directory);
+        let mut writer = self.writer.lock();
+        match &synced {
+            Ok(()) => writer.names_synced = writer.names_synced.max(names_changed),
+            Err(error) if is_no_space(error) => {}
+            Err(_) => writer.state = State::Failed,
+        }
+        synced
     }
 
     fn sync_names(&self, names: NewNames) -> io::Result<()> {

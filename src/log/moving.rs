@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::append::{Append, Origin};
+use super::append::{Append, Origin, refused};
 use super::files::Kind;
 use super::partition_log::{Log, State};
 use super::read::read_error;
@@ -205,13 +205,14 @@ impl Log {
     /// Begins a new segment where the source of this copy does: before the batches of its `segment`.
     fn roll_with(&self, segment: &Segment, now: UnixMillis) -> Result<(), AppendError> {
         let config = self.config();
-        let mut writer = self.writer.lock();
+        let locked = self.lock_to_roll();
+        let mut writer = locked.map_err(|source| refused(&self.directory, source))?;
         let end = self.published.read().end;
         let has_begun = writer.growth.segment.base() >= segment.base() || end.position == 0;
         if writer.state != State::Open || has_begun {
             return Ok(());
         }
-        // As in `roll_if_due`, it begins where the last one ends.
+        // As in an append, it begins where the last one ends.
         let rolled = self.roll(&mut writer, &config, end.offset, now);
         rolled.map_err(|source| writer.failed(&self.directory, source))
     }

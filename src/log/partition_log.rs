@@ -29,7 +29,7 @@ pub struct Log {
     pub(super) rng: Rng,
     pub(super) config: RwLock<Arc<LogConfig>>,
     pub(super) writer: Mutex<Writer>,
-    /// Held while the file of the epochs is made durable. Taken before the writer's lock.
+    /// Held while the file of the epochs is made durable, or the name of the first segment. Taken before the writer's lock.
     pub(super) epochs_syncing: Mutex<()>,
     pub(super) published: RwLock<Published>,
 }

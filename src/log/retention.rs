@@ -21,7 +21,7 @@ impl Log {
     /// As the disk says.
     pub fn delete_old_segments(&self, now: UnixMillis) -> io::Result<Removed> {
         let config = self.config();
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_to_roll()?;
         if writer.state != State::Open {
             return Ok(Removed::default());
         }

@@ -97,6 +97,20 @@ fn a_file_that_cannot_be_synced_ends_the_log_and_no_flush_is_told() {
 }
 
 #[test]
+fn a_first_segment_whose_name_cannot_be_synced_ends_the_log_before_a_second_one_is_begun() {
+    let (faulty, rig) = rig();
+    let mut acknowledged = Vec::new();
+    faulty.inject(Fault::Sync("t-0".into()));
+    let error = append_until_refused(&rig, &mut acknowledged);
+    assert!(matches!(error, Some(AppendError::Io { .. })), "{error:?}");
+    faulty.clear();
+    assert!(rig.log.has_failed());
+    assert!(matches!(append_until_refused(&rig, &mut acknowledged), Some(AppendError::Closed)));
+    assert_eq!(rig.segment_files().len(), 1);
+    assert_has(&rig.log, &acknowledged, "and what was there stays");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_keeps_a_start_from_guessing() {
     for file in [
         ".log",
@@ -124,23 +138,48 @@ fn a_file_that_cannot_be_read_keeps_a_start_from_guessing() {
 /// A sync may take long, of a directory above all. Whatever is synced in the life of a log, appends go on meanwhile.
 #[test]
 fn no_sync_is_waited_for_under_the_writers_lock() {
+    let rolls = |rig: &Rig| {
+        let mut acknowledged = Vec::new();
+        for _ in 0..2 {
+            assert!(append_until_refused(rig, &mut acknowledged).is_none());
+        }
+        assert!(rig.segment_files().len() > 2);
+    };
+    assert_eq!(stalled_syncs(|_| {}, rolls), 1, "only the first segment's name is waited for");
+    let rolls_out = |rig: &Rig| {
+        rig.log.set_config(LogConfig { retention_bytes: Some(0), ..config() });
+        let removed = rig.log.delete_old_segments(UnixMillis(1_000_000)).unwrap();
+        rig.log.mark_deleted(removed).unwrap();
+    };
+    let begins = |rig: &Rig| {
+        rig.append(plain(1, 1)).unwrap();
+    };
+    assert!(stalled_syncs(begins, rolls_out) > 1);
+    let life = |rig: &Rig| {
+        let log = &rig.log;
+        log.flush(false).unwrap();
+        let removed = log.advance_log_start(Offset(log.ends().end.0 - 2)).unwrap();
+        log.mark_deleted(removed).unwrap();
+        log.set_config(LogConfig { retention_bytes: Some(0), ..config() });
+        let removed = log.delete_old_segments(UnixMillis(1_000_000)).unwrap();
+        assert!(!removed.is_empty());
+        log.mark_deleted(removed).unwrap();
+        log.flush(true).unwrap();
+    };
+    let syncs = stalled_syncs(rolls, life);
+    assert!(syncs > 8, "only {syncs} syncs");
+}
+
+/// Has a log, with what was done to it before, live as often as there are syncs in that, and stalls another one each time:
+/// the writer's lock must be free meanwhile. Gives how many there are.
+fn stalled_syncs(before: impl Fn(&Rig), life: impl Fn(&Rig) + Sync) -> u32 {
     let mut syncs = 0;
     loop {
         let (faulty, rig) = rig();
-        assert!(append_until_refused(&rig, &mut Vec::new()).is_none());
-        let life = |log: &Log| {
-            log.flush(false).unwrap();
-            let removed = log.advance_log_start(Offset(log.ends().end.0 - 2)).unwrap();
-            log.mark_deleted(removed).unwrap();
-            log.set_config(LogConfig { retention_bytes: Some(0), ..config() });
-            let removed = log.delete_old_segments(UnixMillis(1_000_000)).unwrap();
-            assert!(!removed.is_empty());
-            log.mark_deleted(removed).unwrap();
-            log.flush(true).unwrap();
-        };
+        before(&rig);
         faulty.inject(Fault::StallSyncAfter(syncs));
         let stalled = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| life(&rig.log));
+            let thread = scope.spawn(|| life(&rig));
             while faulty.stalled_syncs() == 0 && !thread.is_finished() {
                 std::thread::yield_now();
             }
@@ -151,9 +190,8 @@ fn no_sync_is_waited_for_under_the_writers_lock() {
             stalled
         });
         if !stalled {
-            break;
+            return syncs;
         }
         syncs += 1;
     }
-    assert!(syncs > 8, "only {syncs} syncs");
 }

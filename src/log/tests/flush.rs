@@ -62,6 +62,19 @@ fn a_duplicate_is_settled_when_its_batch_is() {
     assert!(!rig.append_settling(of_producer(1, 0, 0)).unsettled);
 }
 
+/// Else the append that begins the next one would have to wait for it.
+#[test]
+fn the_name_of_a_first_segment_is_wanted_on_disk_before_it_is_full() {
+    let (rig, _) = rig(i64::MAX);
+    while !rig.append_settling(plain(1, 1)).rolled {
+        assert_eq!(rig.log.flush_wanted(), None);
+    }
+    assert_eq!(rig.segment_files().len(), 1);
+    assert_eq!(rig.log.flush_wanted(), Some(FlushExtent::Finished));
+    rig.flush_what_is_wanted();
+    assert!(!rig.append_settling(plain(1, 1)).rolled, "it is asked for once");
+}
+
 #[test]
 fn a_finished_segment_is_wanted_on_disk() {
     let (rig, memory) = rig(i64::MAX);
