@@ -43,7 +43,7 @@ impl Gate {
         let mut inner = self.0.lock();
         inner.flow = flow;
         if flow == Flow::Cut {
-            for (_, socket) in inner.sockets.drain() {
+            for socket in std::mem::take(&mut inner.sockets).into_values() {
                 // One that the peer has closed already has nothing to shut down.
                 drop(socket.shutdown(std::net::Shutdown::Both));
             }

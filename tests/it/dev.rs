@@ -19,7 +19,7 @@ struct Dev {
 }
 
 impl Dev {
-    async fn start(more: &[&str]) -> Self {
+    fn start(more: &[&str]) -> Self {
         let arguments = ["dev", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
         let program = Program::start(&[&arguments, more].concat());
         let addresses = program.kafka.split(',').map(|address| address.parse().unwrap()).collect();
@@ -28,7 +28,7 @@ impl Dev {
     }
 
     async fn with_topic(more: &[&str]) -> Self {
-        let dev = Self::start(more).await;
+        let dev = Self::start(more);
         let mut creation = creation(TOPIC, 1, &[("min.insync.replicas", "2")]);
         creation.topics[0].replication_factor = 3;
         let response = dev.client(1).await.call(7, &creation).await;
@@ -161,7 +161,7 @@ async fn a_leader_stands_still_or_is_cut_off_and_comes_back() {
 /// What makes no sense is refused, and nothing is done for a page of a browser.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_said() {
-    let dev = Dev::start(&[]).await;
+    let dev = Dev::start(&[]);
     let refused = "node 2 is running: there is nothing to start\n";
     assert_eq!(dev.act(2, "start").await, (409, refused.to_owned()));
     assert_eq!(dev.act(4, "kill").await, (404, "there is no node 4: they are 1 to 3\n".to_owned()));
@@ -175,7 +175,7 @@ async fn what_cannot_be_done_is_said() {
 /// Without a majority a node starts and does not serve; it can be killed all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_waits_for_others_can_be_killed() {
-    let dev = Dev::start(&[]).await;
+    let dev = Dev::start(&[]);
     for id in 1..=3 {
         dev.done(id, "kill", "killed").await;
     }
@@ -211,7 +211,7 @@ async fn the_next_start_has_what_was_kept() {
     dev.append(1, None, "kept").await;
     dev.program.signal("INT");
     assert_eq!(dev.program.end().0, Some(0));
-    let dev = Dev::start(&kept).await;
+    let dev = Dev::start(&kept);
     dev.append(1, None, "more").await;
     dev.in_sync(1, 3).await;
     assert_eq!(dev.values().await, ["kept", "more"]);
@@ -221,7 +221,7 @@ async fn the_next_start_has_what_was_kept() {
 async fn it_is_there_in_a_moment_and_told_by_verbs() {
     for nodes in ["1", "3", "5"] {
         let began = Instant::now();
-        let dev = Dev::start(&["--nodes", nodes]).await;
+        let dev = Dev::start(&["--nodes", nodes]);
         let took = began.elapsed();
         assert!(took < Duration::from_secs(3), "{took:?} in a debug build");
         let http = dev.http.to_string();
