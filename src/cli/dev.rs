@@ -16,7 +16,7 @@ use super::serve::{LogFormat, Signals, start_logging, start_runtime, warn_of};
 use super::sources::SourceArguments;
 use crate::api::AllowAll;
 use crate::broker::{BrokerOptions, HTTP_PORT};
-use crate::config::{Effective, Loaded, Origin};
+use crate::config::{Effective, Loaded};
 use crate::dev::{Nodes, Place, Seat, reserve, settings};
 use crate::env::{Disk, Env, Listener, MemoryDisk, RealDisk, raise_descriptor_limit};
 use crate::log::DataPaths;
@@ -188,8 +188,7 @@ fn load(arguments: &StartArguments, node: &[String]) -> anyhow::Result<Loaded> {
         ("group.initial.rebalance.delay.ms", 0),
     ];
     let loaded = arguments.sources.load(node)?;
-    let is_unset =
-        |key: &str| loaded.config.get(key).is_some_and(|setting| setting.origin == Origin::Default);
+    let is_unset = |key: &str| loaded.config.get(key).is_none();
     let suiting = suiting.iter().filter(|(key, _)| is_unset(key));
     let suiting = suiting.map(|(key, value)| format!("{key}={value}"));
     arguments.sources.load(&suiting.chain(node.iter().cloned()).collect::<Vec<_>>())

@@ -1,7 +1,6 @@
 //! `ottla dev`: a cluster in one process, whose nodes are killed, stopped, paused and cut off over HTTP.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use crate::cluster::rig::eventually;
 use crate::http::request;
@@ -30,7 +29,7 @@ impl Dev {
     async fn with_topic(more: &[&str]) -> Self {
         let dev = Self::start(more);
         let mut creation = creation(TOPIC, 1, &[("min.insync.replicas", "2")]);
-        creation.topics[0].replication_factor = 3;
+        creation.topics[0].replication_factor = -1;
         let response = dev.client(1).await.call(7, &creation).await;
         assert_eq!(response.topics[0].error_code, 0, "{response:?}");
         dev.in_sync(1, 3).await;
@@ -96,8 +95,12 @@ impl Dev {
     }
 
     async fn values(&self) -> Vec<String> {
-        let leader = self.leader(1, None).await;
-        self.client(leader).await.values(TOPIC, 0).await
+        let leader = eventually("one leader", async || {
+            let leader = self.leader(1, None).await;
+            let others = [self.leader(2, None).await, self.leader(3, None).await];
+            (others == [leader; 2]).then_some(leader)
+        });
+        self.client(leader.await).await.values(TOPIC, 0).await
     }
 
     /// Another node than this one.
@@ -144,6 +147,8 @@ async fn a_leader_stands_still_or_is_cut_off_and_comes_back() {
         dev.append(other, Some(leader), state).await;
         dev.in_sync(other, 2).await;
         dev.done(leader, back, "running").await;
+        // Until it has heard of what was decided without it, it takes all for as it was.
+        dev.leader(leader, Some(leader)).await;
         dev.in_sync(leader, 3).await;
         if action == "pause" {
             connected.metadata(&[TOPIC]).await;
@@ -218,12 +223,9 @@ async fn the_next_start_has_what_was_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_there_in_a_moment_and_told_by_verbs() {
+async fn verbs_tell_of_nodes_and_act_on_them() {
     for nodes in ["1", "3", "5"] {
-        let began = Instant::now();
         let dev = Dev::start(&["--nodes", nodes]);
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(3), "{took:?} in a debug build");
         let http = dev.http.to_string();
         let last = dev.addresses.last().unwrap();
         let shown = output(&["dev", "kill", nodes, "--http", &http]);
