@@ -1,7 +1,5 @@
 //! HTTP by which a process is told to do something, for `ottla dev`: which requests get through, and what answers look like.
 
-use std::future::Future;
-
 use hyper::header::ORIGIN;
 use hyper::{Method, StatusCode};
 use serde_json::Value;

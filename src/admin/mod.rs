@@ -1,18 +1,18 @@
 //! HTTP: health, metrics, the JSON API and a start page.
 //!
 //! Owns the server and what its answers look like. What they say comes from `api/overview.rs`, the counters of `telemetry/`
-//! and `env/`. All of it is read-only (what `ottla dev` can be told is in `control.rs`), and nobody is asked who he is: the address is to be one that only those can reach
-//! who may know what runs here.
+//! and `env/`. All of it is read-only (what `ottla dev` can be told is in `control.rs`), and nobody is asked who he is: the
+//! address is to be one that only those can reach who may know what runs here.
 //!
 //! **Invariants:** health answers from the moment on in which the address is bound, before and while logs are recovered; at
 //! most [`CONNECTIONS_MAX`] connections are held, and none that says nothing for [`HEADER_TIMEOUT`].
 
+mod control;
 mod exposition;
 mod health;
 mod json;
 mod metrics;
 mod page;
-mod control;
 mod routes;
 mod server;
 

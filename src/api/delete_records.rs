@@ -11,7 +11,7 @@ use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::error_map;
-use super::pending::PendingWait;
+use super::pending::{Pending, PendingWait};
 use crate::model::{ErrorCode, Offset, PartitionId};
 use crate::replica::{Mark, Partition, PartitionError};
 use crate::wire::messages::{
@@ -19,13 +19,6 @@ use crate::wire::messages::{
     delete_records_request::DeleteRecordsPartition,
     delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
 };
-
-/// What waits for other replicas, and the place of its answer.
-struct Pending {
-    wait: PendingWait,
-    topic: usize,
-    index: usize,
-}
 
 pub(super) fn start(
     context: RequestContext,

@@ -14,6 +14,13 @@ pub(super) struct PendingWait {
     pub(super) leader_epoch: LeaderEpoch,
 }
 
+/// A wait, with the place of its answer in the response: which topic, and which of its partitions.
+pub(super) struct Pending {
+    pub(super) wait: PendingWait,
+    pub(super) topic: usize,
+    pub(super) index: usize,
+}
+
 impl PendingWait {
     /// As [`done`](Self::done), but a broker that stops does not wait for others: none then.
     pub(super) async fn done_before_stop(

@@ -23,7 +23,7 @@ use super::context::RequestContext;
 use super::dispatch::Answer;
 use super::error_map;
 use super::leaders::Leaders;
-use super::pending::PendingWait;
+use super::pending::{Pending, PendingWait};
 use super::verification::{Mode, Place, Verified, Writer, verify};
 use crate::cluster::ClusterImage;
 use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
@@ -185,14 +185,6 @@ fn needs_offload(context: &RequestContext, topic: &ProduceTopic) -> bool {
     with_records
         .filter(|(_, records)| records.len() >= OFFLOAD_BYTES_MIN)
         .any(|(index, records)| compressed(records) || recompressed(index))
-}
-
-/// An append that cannot be acknowledged yet.
-struct Pending {
-    wait: PendingWait,
-    /// Its place in the response.
-    topic: usize,
-    index: usize,
 }
 
 fn append_all(

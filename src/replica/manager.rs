@@ -14,7 +14,7 @@ use super::follower::Fetchers;
 use super::janitor::Janitor;
 use super::mover::Mover;
 use super::opening::Wanted;
-use super::partition::{DeleteError, Partition, Trimmed, timestamp_type};
+use super::partition::{DeleteError, Deletion, Partition, timestamp_type};
 use super::peers::Peers;
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
 use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicConfig};
@@ -24,8 +24,7 @@ use crate::log::{
     LogConfig, LogOffsets, PartitionName, Removed,
 };
 use crate::model::{
-    BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis,
-    WithCauses,
+    BrokerId, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis, WithCauses,
 };
 
 /// All partitions of this broker.
@@ -48,25 +47,12 @@ pub struct ReplicaManager {
     pub(super) fetchers: Fetchers,
 }
 
-/// Records that the leader of a partition has deleted.
-#[derive(Clone, Copy, Debug)]
-pub struct Deletion {
-    /// They were before this offset.
-    pub before: Offset,
-    /// The first offset that any replica has, of those whose brokers run; -1 if one has not told yet. Until it comes to
-    /// `before`, wait for [`Mark::Deleted`](super::Mark::Deleted).
-    pub low_watermark: Offset,
-    /// The epoch of the leader.
-    pub leader_epoch: LeaderEpoch,
-}
-
 impl ReplicaManager {
     /// The partitions of `broker` in these directories; none of them is open yet.
     #[must_use]
     pub fn new(env: Env, broker: BrokerId, settings: Arc<Effective>, dirs: DataDirs) -> Self {
         let replication = &settings.broker().replication;
-        let peers = Arc::new(Peers::new(env.steady.clone(), replication.lag_max));
-        peers.set_config(replication);
+        let peers = Arc::new(Peers::new(env.steady.clone(), replication));
         Self {
             env,
             broker,
@@ -240,21 +226,21 @@ impl ReplicaManager {
         partition: &Partition,
         before: Option<Offset>,
     ) -> Result<Deletion, PartitionError> {
-        let (trimmed, removed) = partition.delete_before(before).map_err(|error| match error {
-            DeleteError::Refused(error) => error,
-            DeleteError::Disk(error) => {
-                if let Ok(log) = partition.log() {
-                    self.report_failure(&log, &error);
+        let (deletion, log, removed) =
+            partition.delete_before(before).map_err(|error| match error {
+                DeleteError::Refused(error) => error,
+                DeleteError::Disk(error) => {
+                    if let Ok(log) = partition.log() {
+                        self.report_failure(&log, &error);
+                    }
+                    PartitionError::Offline(error.to_string())
                 }
-                PartitionError::Offline(error.to_string())
-            }
-        })?;
+            })?;
         let offline = |error: std::io::Error| PartitionError::Offline(error.to_string());
         // What was deleted stays deleted, whatever happens next.
         self.checkpoint(KeptKinds::All).map_err(offline)?;
-        self.remove(partition, &trimmed.log, removed).map_err(offline)?;
-        let Trimmed { before, low_watermark, leader_epoch, .. } = trimmed;
-        Ok(Deletion { before, low_watermark, leader_epoch })
+        self.remove(partition, &log, removed).map_err(offline)?;
+        Ok(deletion)
     }
 
     /// Has what an append made necessary flushed in the background: a finished segment, or all before it is acknowledged.

@@ -30,11 +30,11 @@ use crate::model::{LeaderEpoch, Offset};
 pub use crate::log::{Beginning, Guard};
 pub use alterations::Proposer;
 pub use log_dirs::{LogDirContent, LogDirInfo, ReplicaLogInfo};
-pub use manager::{Deletion, ReplicaManager, log_config};
+pub use manager::{ReplicaManager, log_config};
 pub use mover::MoveError;
 pub use partition::{
-    FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition, ProducerStates,
-    Reader,
+    Deletion, FetchFrom, FetchedRecords, Isolation, OffsetAnswer, OffsetQuestion, Partition,
+    ProducerStates, Reader,
 };
 pub use waiting::{AppendWait, FetchWaiter, Mark};
 

@@ -892,15 +892,15 @@ impl Partition {
         self.waiters.remove_fetch(waiter);
     }
 
-    /// Makes the log begin at an offset; `None` stands for the end of all that are committed. Gives where it had to begin, and
-    /// the segments that are wholly below. Blocks for the disk.
+    /// Makes the log begin at an offset; `None` stands for the end of all that are committed. Gives the log, and the segments
+    /// that are wholly below. Blocks for the disk.
     ///
     /// # Errors
     /// As [`PartitionError`] says.
     pub(super) fn delete_before(
         &self,
         before: Option<Offset>,
-    ) -> Result<(Trimmed, Removed), DeleteError> {
+    ) -> Result<(Deletion, Arc<Log>, Removed), DeleteError> {
         let (log, leader_epoch) = self.led_log(None)?;
         if !self.config.read().cleanup_delete {
             return Err(PartitionError::NotDeletable.into());
@@ -912,21 +912,23 @@ impl Partition {
             return Err(PartitionError::OffsetOutOfRange { wanted, start, high_watermark }.into());
         }
         let removed = log.advance_log_start(wanted)?;
-        let (log, low_watermark) = (Arc::clone(&log), self.low_watermark_with(&log));
+        let low_watermark = self.low_watermark_with(&log);
         // Other replicas learn of it from the answer to their next fetch.
         self.waiters.appended(u32::MAX);
-        Ok((Trimmed { log, before: wanted, low_watermark, leader_epoch }, removed))
+        let deletion = Deletion { before: wanted, low_watermark, leader_epoch };
+        Ok((deletion, Arc::clone(&log), removed))
     }
 }
 
-/// A log whose records below `before` were deleted.
-#[derive(Debug)]
-pub(super) struct Trimmed {
-    pub(super) log: Arc<Log>,
-    pub(super) before: Offset,
-    /// As [`Partition::low_watermark`].
-    pub(super) low_watermark: Offset,
-    pub(super) leader_epoch: LeaderEpoch,
+/// Records that the leader of a partition has deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Deletion {
+    /// They were before this offset.
+    pub before: Offset,
+    /// As [`Partition::low_watermark`]. Until it comes to `before`, wait for [`Mark::Deleted`].
+    pub low_watermark: Offset,
+    /// The epoch of the leader.
+    pub leader_epoch: LeaderEpoch,
 }
 
 /// Why records were not deleted.

@@ -39,19 +39,21 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn new(steady: SteadyClock, lag_max: Duration) -> Self {
+    pub(super) fn new(steady: SteadyClock, config: &ReplicationConfig) -> Self {
         let now = steady.now();
-        Self {
+        let peers = Self {
             steady,
             image: RwLock::default(),
             broker_epoch: AtomicI64::new(-1),
             session_end: AtomicU64::new(ALONE),
-            lag_max: RwLock::new(lag_max),
+            lag_max: RwLock::default(),
             leader_throttle: Throttle::new(now),
             follower_throttle: Throttle::new(now),
             wishes: Mutex::default(),
             wished: Notify::new(),
-        }
+        };
+        peers.set_config(config);
+        peers
     }
 
     pub(super) fn now(&self) -> Instant {

@@ -37,20 +37,16 @@ pub(crate) async fn describe(
     if code == ErrorCode::None { Ok(result.configs.clone()) } else { Err(code) }
 }
 
-async fn value(client: &mut Client, kind: i8, name: &str, key: &str) -> (Option<String>, i8) {
-    let configs = describe(client, kind, name).await.unwrap();
-    let config = configs.iter().find(|config| &*config.name == key).unwrap();
-    (config.value.as_ref().map(|value| value.to_string()), config.config_source)
-}
-
-/// The value of a config of a resource.
-pub(crate) async fn value_of(
+/// The value of a config of a resource, and where it stems from.
+pub(crate) async fn value(
     client: &mut Client,
     kind: i8,
     name: &str,
     key: &str,
-) -> Option<String> {
-    value(client, kind, name, key).await.0
+) -> (Option<String>, i8) {
+    let configs = describe(client, kind, name).await.unwrap();
+    let config = configs.iter().find(|config| &*config.name == key).unwrap();
+    (config.value.as_ref().map(|value| value.to_string()), config.config_source)
 }
 
 /// Changes configs of a resource: each with an operation and a value.

@@ -34,7 +34,7 @@ fn partition() -> Partition {
     let state =
         PartitionImage { leader_epoch: LeaderEpoch(3), ..PartitionImage::new(vec![broker]) };
     let steady = crate::env::Env::with_disk(Arc::clone(&disk)).steady;
-    let peers = Arc::new(Peers::new(steady, Duration::from_secs(30)));
+    let peers = Arc::new(Peers::new(steady, &settings.broker().replication));
     let place = Place { dir: None, log: Ok(Arc::new(log)) };
     Partition::new(id, topic, broker, place, config, state, peers)
 }

@@ -11,7 +11,7 @@ use ottla::wire::messages::{
 };
 
 use super::rig::{Cluster, eventually};
-use crate::configs::{BROKER, SET, TOPIC, alter, value_of};
+use crate::configs::{BROKER, SET, TOPIC, alter, value};
 use crate::rig::{Client, batch, creation, produce, wire_name};
 
 /// Creates a topic with one partition.
@@ -105,9 +105,9 @@ async fn copied_within_a_rate(end: &str) -> Duration {
     let cluster = Cluster::start(3, &["replica.fetch.max.bytes=20000"]).await;
     let mut client = cluster.client(1).await;
     create(&mut client, "t", 1).await;
-    let value = "x".repeat(10_000);
+    let record = "x".repeat(10_000);
     for _ in 0..30 {
-        append(&cluster, &mut client, "t", &value).await;
+        append(&cluster, &mut client, "t", &record).await;
     }
     let replicas = format!("{end}.replication.throttled.replicas");
     let rate = format!("{end}.replication.throttled.rate");
@@ -122,8 +122,8 @@ async fn copied_within_a_rate(end: &str) -> Duration {
     for node in 1..=3 {
         let mut client = cluster.client(node).await;
         eventually("the rate is known", async || {
-            let found = value_of(&mut client, BROKER, &node.to_string(), &rate).await;
-            (found.as_deref() == Some("150000")).then_some(())
+            let found = value(&mut client, BROKER, &node.to_string(), &rate).await;
+            (found.0.as_deref() == Some("150000")).then_some(())
         })
         .await;
     }
@@ -133,7 +133,7 @@ async fn copied_within_a_rate(end: &str) -> Duration {
     // Who is in sync is not held back.
     assert_eq!(alter(&mut client, BROKER, "", &[(&rate, SET, Some("1"))]).await, ErrorCode::None);
     for _ in 0..3 {
-        append(&cluster, &mut client, "t", &value).await;
+        append(&cluster, &mut client, "t", &record).await;
     }
     took
 }
