@@ -115,6 +115,8 @@ func (c *saramaClient) produce(r *request) (any, error) {
 	config.Producer.MaxMessageBytes = 50_000_000
 	config.Producer.Partitioner = sarama.NewManualPartitioner
 	config.Producer.Return.Successes = true
+	// Its own three attempts are over in 300 ms: a new leader may take longer.
+	config.Producer.Retry.Max = 30
 	// The records of a request share batches.
 	config.Producer.Flush.Frequency = 20 * time.Millisecond
 	producer, err := sarama.NewSyncProducer(strings.Split(c.bootstrap, ","), config)
