@@ -133,7 +133,8 @@ impl Epochs {
     /// Brings the file up to date. It is not durable then.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.unwritten {
-            let temporary = self.path.with_extension("tmp");
+            // Not the name that `replace_small` takes: somebody may be at that, without the lock of this.
+            let temporary = self.path.with_extension("unsynced.tmp");
             let file = self.disk.open(&temporary, OpenMode::Truncate)?;
             file.write_at(0, &[&write_epochs(&self.entries)])?;
             self.disk.rename(&temporary, &self.path)?;

@@ -170,6 +170,35 @@ fn no_sync_is_waited_for_under_the_writers_lock() {
     assert!(syncs > 8, "only {syncs} syncs");
 }
 
+/// Records are deleted while others are made durable: both bring the file of the epochs up to date.
+#[test]
+fn the_log_may_begin_elsewhere_while_it_is_flushed() {
+    for syncs in 0.. {
+        let (faulty, rig) = rig();
+        assert!(append_until_refused(&rig, &mut Vec::new()).is_none());
+        faulty.inject(Fault::StallSyncAfter(syncs));
+        let stalled = std::thread::scope(|scope| {
+            let flushing = scope.spawn(|| rig.log.flush(true));
+            while faulty.stalled_syncs() == 0 && !flushing.is_finished() {
+                std::thread::yield_now();
+            }
+            let stalled = faulty.stalled_syncs() > 0;
+            if stalled {
+                let to = Offset(rig.log.ends().end.0 - 2);
+                rig.log.begin_at(&mut rig.log.writer.lock(), to).unwrap();
+            }
+            faulty.clear();
+            flushing.join().unwrap().unwrap();
+            stalled
+        });
+        assert!(!rig.log.has_failed(), "sync {syncs}");
+        if !stalled {
+            assert!(syncs > 3, "only {syncs} syncs");
+            return;
+        }
+    }
+}
+
 /// Has a log, with what was done to it before, live as often as there are syncs in that, and stalls another one each time:
 /// the writer's lock must be free meanwhile. Gives how many there are.
 fn stalled_syncs(before: impl Fn(&Rig), life: impl Fn(&Rig) + Sync) -> u32 {
