@@ -183,12 +183,14 @@ fn the_log_may_begin_elsewhere_while_it_is_flushed() {
                 std::thread::yield_now();
             }
             let stalled = faulty.stalled_syncs() > 0;
-            if stalled {
-                let to = Offset(rig.log.ends().end.0 - 2);
-                rig.log.begin_at(&mut rig.log.writer.lock(), to).unwrap();
-            }
+            let to = Offset(rig.log.ends().end.0 - 2);
+            let removed =
+                stalled.then(|| rig.log.begin_at(&mut rig.log.writer.lock(), to).unwrap());
             faulty.clear();
             flushing.join().unwrap().unwrap();
+            if let Some(removed) = removed {
+                rig.log.mark_deleted(removed).unwrap();
+            }
             stalled
         });
         assert!(!rig.log.has_failed(), "sync {syncs}");
