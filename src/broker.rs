@@ -8,6 +8,7 @@ mod cluster;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -315,6 +316,10 @@ async fn open(
     let meta = data.meta().clone();
     let directories = data.live().map(|(_, dir)| UuidText(dir.meta().directory_id)).collect();
     let defaults = settings.topic(&Overrides::new());
+    let paths = |dirs: &[PathBuf]| dirs.iter().map(|dir| dir.to_string_lossy().into()).collect();
+    let log_dirs = paths(&settings.broker().log_dirs);
+    // What was set since it started is in the image by itself.
+    let cordoned_log_dirs = paths(&settings.broker().cordoned_log_dirs);
     let settings = Arc::new(altered(settings, broker, &image));
     let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
     replicas.open_all(&image).await?;
@@ -361,6 +366,8 @@ async fn open(
         directories,
         endpoints: cluster::registered(&endpoints),
         rack: config.rack.clone(),
+        log_dirs,
+        cordoned_log_dirs,
         fenced: raft.is_some(),
         previous_epoch,
         min_insync_replicas: defaults.min_insync_replicas,

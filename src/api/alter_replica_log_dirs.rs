@@ -83,6 +83,7 @@ fn alter(
         }
         Ok(false) => ErrorCode::UnknownTopicOrPartition,
         Err(MoveError::NoSuchDirectory) => ErrorCode::LogDirNotFound,
+        Err(MoveError::Cordoned) => ErrorCode::InvalidReplicaAssignment,
         Err(MoveError::Storage) => ErrorCode::KafkaStorageError,
         Err(MoveError::NameTooLong) => ErrorCode::InvalidTopic,
     }

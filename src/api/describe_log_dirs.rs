@@ -86,6 +86,6 @@ fn described(path: Text, content: LogDirContent, request: &DescribeLogDirsReques
         topics,
         total_bytes: i64::try_from(content.space.total_bytes).unwrap_or(i64::MAX),
         usable_bytes: i64::try_from(content.space.free_bytes).unwrap_or(i64::MAX),
-        is_cordoned: false,
+        is_cordoned: content.is_cordoned,
     }
 }

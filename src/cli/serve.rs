@@ -148,7 +148,10 @@ fn level_of_log4j(level: &str) -> Option<&'static str> {
 fn load(arguments: &ServeArguments) -> anyhow::Result<Loaded> {
     let listen = arguments.listen.as_ref().map(|listen| format!("listeners=PLAINTEXT://{listen}"));
     let http = arguments.http.as_ref().map(|http| format!("ottla.http.listener={http}"));
-    let more: Vec<String> = listen.into_iter().chain(http).collect();
+    // A comma would make two of it.
+    let data = arguments.data.as_ref().map(|data| data.display().to_string());
+    let data = data.filter(|data| !data.contains(',')).map(|data| format!("log.dirs={data}"));
+    let more: Vec<String> = listen.into_iter().chain(http).chain(data).collect();
     arguments.sources.load(&more)
 }
 

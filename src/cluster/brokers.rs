@@ -26,6 +26,8 @@ impl ClusterImage {
             directories: new.directories.clone(),
             endpoints: new.endpoints.clone(),
             rack: new.rack.clone(),
+            log_dirs: new.log_dirs.clone(),
+            cordoned_log_dirs: new.cordoned_log_dirs.clone(),
             fenced: new.fenced,
             shutting_down: false,
         };

@@ -141,6 +141,12 @@ pub struct Registration {
     pub endpoints: Vec<Endpoint>,
     /// Its rack, if it has one.
     pub rack: Option<String>,
+    /// Its `log.dirs`, as they are written there.
+    #[serde(default)]
+    pub log_dirs: Vec<String>,
+    /// Those of them that take no new partitions, unless something else is set for it while the cluster runs.
+    #[serde(default)]
+    pub cordoned_log_dirs: Vec<String>,
     /// Whether it is to be unfenced before it serves, as in a cluster of several nodes.
     #[serde(default)]
     pub fenced: bool,
@@ -170,6 +176,8 @@ impl Registration {
             directories: Vec::new(),
             endpoints: Vec::new(),
             rack: None,
+            log_dirs: Vec::new(),
+            cordoned_log_dirs: Vec::new(),
             fenced: false,
             previous_epoch: None,
             min_insync_replicas: 1,

@@ -12,6 +12,8 @@ use crate::model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName, UuidT
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 /// Config of topics and brokers: whether a replica may lead that may lack records.
 pub(super) const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
+/// Config of a broker: which of its directories take no new partitions; `*` stands for all.
+const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
 /// How many producer ids a broker takes at a time (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE` of Apache Kafka).
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
@@ -67,6 +69,12 @@ pub struct BrokerImage {
     pub endpoints: Vec<Endpoint>,
     /// Its rack, if it has one.
     pub rack: Option<String>,
+    /// Its `log.dirs`.
+    #[serde(default)]
+    pub log_dirs: Vec<String>,
+    /// Its `cordoned.log.dirs` when it started.
+    #[serde(default)]
+    pub cordoned_log_dirs: Vec<String>,
     /// Whether it is not to serve: it has not caught up yet, or nobody has heard of it for too long.
     #[serde(default)]
     pub fenced: bool,
@@ -217,6 +225,19 @@ impl ClusterImage {
     fn replica_config(&self, topic: &TopicName, key: &str) -> Option<String> {
         let set = |resource: &ConfigResource| self.configs.get(resource)?.get(key).cloned();
         set(&ConfigResource::Topic(topic.clone())).or_else(|| set(&ConfigResource::AllBrokers))
+    }
+
+    /// Whether a broker takes no new partitions, because all its directories are cordoned (KIP-1066): as was set for it while
+    /// the cluster runs, or else as it was started with. One that has not said which directories it has takes them.
+    #[must_use]
+    pub fn is_cordoned(&self, broker: &BrokerImage) -> bool {
+        let set = self.configs.get(&ConfigResource::Broker(broker.id));
+        let cordoned: Vec<&str> = match set.and_then(|set| set.get(CORDONED_LOG_DIRS)) {
+            Some(text) => text.split(',').map(str::trim).collect(),
+            None => broker.cordoned_log_dirs.iter().map(String::as_str).collect(),
+        };
+        let is_cordoned = |dir: &String| cordoned.iter().any(|it| *it == "*" || it == dir);
+        !broker.log_dirs.is_empty() && broker.log_dirs.iter().all(is_cordoned)
     }
 
     /// All topics, by name.

@@ -53,6 +53,8 @@ pub struct BrokerConfig {
     pub start_topics: Vec<StartTopic>,
     /// `log.dirs` or `log.dir`; at least one.
     pub log_dirs: Vec<PathBuf>,
+    /// Those of `log_dirs` that `cordoned.log.dirs` names: they take no new partitions.
+    pub cordoned_log_dirs: Vec<PathBuf>,
     /// `auto.create.topics.enable`.
     pub auto_create_topics: bool,
     /// `delete.topic.enable`.
@@ -136,6 +138,7 @@ impl Layers<'_> {
         let idle_max = self.integer("connections.max.idle.ms");
         let request_memory = self.integer("ottla.request.memory.bytes");
         let node_id = BrokerId(self.number("node.id"));
+        let log_dirs = self.log_dirs();
         Ok(BrokerConfig {
             node_id,
             quorum: self.quorum(node_id)?,
@@ -148,7 +151,8 @@ impl Layers<'_> {
             external: self.external(),
             http: self.http(),
             start_topics: self.start_topics(),
-            log_dirs: self.log_dirs(),
+            cordoned_log_dirs: self.cordoned_log_dirs(&log_dirs)?,
+            log_dirs,
             metadata_dir: self.text("metadata.log.dir").map(PathBuf::from),
             move_bytes_per_second_max: self
                 .number("replica.alter.log.dirs.io.max.bytes.per.second"),
@@ -260,6 +264,28 @@ impl Layers<'_> {
     fn log_dirs(self) -> Vec<PathBuf> {
         let dirs = self.list("log.dirs").or_else(|| self.list("log.dir"));
         dirs.unwrap_or_default().into_iter().map(PathBuf::from).collect()
+    }
+
+    /// Which of `dirs` are cordoned (`KafkaConfig.validateCordonedLogDirs`).
+    fn cordoned_log_dirs(self, dirs: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
+        let entries = self.list("cordoned.log.dirs").unwrap_or_default();
+        if entries.iter().any(|entry| entry == "*") {
+            if entries.len() > 1 {
+                let rule = "When cordoned.log.dirs is set to *, it must not contain other values";
+                return Err(ConfigError::Requirement(rule.to_owned()));
+            }
+            return Ok(dirs.to_vec());
+        }
+        let is_missing =
+            |entry: &&String| !dirs.iter().any(|dir| dir.as_os_str() == entry.as_str());
+        let missing: Vec<&str> = entries.iter().filter(is_missing).map(String::as_str).collect();
+        if !missing.is_empty() {
+            return Err(ConfigError::Requirement(format!(
+                "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : {}",
+                missing.join(", ")
+            )));
+        }
+        Ok(entries.into_iter().map(PathBuf::from).collect())
     }
 
     fn connections_per_ip_overrides(self) -> Result<BTreeMap<String, u32>, ConfigError> {

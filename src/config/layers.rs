@@ -43,8 +43,10 @@ pub enum Unapplied {
     /// The key can only be set for one listener.
     #[error("`{0}` can only be changed for one listener, with a listener.name.<name>. prefix")]
     NeedsListener(String),
-    /// The key can only be set for one broker.
-    #[error("`{0}` can only be changed for one broker, not for all")]
+    /// The key can only be set for one broker. The words are those of `DynamicBrokerConfig` of Kafka.
+    #[error(
+        "Cannot update these configs at default cluster level, broker id must be specified: [{0}]"
+    )]
     NeedsBroker(String),
     /// The value is none that the key allows.
     #[error(transparent)]

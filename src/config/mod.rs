@@ -99,6 +99,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: ValueError,
     },
+    /// What Apache Kafka refuses in words of its own, which are kept.
+    #[error("requirement failed: {0}")]
+    Requirement(String),
     /// An option without `=`.
     #[error("option -o `{0}` must read key=value")]
     MalformedOption(String),

@@ -8,19 +8,21 @@ use crate::model::{BrokerId, ErrorCode};
 
 /// Chooses replicas for `partitions` new partitions among the brokers of a cluster. Leaders go round among those that are not
 /// fenced, beginning with number `first`. Followers are on other racks as far as there are any, then not fenced as far as
-/// that goes, and of partitions with the same leader on different brokers. Nothing is placed on a broker that is about to stop.
+/// that goes, and of partitions with the same leader on different brokers. Nothing is placed on a broker that is about to stop, or
+/// whose directories are all cordoned.
 ///
 /// Source: `StripedReplicaPlacer` of Apache Kafka, for what is wanted; the order is another one.
 ///
 /// # Errors
-/// A [`Refusal`] if there are fewer brokers than replicas, all are fenced, or no replica is asked for.
+/// A [`Refusal`] if there are fewer brokers than replicas, all are fenced or cordoned, or no replica is asked for.
 pub fn place(
     image: &ClusterImage,
     partitions: usize,
     replication_factor: i16,
     first: usize,
 ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
-    let usable: Vec<_> = image.brokers().filter(|broker| !broker.shutting_down).collect();
+    let is_usable = |broker: &&BrokerImage| !broker.shutting_down && !image.is_cordoned(broker);
+    let usable: Vec<_> = image.brokers().filter(is_usable).collect();
     let leaders = alternate_racks(usable.iter().copied().filter(|broker| !broker.fenced));
     let fenced = alternate_racks(usable.iter().copied().filter(|broker| broker.fenced));
     let replicas = usize::try_from(replication_factor).unwrap_or(0);
@@ -31,7 +33,9 @@ pub fn place(
         ));
     }
     if leaders.is_empty() {
-        return wrong("All brokers are currently fenced.".to_owned());
+        let message =
+            "All brokers are currently fenced, or have all their log directories cordoned.";
+        return wrong(message.to_owned());
     }
     if replicas > usable.len() {
         let count = usable.len();
@@ -118,7 +122,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cluster::{NewTopic, Registration};
+    use crate::cluster::{ConfigResource, NewTopic, Registration};
     use crate::model::{PartitionId, TopicId, TopicName, UuidText};
 
     /// Brokers with their racks; those with a negative number are fenced.
@@ -178,8 +182,42 @@ mod tests {
         }
         let few = "The target replication factor of 2 cannot be reached because only 1 broker(s) are registered.";
         assert_eq!(refused(&[(1, "")], 2), few);
-        assert_eq!(refused(&[(-1, "")], 1), "All brokers are currently fenced.");
+        let none = "All brokers are currently fenced, or have all their log directories cordoned.";
+        assert_eq!(refused(&[(-1, "")], 1), none);
         refused(&[], 1);
+    }
+
+    #[test]
+    fn brokers_whose_directories_are_all_cordoned_get_nothing_new() {
+        let text = |dirs: &[&str]| dirs.iter().map(|dir| (*dir).to_owned()).collect::<Vec<_>>();
+        let mut image = ClusterImage::default();
+        for (id, cordoned) in [(1, &["/a", "/b"][..]), (2, &["/a"]), (3, &["*"]), (4, &[])] {
+            let registration = Registration {
+                log_dirs: text(&["/a", "/b"]),
+                cordoned_log_dirs: text(cordoned),
+                ..Registration::new(BrokerId(id), UuidText(Uuid::from_u128(1)))
+            };
+            image.apply(1, &Command::RegisterBroker(registration)).0.unwrap();
+        }
+        let usable = |image: &ClusterImage| {
+            let mut all: Vec<_> =
+                place(image, 8, 1, 0).unwrap_or_default().iter().map(|it| it[0].0).collect();
+            all.sort_unstable();
+            all.dedup();
+            all
+        };
+        assert_eq!(usable(&image), [2, 4]);
+        // What is set while the cluster runs counts, and not what they were started with.
+        let mut set = |id, value: Option<&str>| {
+            let changes = [("cordoned.log.dirs".to_owned(), value.map(str::to_owned))].into();
+            let resource = ConfigResource::Broker(BrokerId(id));
+            image.apply(2, &Command::AlterConfigs { resource, changes }).0.unwrap();
+            usable(&image)
+        };
+        assert_eq!(set(1, Some("")), [1, 2, 4]);
+        assert_eq!(set(4, Some("/b, /a")), [1, 2]);
+        assert_eq!(set(2, Some("*")), [1]);
+        assert_eq!(set(1, None), [0; 0]);
     }
 
     #[test]

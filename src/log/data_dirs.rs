@@ -41,6 +41,14 @@ impl DataPaths {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DirIndex(usize);
 
+impl DirIndex {
+    /// Its place in `log.dirs`, from 0.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self.0
+    }
+}
+
 /// What is left after a directory has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterFailure {

@@ -28,6 +28,8 @@ pub struct LogDirInfo {
 pub struct LogDirContent {
     /// Room on its volume.
     pub space: DiskSpace,
+    /// Whether it takes no new partitions.
+    pub is_cordoned: bool,
     /// The logs in it.
     pub logs: Vec<ReplicaLogInfo>,
 }
@@ -48,8 +50,17 @@ pub struct ReplicaLogInfo {
 }
 
 impl ReplicaManager {
-    /// The directory in which a partition is to be made: the one that AlterReplicaLogDirs has named for it, or the one with the
-    /// fewest. None if none is left.
+    /// Whether a directory takes no new partitions (`cordoned.log.dirs`).
+    pub(super) fn is_cordoned(&self, index: DirIndex) -> bool {
+        let settings = self.settings.read();
+        let broker = settings.broker();
+        let configured = broker.log_dirs.get(index.place());
+        configured.is_some_and(|dir| broker.cordoned_log_dirs.contains(dir))
+    }
+
+    /// The directory in which a partition is to be made: the one that AlterReplicaLogDirs has named for it, or of those that
+    /// are not cordoned the one with the fewest. If all are cordoned, the partition was given to this broker all the same: the
+    /// first. None if none is left.
     pub(super) fn place_for(&self, name: &PartitionName) -> Option<(DirIndex, &DataDir)> {
         let preferred = self.preferred.lock().remove(name);
         let preferred = preferred.and_then(|index| Some((index, self.dirs.get(index)?)));
@@ -62,7 +73,9 @@ impl ReplicaManager {
                 }
             }
             let count = |index: &DirIndex| counts.get(index).copied().unwrap_or_default();
-            self.dirs.live().min_by_key(|(index, _)| (count(index), *index))
+            let open = self.dirs.live().filter(|(index, _)| !self.is_cordoned(*index));
+            let fewest = open.min_by_key(|(index, _)| (count(index), *index));
+            fewest.or_else(|| self.dirs.live().next())
         })
     }
 
@@ -113,7 +126,11 @@ impl ReplicaManager {
         let describe = |(index, path): (DirIndex, &std::path::Path)| {
             let space = self.dirs.get(index).map(|_| self.env.disk.space(path));
             let content = match space {
-                Some(Ok(space)) => Some(LogDirContent { space, logs: self.logs_in(index) }),
+                Some(Ok(space)) => Some(LogDirContent {
+                    space,
+                    is_cordoned: self.is_cordoned(index),
+                    logs: self.logs_in(index),
+                }),
                 Some(Err(error)) => {
                     tracing::warn!(path = %path.display(), %error, "cannot look at a log directory");
                     None

@@ -41,6 +41,9 @@ pub enum MoveError {
     /// No directory has this path.
     #[error("no log directory has this path")]
     NoSuchDirectory,
+    /// The directory takes no new partitions.
+    #[error("the log directory is cordoned")]
+    Cordoned,
     /// The directory, the partition, or another directory is not in use: the partition may have a copy there.
     #[error("a log directory is not in use")]
     Storage,
@@ -197,6 +200,9 @@ impl ReplicaManager {
         let index = self.dirs.find(path).ok_or(MoveError::NoSuchDirectory)?;
         if self.dirs.get(index).is_none() {
             return Err(MoveError::Storage);
+        }
+        if self.is_cordoned(index) {
+            return Err(MoveError::Cordoned);
         }
         let Some(partition) = partition else {
             self.prefer(name.clone(), index);

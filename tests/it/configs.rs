@@ -56,6 +56,16 @@ pub(crate) async fn alter(
     name: &str,
     changes: &[(&str, i8, Option<&str>)],
 ) -> ErrorCode {
+    alter_telling(client, kind, name, changes).await.0
+}
+
+/// The same, with what the broker says of it.
+pub(crate) async fn alter_telling(
+    client: &mut Client,
+    kind: i8,
+    name: &str,
+    changes: &[(&str, i8, Option<&str>)],
+) -> (ErrorCode, String) {
     let mut resource = incremental_alter_configs_request::AlterConfigsResource::default();
     resource.resource_type = kind;
     resource.resource_name = Text::from_string(name.to_owned());
@@ -69,7 +79,9 @@ pub(crate) async fn alter(
     let mut request = IncrementalAlterConfigsRequest::default();
     request.resources = vec![resource];
     let response = client.call(1, &request).await;
-    ErrorCode::from_code(response.responses[0].error_code).unwrap()
+    let answer = &response.responses[0];
+    let message = answer.error_message.as_ref().map(|message| message.to_string());
+    (ErrorCode::from_code(answer.error_code).unwrap(), message.unwrap_or_default())
 }
 
 #[tokio::test]

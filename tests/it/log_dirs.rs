@@ -8,10 +8,14 @@ use ottla::broker::StartError;
 use ottla::env::{Disk, Fault, FaultyDisk, MemoryDisk};
 use ottla::log::{DataDirError, DataPaths, Severity, verify};
 use ottla::model::ErrorCode;
-use ottla::wire::messages::{AlterReplicaLogDirsRequest, alter_replica_log_dirs_request};
+use ottla::wire::messages::{
+    AlterReplicaLogDirsRequest, CreatePartitionsRequest, CreateTopicsRequest, WireBrokerId,
+    alter_replica_log_dirs_request, create_partitions_request, create_topics_request,
+};
 use ottla::wire::{DescribeLogDirsRequest, Text};
 
-use crate::rig::{Client, Rig, batch, wire_name};
+use crate::configs::{BROKER, DELETE, SET, alter_telling};
+use crate::rig::{Client, Rig, batch, creation, wire_name};
 
 fn paths(dirs: &[&str]) -> DataPaths {
     DataPaths { logs: dirs.iter().map(PathBuf::from).collect(), metadata: None }
@@ -384,4 +388,118 @@ async fn what_is_deleted_while_a_partition_moves_stays_deleted() {
     assert_eq!(client.fetch("t", 0, 1).await.error_code, ErrorCode::OffsetOutOfRange);
     let fetched = client.fetch("t", 0, 2).await;
     assert_eq!((fetched.error_code, fetched.log_start_offset.0), (ErrorCode::None, 2));
+}
+
+/// Sets `cordoned.log.dirs`, or takes it away; gives what the broker says of it.
+async fn cordon(client: &mut Client, broker: &str, dirs: Option<&str>) -> (ErrorCode, String) {
+    let operation = if dirs.is_some() { SET } else { DELETE };
+    alter_telling(client, BROKER, broker, &[("cordoned.log.dirs", operation, dirs)]).await
+}
+
+/// The directories that take no new partitions, as DescribeLogDirs says.
+async fn cordoned(client: &mut Client) -> Vec<String> {
+    let response = client.call(5, &DescribeLogDirsRequest { topics: None }).await;
+    let cordoned = response.results.iter().filter(|dir| dir.is_cordoned);
+    cordoned.map(|dir| dir.log_dir.to_string()).collect()
+}
+
+/// A topic with one partition on this broker, which nobody chooses.
+fn assigned(name: &str) -> CreateTopicsRequest {
+    let mut assignment = create_topics_request::CreatableReplicaAssignment::default();
+    assignment.broker_ids = vec![WireBrokerId(1)];
+    let mut request = creation(name, -1, &[]);
+    request.topics[0].assignments = vec![assignment];
+    request
+}
+
+const OK: (ErrorCode, String) = (ErrorCode::None, String::new());
+
+#[tokio::test]
+async fn cordoned_directories_take_nothing_new() {
+    let (_, disk) = faulty();
+    let options = ["log.dirs=a,b", "cordoned.log.dirs=a"];
+    let rig = Rig::on_dirs(Arc::clone(&disk), &paths(&["a", "b"]), &options).await.unwrap();
+    let mut client = rig.client().await;
+    assert_eq!(cordoned(&mut client).await, ["a"]);
+    client.create("t", 3, &[]).await;
+    assert_eq!(describe(&mut client).await["b"], current(&["t-0", "t-1", "t-2"]));
+    assert_eq!(cordon(&mut client, "1", Some("b")).await, OK);
+    assert_eq!(cordoned(&mut client).await, ["b"]);
+    client.create("u", 1, &[]).await;
+    assert_eq!(describe(&mut client).await["a"], current(&["u-0"]));
+    // What is there is served; nothing is moved there, or promised a place. Whether it is there comes second.
+    client.append("t", 0, batch(&["x"])).await;
+    for (topic, partition) in [("u", 0), ("t", 0), ("soon", 0)] {
+        let refused = move_to(&mut client, topic, partition, "b").await;
+        assert_eq!(refused, ErrorCode::InvalidReplicaAssignment, "{topic}");
+    }
+    assert_eq!(move_to(&mut client, "t", 0, "a").await, ErrorCode::None);
+    until_in(&mut client, "a", "t-0").await;
+    // After a restart as before, and without it as it was started.
+    let rig = rig.restart().await;
+    let mut client = rig.client().await;
+    assert_eq!(cordoned(&mut client).await, ["b"]);
+    assert_eq!(cordon(&mut client, "1", None).await, OK);
+    assert_eq!(cordoned(&mut client).await, ["a"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_cordoned_is_refused_as_in_kafka() {
+    let (_, disk) = faulty();
+    let options = ["log.dirs=a,b"];
+    let rig = Rig::on_dirs(disk, &paths(&["a", "b"]), &options).await.unwrap();
+    let mut client = rig.client().await;
+    for (broker, dirs, message) in [
+        (
+            "1",
+            "/x",
+            "requirement failed: All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries \
+             : /x",
+        ),
+        (
+            "1",
+            "*,a",
+            "requirement failed: When cordoned.log.dirs is set to *, it must not contain other values",
+        ),
+        (
+            "",
+            "a",
+            "Cannot update these configs at default cluster level, broker id must be specified: [cordoned.log.dirs]",
+        ),
+    ] {
+        let refused = cordon(&mut client, broker, Some(dirs)).await;
+        assert_eq!(refused, (ErrorCode::InvalidRequest, message.to_owned()));
+    }
+    assert_eq!(cordoned(&mut client).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_broker_that_is_cordoned_as_a_whole_is_chosen_for_nothing() {
+    let (_, disk) = faulty();
+    let options = ["log.dirs=a,b"];
+    let rig = Rig::on_dirs(disk, &paths(&["a", "b"]), &options).await.unwrap();
+    let mut client = rig.client().await;
+    client.create("t", 1, &[]).await;
+    assert_eq!(cordon(&mut client, "1", Some("*")).await, OK);
+    assert_eq!(cordoned(&mut client).await, ["a", "b"]);
+    let none = "All brokers are currently fenced, or have all their log directories cordoned.";
+    let refused = client.call(7, &creation("u", 1, &[])).await.topics.remove(0);
+    assert_eq!(refused.error_code, ErrorCode::InvalidReplicationFactor.code());
+    let message = format!("Unable to replicate the partition 1 time(s): {none}");
+    assert_eq!(refused.error_message.as_deref(), Some(&*message));
+    let mut more = create_partitions_request::CreatePartitionsTopic::default();
+    (more.name, more.count, more.assignments) = (wire_name("t"), 2, None);
+    let mut request = CreatePartitionsRequest::default();
+    request.topics = vec![more];
+    let refused = client.call(3, &request).await.results.remove(0);
+    assert_eq!(refused.error_code, ErrorCode::InvalidReplicationFactor.code());
+    assert_eq!(refused.error_message.as_deref(), Some(none));
+    // Who says where it is to be has it there all the same.
+    let created = client.call(7, &assigned("u")).await.topics.remove(0);
+    assert_eq!(created.error_code, 0, "{created:?}");
+    client.append("u", 0, batch(&["x"])).await;
+    assert_eq!(describe(&mut client).await["a"], current(&["t-0", "u-0"]));
+    assert_eq!(cordon(&mut client, "1", Some("a")).await, OK);
+    client.create("v", 1, &[]).await;
+    assert_eq!(describe(&mut client).await["b"], current(&["v-0"]));
 }

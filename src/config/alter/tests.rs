@@ -269,3 +269,20 @@ fn operations_have_their_numbers() {
     assert_eq!(known, [Set, Delete, Append, Subtract]);
     assert_eq!(Operation::from_code(0), Some(Set));
 }
+
+#[test]
+fn what_kafka_refuses_of_cordoned_directories_it_refuses_in_its_words() {
+    let loaded = loaded(&["log.dir=/a"]);
+    let dynamic = DynamicConfig::default();
+    let layers = Layers { fixed: &loaded.config, dynamic: &dynamic };
+    let refused = |target, value: &str| {
+        let error = layers.check_broker(target, &overrides(&[("cordoned.log.dirs", value)]));
+        error.unwrap_err()
+    };
+    let unknown = "requirement failed: All entries in cordoned.log.dirs must be present in log.dirs or log.dir. \
+                   Missing entries : /x";
+    assert_eq!(refused(Target::Broker, "/x"), AlterError::request(unknown));
+    let for_all = "Cannot update these configs at default cluster level, broker id must be specified: \
+                   [cordoned.log.dirs]";
+    assert_eq!(refused(Target::Cluster, "/a"), AlterError::request(for_all));
+}

@@ -43,6 +43,7 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             http: HttpListener::Unset,
             start_topics: vec![],
             log_dirs: vec!["./ottla-data".into()],
+            cordoned_log_dirs: Vec::new(),
             metadata_dir: None,
             move_bytes_per_second_max: i64::MAX as u64,
             auto_create_topics: true,
@@ -300,7 +301,8 @@ fn alterations_lie_over_what_was_set() {
     assert_eq!(
         reasons,
         [
-            "`cordoned.log.dirs` can only be changed for one broker, not for all",
+            "Cannot update these configs at default cluster level, broker id must be specified: \
+             [cordoned.log.dirs]",
             "`listeners` cannot be changed while the broker runs",
             "`num.partitions` cannot be changed while the broker runs",
             "invalid value `never` for `producer.id.expiration.ms` (altered at run time): must be a whole number \
@@ -349,4 +351,28 @@ fn the_variables_of_a_container_are_understood() {
     assert_eq!(ports(&config.advertised_listeners.unwrap()), [32768, 9093]);
     let unknown = |notice: &Notice| matches!(notice, Notice::UnknownKey { .. });
     assert!(!loaded.notices.iter().any(unknown), "{:?}", loaded.notices);
+}
+
+#[test]
+fn only_log_directories_can_be_cordoned() {
+    let paths = |dirs: &[&str]| Ok(dirs.iter().map(PathBuf::from).collect::<Vec<_>>());
+    let failed = |reason: &str| Err(format!("requirement failed: {reason}"));
+    let of = |value: &str| {
+        let options = ["log.dirs=/a,/b".to_owned(), format!("cordoned.log.dirs={value}")];
+        broker(&options.each_ref().map(String::as_str)).map(|config| config.cordoned_log_dirs)
+    };
+    assert_eq!(of(""), paths(&[]));
+    assert_eq!(of("/b"), paths(&["/b"]));
+    assert_eq!(of("/b,/a"), paths(&["/b", "/a"]));
+    assert_eq!(of("*"), paths(&["/a", "/b"]));
+    assert_eq!(
+        of("*,/a"),
+        failed("When cordoned.log.dirs is set to *, it must not contain other values")
+    );
+    assert_eq!(
+        of("/x,/a,/y"),
+        failed(
+            "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : /x, /y"
+        )
+    );
 }

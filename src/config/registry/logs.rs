@@ -17,7 +17,9 @@ table! {
         one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), cluster_wide;
     /// How hard Zstandard tries where the broker compresses records itself.
     Active "compression.zstd.level": Int = 3, between(-131_072, 22), cluster_wide;
-    NotYet "cordoned.log.dirs": List = "", items(&[]), per_broker;
+    /// Those of `log.dirs` that take no new partitions; `*` stands for all, and then no new partitions are given to this broker.
+    /// What is there stays, and is served (KIP-1066).
+    Active "cordoned.log.dirs": List = "", items(&[]), per_broker;
     /// How many replicas the partitions of a new topic have when its creator does not say.
     Active "default.replication.factor": Int = 1;
     /// Whether topics can be deleted.
