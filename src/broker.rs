@@ -357,6 +357,8 @@ async fn open(
     };
     env.tasks.spawn_service("apply-metadata", follower.run(applied));
     let config = settings.broker();
+    // A node on its own has nobody who could take over.
+    let failed = raft.as_ref().map(|_| replicas.failed_replicas()).unwrap_or_default();
     let mut commands = Vec::new();
     if image.cluster_id().is_empty() {
         let features = features::initial(image.features());
@@ -370,6 +372,7 @@ async fn open(
         cordoned_log_dirs,
         fenced: raft.is_some(),
         previous_epoch,
+        failed,
         min_insync_replicas: defaults.min_insync_replicas,
         unclean_leader_election: defaults.unclean_leader_election,
         ..Registration::new(broker, incarnation)

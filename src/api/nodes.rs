@@ -73,9 +73,10 @@ impl Nodes {
         }
     }
 
-    /// The replicas of a partition that the client cannot reach.
+    /// The replicas of a partition that the client cannot reach, or that have failed.
     pub(super) fn offline(&self, state: &PartitionImage) -> Vec<WireBrokerId> {
-        let offline = state.replicas.iter().filter(|id| !self.0.contains_key(id));
+        let is_offline = |id: &&BrokerId| !self.0.contains_key(id) || state.offline.contains(id);
+        let offline = state.replicas.iter().filter(is_offline);
         offline.map(|id| WireBrokerId(id.0)).collect()
     }
 }

@@ -87,6 +87,9 @@ impl ClusterImage {
             Command::BeginShutdown { broker, broker_epoch } => {
                 self.begin_shutdown(*broker, *broker_epoch, &mut events)
             }
+            Command::FailReplicas { broker, broker_epoch, replicas } => {
+                self.fail_replicas(*broker, *broker_epoch, replicas, &mut events)
+            }
             Command::UnregisterBroker { broker } => self.unregister(*broker, &mut events),
             Command::AlterPartition(alter) => self.alter_partition(alter, &mut events),
             Command::ElectLeaders { topic, partition, unclean } => {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::apply::{Applied, Event, Outcome, Refusal, refuse};
-use super::command::Registration;
+use super::command::{Registration, ReplicaSet};
 use super::image::{BrokerImage, ClusterImage, PartitionImage, ReplicaDefaults};
 use crate::model::{BrokerId, ErrorCode, LeaderEpoch, TopicIdPartition};
 
@@ -47,6 +47,10 @@ impl ClusterImage {
             changed.extend(self.lead_anew(id, alone));
         }
         self.brokers.insert(id, broker);
+        if !is_same {
+            changed.extend(self.restore_replicas(id, &new.failed));
+            changed.extend(self.lose_replicas(id, &new.failed));
+        }
         let defaults = ReplicaDefaults {
             min_insync_replicas: new.min_insync_replicas,
             unclean_leader_election: new.unclean_leader_election,
@@ -70,7 +74,7 @@ impl ClusterImage {
         is_concerned: impl Fn(&PartitionImage) -> bool,
     ) -> Vec<TopicIdPartition> {
         let leads = |partition: &PartitionImage| partition.leader == Some(id);
-        self.replace_partitions(|_, _, partition| {
+        self.replace_partitions(|_, _, _, partition| {
             (leads(partition) && is_concerned(partition)).then(|| PartitionImage {
                 leader_epoch: LeaderEpoch(partition.leader_epoch.0 + 1),
                 partition_epoch: partition.partition_epoch + 1,
@@ -117,6 +121,47 @@ impl ClusterImage {
             push_changed(self.leave(broker, false, |_| true), events);
         }
         Ok(Applied::Done)
+    }
+
+    pub(super) fn fail_replicas(
+        &mut self,
+        broker: BrokerId,
+        broker_epoch: i64,
+        replicas: &ReplicaSet,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        self.check_broker_epoch(broker, broker_epoch)?;
+        push_changed(self.lose_replicas(broker, replicas), events);
+        Ok(Applied::Done)
+    }
+
+    /// Replicas of a broker are in sync with nothing any more, and lead nothing. What they have may be found whole when the broker
+    /// starts again, so that they stay eligible until it says how it has stopped.
+    fn lose_replicas(&mut self, broker: BrokerId, lost: &ReplicaSet) -> Vec<TopicIdPartition> {
+        self.replace_partitions(|image, topic, id, partition| {
+            let is_known = partition.offline.contains(&broker);
+            if is_known || !lost.contains(id) || !partition.replicas.contains(&broker) {
+                return None;
+            }
+            let can_lead = |replica| image.is_active(replica);
+            let mut change = image.change(topic, partition, &can_lead);
+            change.to.isr.retain(|replica| *replica != broker);
+            change.to.offline.push(broker);
+            change.finish()
+        })
+    }
+
+    /// A broker has started again: what had failed before has not, but for what it says.
+    fn restore_replicas(&mut self, broker: BrokerId, but: &ReplicaSet) -> Vec<TopicIdPartition> {
+        self.replace_partitions(|_, _, id, partition| {
+            let is_back = partition.offline.contains(&broker) && !but.contains(id);
+            is_back.then(|| {
+                let mut back = partition.clone();
+                back.offline.retain(|replica| *replica != broker);
+                back.partition_epoch += 1;
+                back
+            })
+        })
     }
 
     pub(super) fn unregister(&mut self, broker: BrokerId, events: &mut Vec<Event>) -> Outcome {
@@ -169,7 +214,7 @@ impl ClusterImage {
                 || partition.leader == Some(broker)
                 || (unclean && partition.elr.contains(&broker))
         };
-        self.replace_partitions(|image, topic, partition| {
+        self.replace_partitions(|image, topic, _, partition| {
             if !has(partition) || !is_concerned(partition) {
                 return None;
             }

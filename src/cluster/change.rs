@@ -49,6 +49,8 @@ impl<'a> PartitionChange<'a> {
     /// What the partition becomes; `None` if it stays as it is.
     pub(super) fn finish(mut self) -> Option<PartitionImage> {
         self.end_reassignment();
+        let replicas = &self.to.replicas;
+        self.to.offline.retain(|replica| replicas.contains(replica));
         self.settle_eligible();
         self.elect();
         self.note_last_leader();
@@ -133,7 +135,7 @@ impl<'a> PartitionChange<'a> {
                 Some(last)
             }
             _ if self.election == Election::Unclean => {
-                to.replicas.iter().copied().find(|replica| (self.can_lead)(*replica))
+                to.replicas.iter().copied().find(|replica| self.may_lead(*replica))
             }
             _ => None,
         };
@@ -143,11 +145,16 @@ impl<'a> PartitionChange<'a> {
     /// Whether a broker may lead without loss.
     fn is_clean(&self, replica: BrokerId) -> bool {
         let set = if self.to.isr.is_empty() { &self.to.elr } else { &self.to.isr };
-        set.contains(&replica) && (self.can_lead)(replica)
+        set.contains(&replica) && self.may_lead(replica)
+    }
+
+    /// Whether its broker is there, and its log.
+    fn may_lead(&self, replica: BrokerId) -> bool {
+        (self.can_lead)(replica) && !self.to.offline.contains(&replica)
     }
 
     fn can_replace(&self, last: BrokerId) -> bool {
-        self.to.replicas.contains(&last) && (self.can_lead)(last)
+        self.to.replicas.contains(&last) && self.may_lead(last)
     }
 
     /// Who led when the last replica in sync left is remembered until there is a leader again.

@@ -3,13 +3,15 @@
 //! They are written as JSON: names may be added with a default, and never change their meaning. `docs/FORMAT.md` lists them for
 //! whoever reads the log without this code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::features::FeatureUpdate;
 use super::image::{ConfigResource, TopicImage};
-use crate::model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName, UuidText};
+use crate::model::{
+    BrokerId, LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName, UuidText,
+};
 
 /// One change. Each is applied whole or refused whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,15 @@ pub enum Command {
         broker: BrokerId,
         /// Its epoch.
         broker_epoch: i64,
+    },
+    /// Replicas of a broker have failed, with their logs: until it registers anew they are in sync with nothing and lead nothing.
+    FailReplicas {
+        /// The broker.
+        broker: BrokerId,
+        /// Its epoch.
+        broker_epoch: i64,
+        /// The replicas. Those that it has not are passed over.
+        replicas: ReplicaSet,
     },
     /// A broker is gone for good. It stays a replica of its partitions until they are reassigned.
     UnregisterBroker {
@@ -127,6 +138,35 @@ const fn yes() -> bool {
     true
 }
 
+/// Replicas of one broker: their partitions by topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReplicaSet(BTreeMap<TopicId, BTreeSet<PartitionId>>);
+
+impl ReplicaSet {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the one of this partition is among them.
+    #[must_use]
+    pub fn contains(&self, id: TopicIdPartition) -> bool {
+        self.0.get(&id.topic).is_some_and(|partitions| partitions.contains(&id.partition))
+    }
+}
+
+impl FromIterator<TopicIdPartition> for ReplicaSet {
+    fn from_iter<I: IntoIterator<Item = TopicIdPartition>>(ids: I) -> Self {
+        let mut topics: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for id in ids {
+            topics.entry(id.topic).or_default().insert(id.partition);
+        }
+        Self(topics)
+    }
+}
+
 /// A broker that has started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -154,6 +194,9 @@ pub struct Registration {
     /// (KIP-966).
     #[serde(default)]
     pub previous_epoch: Option<i64>,
+    /// Those of its replicas whose logs could not be opened: they are in sync with nothing and lead nothing until it registers anew.
+    #[serde(default)]
+    pub failed: ReplicaSet,
     /// Its `min.insync.replicas`, which from now on holds for topics that say nothing else.
     #[serde(default = "Registration::one_replica")]
     pub min_insync_replicas: u32,
@@ -180,6 +223,7 @@ impl Registration {
             cordoned_log_dirs: Vec::new(),
             fenced: false,
             previous_epoch: None,
+            failed: ReplicaSet(BTreeMap::new()),
             min_insync_replicas: 1,
             unclean_leader_election: false,
         }

@@ -112,6 +112,9 @@ pub struct PartitionImage {
     /// Replicas that are not in sync but have all that was committed, for too few were in sync since they left (KIP-966).
     #[serde(default)]
     pub elr: Vec<BrokerId>,
+    /// Replicas that have failed with their logs, since their brokers have registered: they can be neither in sync nor lead.
+    #[serde(default)]
+    pub offline: Vec<BrokerId>,
     /// If nobody is in sync: the last leader.
     #[serde(default)]
     pub last_known_elr: Vec<BrokerId>,
@@ -373,6 +376,7 @@ impl PartitionImage {
             leader_epoch: LeaderEpoch(0),
             partition_epoch: 0,
             elr: Vec::new(),
+            offline: Vec::new(),
             last_known_elr: Vec::new(),
             recovering: false,
             adding: Vec::new(),

@@ -21,7 +21,9 @@ mod partitions;
 mod tests;
 
 pub use apply::{Applied, Event, Outcome, Refusal, refuse};
-pub use command::{AlterPartition, Command, Endpoint, IsrMember, NewTopic, Registration};
+pub use command::{
+    AlterPartition, Command, Endpoint, IsrMember, NewTopic, Registration, ReplicaSet,
+};
 pub use image::{
     BrokerImage, ClusterImage, ConfigResource, PRODUCER_ID_BLOCK, PartitionImage, TopicImage,
 };

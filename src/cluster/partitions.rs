@@ -15,13 +15,18 @@ impl ClusterImage {
     /// Puts others in the place of partitions; gives those for which there is another.
     pub(super) fn replace_partitions(
         &mut self,
-        replacement: impl Fn(&Self, &TopicName, &PartitionImage) -> Option<PartitionImage>,
+        replacement: impl Fn(
+            &Self,
+            &TopicName,
+            TopicIdPartition,
+            &PartitionImage,
+        ) -> Option<PartitionImage>,
     ) -> Vec<TopicIdPartition> {
         let mut changes = Vec::new();
         for topic in self.topics() {
             for (partition, state) in topic.indexed_partitions() {
-                if let Some(now) = replacement(self, &topic.name, state) {
-                    let id = TopicIdPartition { topic: topic.id, partition };
+                let id = TopicIdPartition { topic: topic.id, partition };
+                if let Some(now) = replacement(self, &topic.name, id, state) {
                     changes.push((topic.name.clone(), id, now));
                 }
             }
@@ -45,7 +50,7 @@ impl ClusterImage {
         &mut self,
         is_concerned: impl Fn(&TopicName, &PartitionImage) -> bool,
     ) -> Vec<TopicIdPartition> {
-        self.replace_partitions(|image, topic, partition| {
+        self.replace_partitions(|image, topic, _, partition| {
             is_concerned(topic, partition).then(|| image.reconsidered(topic, partition)).flatten()
         })
     }
@@ -109,7 +114,7 @@ impl ClusterImage {
         let id = TopicIdPartition { topic: alter.topic, partition: alter.partition };
         let (topic, partition) = self.find(id)?;
         check_alteration(alter, &partition)?;
-        alter.isr.iter().try_for_each(|member| self.check_member(*member))?;
+        alter.isr.iter().try_for_each(|member| self.check_member(*member, &partition))?;
         let can_lead = |replica| self.is_active(replica);
         let mut change = self.change(&topic, &partition, &can_lead);
         change.to.isr = alter.isr.iter().map(|member| member.broker).collect();
@@ -122,11 +127,12 @@ impl ClusterImage {
         Ok(Applied::Partition(now))
     }
 
-    /// Whether a replica may be in sync: in the incarnation that fetches, and not about to leave.
-    fn check_member(&self, member: IsrMember) -> Result<(), Refusal> {
+    /// Whether a replica may be in sync: in the incarnation that fetches, not about to leave, and with a log.
+    fn check_member(&self, member: IsrMember, partition: &PartitionImage) -> Result<(), Refusal> {
         let id = member.broker;
         let reason = match self.brokers.get(&id) {
             None => "not registered".to_owned(),
+            Some(_) if partition.offline.contains(&id) => "its replica has failed".to_owned(),
             Some(known) if known.shutting_down => "shutting down".to_owned(),
             Some(known) if known.fenced => "fenced".to_owned(),
             Some(known) if member.broker_epoch != -1 && known.epoch != member.broker_epoch => {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     AlterPartition, Applied, ClusterImage, Command, ConfigResource, Event, IsrMember, NewTopic,
-    Outcome, PartitionImage, Registration,
+    Outcome, PartitionImage, Registration, ReplicaSet,
 };
 use crate::model::{
     BrokerId, ErrorCode, LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName, UuidText,
@@ -82,6 +82,12 @@ impl Rig {
         self.done(&Command::UnfenceBroker { broker: BrokerId(broker), broker_epoch })
     }
 
+    fn fail(&mut self, broker: i32) -> Vec<Event> {
+        let broker_epoch = self.epoch(broker);
+        let replicas = ReplicaSet::from_iter([P0]);
+        self.done(&Command::FailReplicas { broker: BrokerId(broker), broker_epoch, replicas })
+    }
+
     fn create(&mut self, assignments: &[&[i32]]) {
         self.done(&Command::CreateTopic(NewTopic {
             name: TopicName::new("t").unwrap(),
@@ -153,6 +159,83 @@ fn a_broker_that_is_fenced_leads_nothing_and_comes_back_into_nothing() {
     assert_eq!(rig.refused(&elect), ErrorCode::PreferredLeaderNotAvailable);
     let stale = Command::FenceBroker { broker: BrokerId(1), broker_epoch: 0 };
     assert_eq!(rig.refused(&stale), ErrorCode::StaleBrokerEpoch);
+}
+
+#[test]
+fn r20_a_replica_that_has_failed_leads_nothing_until_its_broker_registers_anew() {
+    let mut rig = Rig::new();
+    let before = rig.partition().clone();
+    assert_eq!(rig.fail(1), [Event::PartitionsChanged(vec![P0])]);
+    assert_eq!(rig.state(), (Some(2), vec![2, 3], vec![]));
+    assert_eq!(rig.partition().offline, ids(&[1]));
+    assert!(rig.partition().leader_epoch > before.leader_epoch);
+    assert_eq!(rig.fail(1), [], "that is known");
+    // It serves others, but is neither in sync here nor elected.
+    let alter = Command::AlterPartition(rig.alteration(&[1, 2, 3]));
+    assert_eq!(rig.refused(&alter), ErrorCode::IneligibleReplica);
+    for (unclean, code) in
+        [(false, ErrorCode::PreferredLeaderNotAvailable), (true, ErrorCode::ElectionNotNeeded)]
+    {
+        let elect = Command::ElectLeaders { topic: TOPIC, partition: P0.partition, unclean };
+        assert_eq!(rig.refused(&elect), code);
+    }
+    rig.fence(1);
+    rig.unfence(1);
+    assert_eq!(rig.partition().offline, ids(&[1]));
+    rig.register(1, None);
+    assert_eq!(rig.partition().offline, ids(&[]));
+    rig.unfence(1);
+    rig.alter(&[1, 2, 3]);
+}
+
+#[test]
+fn r20_the_last_replica_in_sync_is_waited_for_when_it_fails() {
+    let mut rig = Rig::new();
+    rig.fence(3);
+    rig.fail(2);
+    assert_eq!(rig.state(), (Some(1), vec![1], vec![2]));
+    rig.fail(1);
+    assert_eq!(rig.state(), (None, vec![], vec![1, 2]));
+    rig.unfence(3);
+    assert_eq!(rig.state(), (None, vec![], vec![1, 2]), "3 lacks records");
+    // Nobody is chosen who has no log, even if records may be lost.
+    rig.set(ConfigResource::AllBrokers, "unclean.leader.election.enable", "true");
+    assert_eq!(rig.state().0, Some(3));
+    let mut rig = Rig::new();
+    (1..=3).for_each(|broker| drop(rig.fail(broker)));
+    rig.set(ConfigResource::AllBrokers, "unclean.leader.election.enable", "true");
+    assert_eq!(rig.state().0, None);
+}
+
+#[test]
+fn r20_what_a_broker_says_at_its_start_has_failed_since() {
+    let mut rig = Rig::new();
+    let registration = |failed| Registration {
+        fenced: true,
+        min_insync_replicas: 2,
+        failed,
+        ..Registration::new(BrokerId(1), UuidText(Uuid::from_u128(99)))
+    };
+    rig.done(&Command::RegisterBroker(registration(ReplicaSet::from_iter([P0]))));
+    rig.unfence(1);
+    assert_eq!(rig.state(), (Some(2), vec![2, 3], vec![]));
+    let alter = Command::AlterPartition(rig.alteration(&[1, 2, 3]));
+    assert_eq!(rig.refused(&alter), ErrorCode::IneligibleReplica);
+    let stale = Command::FailReplicas {
+        broker: BrokerId(2),
+        broker_epoch: 0,
+        replicas: ReplicaSet::from_iter([P0]),
+    };
+    assert_eq!(rig.refused(&stale), ErrorCode::StaleBrokerEpoch);
+    // A replica that goes elsewhere is forgotten.
+    let reassign = Command::ReassignPartition {
+        topic: TOPIC,
+        partition: P0.partition,
+        replicas: Some(ids(&[2, 3])),
+        allow_replication_factor_change: true,
+    };
+    rig.done(&reassign);
+    assert_eq!((&rig.partition().replicas, &rig.partition().offline), (&ids(&[2, 3]), &ids(&[])));
 }
 
 #[test]
@@ -366,7 +449,8 @@ fn a_reassignment_ends_takes_another_turn_or_is_taken_back() {
 /// What one of the brokers or somebody from outside does.
 #[derive(Clone, Debug)]
 enum Step {
-    Register { broker: i32, clean: bool, fenced: bool },
+    Register { broker: i32, clean: bool, fenced: bool, failed: bool },
+    Fail(i32),
     Fence(i32),
     Unfence(i32),
     Stop(i32),
@@ -381,8 +465,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let broker = || 1..5_i32;
     let some = || proptest::sample::subsequence(vec![1, 2, 3, 4], 1..=4);
     let step = prop_oneof![
-        2 => (broker(), any::<bool>(), proptest::bool::weighted(0.8))
-            .prop_map(|(broker, clean, fenced)| Step::Register { broker, clean, fenced }),
+        2 => (broker(), any::<bool>(), proptest::bool::weighted(0.8), proptest::bool::weighted(0.2))
+            .prop_map(|(broker, clean, fenced, failed)| {
+                Step::Register { broker, clean, fenced, failed }
+            }),
+        1 => broker().prop_map(Step::Fail),
         2 => broker().prop_map(Step::Fence),
         4 => broker().prop_map(Step::Unfence),
         1 => broker().prop_map(Step::Stop),
@@ -405,15 +492,20 @@ impl Step {
         };
         let (topic, partition) = (P0.topic, P0.partition);
         match self {
-            Self::Register { broker, clean, fenced } => {
+            Self::Register { broker, clean, fenced, failed } => {
                 let (broker, epoch) = known(broker);
                 let incarnation = UuidText(Uuid::from_u128(rig.index.into()));
                 Command::RegisterBroker(Registration {
                     fenced: *fenced,
                     previous_epoch: clean.then_some(epoch),
+                    failed: failed.then_some(P0).into_iter().collect(),
                     min_insync_replicas: 2,
                     ..Registration::new(broker, incarnation)
                 })
+            }
+            Self::Fail(broker) => {
+                let (broker, broker_epoch) = known(broker);
+                Command::FailReplicas { broker, broker_epoch, replicas: [P0].into_iter().collect() }
             }
             Self::Fence(broker) => {
                 let (broker, broker_epoch) = known(broker);
@@ -479,9 +571,11 @@ fn check(rig: &Rig) -> Result<(), TestCaseError> {
     let enough = image.min_insync_replicas(topic).min(replicas.len());
     prop_assert!(partition.elr.is_empty() || partition.isr.len() < enough, "{:?}", partition);
     prop_assert!(partition.adding.iter().chain(&partition.removing).all(is_replica));
-    prop_assert!(
-        partition.leader.is_some() || !partition.elr.iter().any(|id| image.is_active(*id))
-    );
+    let has_failed = |id: &BrokerId| partition.offline.contains(id);
+    prop_assert!(partition.offline.iter().all(is_replica), "{:?}", partition);
+    prop_assert!(!partition.isr.iter().any(has_failed), "{:?}", partition);
+    let can_lead = |id: &BrokerId| image.is_active(*id) && !has_failed(id);
+    prop_assert!(partition.leader.is_some() || !partition.elr.iter().any(can_lead));
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     /// Those of `log_dirs` that `cordoned.log.dirs` names: they take no new partitions.
     pub cordoned_log_dirs: Vec<PathBuf>,
+    /// `log.dir.failure.timeout.ms`, at least 1 ms.
+    pub log_dir_failure_timeout: Duration,
     /// `auto.create.topics.enable`.
     pub auto_create_topics: bool,
     /// `delete.topic.enable`.
@@ -153,6 +155,7 @@ impl Layers<'_> {
             start_topics: self.start_topics(),
             cordoned_log_dirs: self.cordoned_log_dirs(&log_dirs)?,
             log_dirs,
+            log_dir_failure_timeout: self.millis("log.dir.failure.timeout.ms"),
             metadata_dir: self.text("metadata.log.dir").map(PathBuf::from),
             move_bytes_per_second_max: self
                 .number("replica.alter.log.dirs.io.max.bytes.per.second"),

@@ -101,6 +101,8 @@ impl ReplicaManager {
         self.peers.set_broker_epoch(broker_epoch);
         let was_started = std::mem::replace(&mut self.fetchers.lanes.lock().started, true);
         if !was_started {
+            let run = Arc::clone(self).run_failures(Arc::clone(&proposer));
+            self.env.tasks.spawn_service("failed-replicas", run);
             let run = Arc::clone(self).run_alterations(proposer);
             self.env.tasks.spawn_service("alter-isr", run);
             self.env.tasks.spawn_service("isr-expiration", Arc::clone(self).run_shrinking());

@@ -94,7 +94,9 @@ impl Partition {
             min_in_sync,
             lag_max: self.peers.lag_max(),
             now: self.peers.now(),
-            is_eligible: &|broker, epoch| self.peers.is_eligible(broker, epoch),
+            is_eligible: &|broker, epoch| {
+                !state.offline.contains(&broker) && self.peers.is_eligible(broker, epoch)
+            },
         })
     }
 

@@ -107,6 +107,7 @@ impl ReplicaManager {
         let all = self.all();
         let offline = all.iter().filter(|partition| partition.dir_failed(index, &reason)).count();
         self.preferred.lock().retain(|_, dir| *dir != index);
+        self.failures.notify_one();
         match after {
             AfterFailure::Others | AfterFailure::KnownBefore => tracing::error!(
                 %path, %error, offline,

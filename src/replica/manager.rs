@@ -18,7 +18,7 @@ use super::partition::{DeleteError, Deletion, Partition, timestamp_type};
 use super::peers::Peers;
 use crate::cluster::{ClusterImage, ConfigResource, Event, PartitionImage, TopicImage};
 use crate::config::{BrokerConfig, CleanerConfig, Durability, Effective, TopicConfig};
-use crate::env::Env;
+use crate::env::{Env, is_no_space};
 use crate::log::{
     AppendError, Appended, CleanError, Cleanable, DataDirs, DirIndex, FlushExtent, KeptKinds, Log,
     LogConfig, LogOffsets, PartitionName, Removed,
@@ -41,6 +41,8 @@ pub struct ReplicaManager {
     pub(super) altering: Mutex<()>,
     /// Told when there is something to move.
     pub(super) moves: Notify,
+    /// Told when replicas have failed with their logs.
+    pub(super) failures: Notify,
     pub(super) janitor: Janitor,
     /// The rest of the cluster.
     pub(super) peers: Arc<Peers>,
@@ -64,6 +66,7 @@ impl ReplicaManager {
             preferred: Mutex::default(),
             altering: Mutex::default(),
             moves: Notify::new(),
+            failures: Notify::new(),
             janitor: Janitor::default(),
         }
     }
@@ -122,6 +125,7 @@ impl ReplicaManager {
             |(name, partition): &PartitionName| *name != topic.name || !is_new(*partition);
         let unforgotten = self.dirs.live().filter_map(|(index, dir)| {
             let error = dir.kept_offsets().retain(is_other).err()?;
+            self.kept_failed(index, &error);
             Some((index, format!("cannot forget an earlier topic of the name: {error}")))
         });
         let unforgotten: HashMap<DirIndex, String> = unforgotten.collect();
@@ -271,28 +275,46 @@ impl ReplicaManager {
         }
     }
 
-    /// Writes these of the checkpoint files, as far as something changed.
+    /// Writes these of the checkpoint files, as far as something changed. A directory whose disk refuses is given up, unless only
+    /// room is missing. Nobody may hold the place of a partition.
     ///
     /// # Errors
-    /// As the disk says.
+    /// As the first disk says that has refused; the other files are written.
     pub fn checkpoint(&self, kinds: KeptKinds) -> std::io::Result<()> {
         let mut failed = None;
-        for (index, dir) in self.dirs.live() {
-            let written = dir.kept_offsets().write(kinds, || self.offsets_in(index));
-            failed = failed.or_else(|| written.err());
+        for (index, _) in self.dirs.live() {
+            if let Err(error) = self.checkpoint_dir(index, kinds) {
+                self.kept_failed(index, &error);
+                failed = failed.or(Some(error));
+            }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// The same for one directory, if it is in use; it is not given up.
+    pub(super) fn checkpoint_dir(&self, index: DirIndex, kinds: KeptKinds) -> std::io::Result<()> {
+        let Some(dir) = self.dirs.get(index) else { return Ok(()) };
+        dir.kept_offsets().write(kinds, || self.offsets_in(index))
+    }
+
+    /// A checkpoint file of a directory could not be written (`CheckpointFileWithFailureHandler` of Kafka, which gives the
+    /// directory up also for want of room). Nobody may hold the place of a partition.
+    fn kept_failed(&self, index: DirIndex, error: &std::io::Error) {
+        if !is_no_space(error) {
+            self.fail_dir(index, &format_args!("cannot write a checkpoint: {error}"));
+        }
     }
 
     /// A log is about to be cut off at `to`: what is written down of it does not reach higher. Blocks for the disk.
     pub(super) fn keep_cut(&self, partition: &Partition, to: Offset) -> std::io::Result<()> {
         let name = partition.name();
-        if let Some(dir) = partition.dir().and_then(|dir| self.dirs.get(dir))
+        let Some(index) = partition.dir() else { return Ok(()) };
+        if let Some(dir) = self.dirs.get(index)
             && dir.kept_offsets().cleaned(&name).is_some_and(|cleaned| cleaned > to)
         {
             dir.kept_offsets().set_cleaned(&name, to)?;
         }
-        self.checkpoint(KeptKinds::RecoveryPoints)
+        self.checkpoint_dir(index, KeptKinds::RecoveryPoints)
     }
 
     /// The offsets of all logs in a directory, the copies among them.
@@ -372,7 +394,7 @@ impl ReplicaManager {
     }
 
     /// Writes down how far a log of a partition was compacted, unless the partition is gone: its name may be another's
-    /// by now. Blocks for the disk.
+    /// by now. Blocks for the disk, and gives its directory up if it refuses.
     ///
     /// # Errors
     /// As the disk says.
@@ -382,9 +404,14 @@ impl ReplicaManager {
         log: &Log,
         to: Offset,
     ) -> std::io::Result<()> {
-        let Some(dir) = self.dirs.holding(log) else { return Ok(()) };
+        let index = log.directory().parent().and_then(|path| self.dirs.find(path));
+        let Some((index, dir)) = index.and_then(|index| Some((index, self.dirs.get(index)?)))
+        else {
+            return Ok(());
+        };
         let is_there = || self.partitions.read().contains_key(&partition.id());
-        dir.kept_offsets().set_cleaned_if(&partition.name(), to, is_there)
+        let noted = dir.kept_offsets().set_cleaned_if(&partition.name(), to, is_there);
+        noted.inspect_err(|error| self.kept_failed(index, error))
     }
 
     /// Has files of a partition removed some time from now.

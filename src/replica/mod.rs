@@ -18,6 +18,7 @@ mod led;
 mod log_dirs;
 mod manager;
 mod mover;
+mod offline;
 mod opening;
 mod pace;
 mod partition;

@@ -389,15 +389,10 @@ impl ReplicaManager {
         let ends = copy.ends();
         if start > ends.log_start && start <= ends.end {
             let removed = copy.advance_log_start(start).map_err(to)?;
-            self.checkpoint_dir(moving.to).map_err(to)?;
+            self.checkpoint_dir(moving.to, KeptKinds::All).map_err(to)?;
             self.remove(partition, copy, removed).map_err(to)?;
         }
         Ok(copied)
-    }
-
-    fn checkpoint_dir(&self, index: DirIndex) -> std::io::Result<()> {
-        let Some(dir) = self.dirs.get(index) else { return Ok(()) };
-        dir.kept_offsets().write(KeptKinds::All, || self.offsets_in(index))
     }
 
     /// Puts the copy in the place of the log, if it has all of it; `false` if there is more to copy first.
@@ -406,7 +401,7 @@ impl ReplicaManager {
         let name = partition.name();
         // As much as possible before the writers have to wait.
         copy.flush(true).map_err(to)?;
-        self.checkpoint_dir(*index).map_err(to)?;
+        self.checkpoint_dir(*index, KeptKinds::All).map_err(to)?;
         let written_start = copy.ends().log_start;
         let (Some(from), Some(dir)) =
             (partition.dir().and_then(|dir| self.dirs.get(dir)), self.dirs.get(*index))

@@ -423,8 +423,12 @@ impl ReplicaManager {
             tracing::error!(%topic, partition = %id.partition, %error, "cannot open a log: its partition is offline");
         }
         let peers = Arc::clone(&self.peers);
+        let has_failed = place.log.is_err();
         let partition = Partition::new(id, topic.clone(), self.broker, place, config, state, peers);
         self.partitions.write().insert(id, Arc::new(partition));
+        if has_failed {
+            self.failures.notify_one();
+        }
     }
 }
 

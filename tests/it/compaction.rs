@@ -159,20 +159,31 @@ async fn a_log_that_cannot_be_read_is_left_alone_and_the_others_are_compacted() 
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_cannot_be_written_is_written_later() {
+async fn a_directory_is_given_up_when_its_checkpoint_cannot_be_written() {
     let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
     let rig = Rig::on(Arc::new(disk.clone()), Path::new("data"), &[]).await.unwrap();
     let mut client = rig.client().await;
     client.create("t", 1, &COMPACTED).await;
-    disk.inject(Fault::Write("cleaner-offset-checkpoint".to_owned()));
     let latest = write(&mut client, "t", 60).await;
-    until_at_most(&rig, &mut client, "t", 25).await;
-    disk.clear();
-    while !files(&rig, "", "").iter().any(|(name, _)| name == "cleaner-offset-checkpoint") {
+    disk.inject(Fault::Write("cleaner-offset-checkpoint".to_owned()));
+    while !rig.broker.env().tasks.has_failed() {
         rig.broker.env().clock.advance(Duration::from_secs(15));
         tokio::task::yield_now().await;
     }
+    disk.clear();
+    let rig = rig.crash().await;
+    let mut client = rig.client().await;
+    until_at_most(&rig, &mut client, "t", 25).await;
     assert_eq!(seen(&mut client, "t").await.0, latest);
+    files_until(&rig, "cleaner-offset-checkpoint").await;
+}
+
+/// Lets time pass until there is such a file in the data directory.
+async fn files_until(rig: &Rig, wanted: &str) {
+    while !files(rig, "", "").iter().any(|(name, _)| name == wanted) {
+        rig.broker.env().clock.advance(Duration::from_secs(15));
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -188,6 +188,43 @@ async fn a_directory_that_fails_takes_its_partitions_offline_and_no_others() {
     }
 }
 
+/// Checkpoints are written as soon as something has changed.
+const EAGER: [&str; 3] = [
+    "log.flush.offset.checkpoint.interval.ms=1",
+    "log.flush.start.offset.checkpoint.interval.ms=1",
+    "log.cleaner.enable=false",
+];
+
+#[tokio::test]
+async fn a_directory_is_given_up_when_a_checkpoint_in_it_cannot_be_written() {
+    for file in [
+        "recovery-point-offset-checkpoint",
+        "log-start-offset-checkpoint",
+        "replication-offset-checkpoint",
+    ] {
+        let (disk, shared) = faulty();
+        let dirs = DataPaths { metadata: Some("a".into()), ..paths(&["b", "a"]) };
+        let rig = Rig::on_dirs(Arc::clone(&shared), &dirs, &EAGER).await.unwrap();
+        let mut client = rig.client().await;
+        client.create("t", 2, &[("flush.messages", "1")]).await;
+        disk.inject(Fault::Write(format!("b/{file}")));
+        let storage = ErrorCode::KafkaStorageError;
+        while client.produce("t", 0, batch(&["x"])).await.error_code != storage {
+            let code = crate::list_offsets::delete_before(&mut client, 1).await.0;
+            assert!([ErrorCode::None, storage].contains(&code), "{file}: {code:?}");
+        }
+        client.append("t", 1, batch(&["y"])).await;
+        assert_eq!(describe(&mut client).await["b"], (storage, Vec::new()), "{file}");
+        assert!(!rig.broker.env().tasks.has_failed());
+        // The next start tries again.
+        disk.clear();
+        let rig = rig.crash().await;
+        let mut client = rig.client().await;
+        client.append("t", 0, batch(&["x"])).await;
+        assert_eq!(client.values("t", 1).await, ["y"]);
+    }
+}
+
 #[tokio::test]
 async fn a_directory_that_cannot_be_read_is_left_out_and_what_is_in_it_not_made_anew() {
     let (disk, shared) = faulty();

@@ -44,6 +44,7 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             start_topics: vec![],
             log_dirs: vec!["./ottla-data".into()],
             cordoned_log_dirs: Vec::new(),
+            log_dir_failure_timeout: Duration::from_secs(30),
             metadata_dir: None,
             move_bytes_per_second_max: i64::MAX as u64,
             auto_create_topics: true,

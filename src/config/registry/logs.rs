@@ -52,7 +52,9 @@ table! {
     Active "log.cleanup.policy": List = "delete", items(&["compact", "delete"]), cluster_wide;
     /// Where the data is, when `log.dirs` is not set. Several directories stand between commas.
     Active "log.dir": List = "/tmp/kafka-logs", some_items(&[]), in_ottla(Text("./ottla-data"));
-    NotYet "log.dir.failure.timeout.ms": Long = 30_000, at_least(1);
+    /// A broker of several that could not tell the controller for so long that a log directory has failed ends, so that others
+    /// lead what it has led (KIP-858).
+    Active "log.dir.failure.timeout.ms": Long = 30_000, at_least(1);
     /// Where the data is. Several directories stand between commas; a new partition goes to the one with the fewest.
     Active "log.dirs": List, some_items(&[]);
     /// Once this many records of a partition are not yet on disk, an append is finished only after they were synced.

@@ -1,5 +1,6 @@
 //! Clusters of several nodes.
 
+mod failed_dirs;
 mod killed;
 mod partitions;
 mod quorum;

@@ -2,7 +2,7 @@
 //! the same after a restart and nobody else's.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ottla::api::AllowAll;
 use ottla::broker::{Broker, BrokerOptions, StartError};
 use ottla::config::{self, Effective, Sources};
-use ottla::env::{Disk, Env, MemoryDisk};
+use ottla::env::{Disk, Env, FaultyDisk, MemoryDisk};
 use ottla::log::DataPaths;
 use ottla::wire::messages::{
     DescribeQuorumRequest, MetadataResponse, describe_quorum_request, describe_quorum_response,
@@ -31,6 +31,8 @@ pub(crate) struct Cluster {
     pub(crate) disks: Vec<Arc<dyn Disk>>,
     brokers: Vec<Option<Broker>>,
     options: Vec<String>,
+    /// The data directories of each node.
+    data: DataPaths,
 }
 
 impl Cluster {
@@ -49,7 +51,23 @@ impl Cluster {
             disks: (0..count).map(disk).collect(),
             brokers: (0..count).map(|_| None).collect(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
+            data: DataPaths::one(Path::new(DATA)),
         }
+    }
+
+    /// A cluster whose nodes have these data directories each, on disks that can be made to fail.
+    pub(crate) async fn on_faulty_dirs(
+        count: usize,
+        dirs: &[&str],
+        options: &[&str],
+    ) -> (Self, Vec<FaultyDisk>) {
+        let mut cluster = Self::stopped(count, options);
+        cluster.data = DataPaths { logs: dirs.iter().map(PathBuf::from).collect(), metadata: None };
+        let disks: Vec<_> =
+            cluster.disks.iter().map(|it| FaultyDisk::new(Arc::clone(it))).collect();
+        cluster.disks = disks.iter().map(|disk| Arc::new(disk.clone()) as Arc<dyn Disk>).collect();
+        cluster.start_all().await;
+        (cluster, disks)
     }
 
     /// The address of a node, which tells clusters apart, and test processes that run at the same time.
@@ -73,21 +91,22 @@ impl Cluster {
         all
     }
 
-    async fn start_with(disk: Arc<dyn Disk>, settings: Vec<String>) -> Result<Broker, StartError> {
+    async fn start_with(
+        disk: Arc<dyn Disk>,
+        data: DataPaths,
+        settings: Vec<String>,
+    ) -> Result<Broker, StartError> {
         let sources = Sources { options: &settings, ..Sources::default() };
         let settings = Effective::new(config::load(sources).unwrap());
-        let options = BrokerOptions {
-            settings,
-            data: DataPaths::one(Path::new(DATA)),
-            durable: true,
-            authorizer: Arc::new(AllowAll),
-        };
+        let options =
+            BrokerOptions { settings, data, durable: true, authorizer: Arc::new(AllowAll) };
         Broker::start(Env::with_disk(disk), options).await
     }
 
     /// A node on its own, which knows of no other.
     pub(crate) async fn start_alone(&mut self, id: usize) {
-        let broker = Self::start_with(Arc::clone(&self.disks[id - 1]), self.settings(id, id));
+        let (disk, data) = (Arc::clone(&self.disks[id - 1]), self.data.clone());
+        let broker = Self::start_with(disk, data, self.settings(id, id));
         self.brokers[id - 1] = Some(broker.await.unwrap());
     }
 
@@ -102,8 +121,8 @@ impl Cluster {
     pub(crate) async fn start_these(&mut self, ids: &[usize]) {
         let count = self.brokers.len();
         let start = |id: &usize| {
-            let started =
-                Self::start_with(Arc::clone(&self.disks[id - 1]), self.settings(*id, count));
+            let (disk, data) = (Arc::clone(&self.disks[id - 1]), self.data.clone());
+            let started = Self::start_with(disk, data, self.settings(*id, count));
             (*id, tokio::spawn(started))
         };
         let starts: Vec<_> = ids.iter().map(start).collect();
