@@ -7,6 +7,7 @@
 //! something by them in the order of the log, without a gap.
 
 mod decide;
+mod inspect;
 pub mod kraft;
 mod local;
 mod raft;
@@ -19,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use decide::{place, preferred_elections};
+pub use inspect::{MetadataReport, inspect_metadata};
 pub use local::{LocalQuorum, Started, Storage};
 pub use raft::{Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, join};
 

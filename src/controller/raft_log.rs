@@ -42,8 +42,8 @@ use crate::record::crc32c;
 
 const LOG_MAGIC: &[u8; 8] = b"OTTLARL1";
 const SNAPSHOT_MAGIC: &[u8; 8] = b"OTTLASN1";
-const STATE_FILE: &str = "ottla-raft-state";
-const FILE_PREFIX: &str = "ottla-raft-";
+pub(super) const STATE_FILE: &str = "ottla-raft-state";
+pub(super) const FILE_PREFIX: &str = "ottla-raft-";
 /// Version of the state file, and with it of the other two.
 pub(super) const VERSION: u32 = 1;
 /// Bytes of an entry before its payload.
@@ -363,7 +363,8 @@ pub(super) enum AppendFailure {
     Fatal(io::Error),
 }
 
-fn log_path(directory: &Path, first_index: u64) -> PathBuf {
+/// The log file whose first entry has this index.
+pub(super) fn log_path(directory: &Path, first_index: u64) -> PathBuf {
     directory.join(format!("{FILE_PREFIX}{first_index:020}.log"))
 }
 
@@ -385,7 +386,7 @@ fn create_file(
 }
 
 /// A file of a log that was used, if there is one. What [`RaftLog::create`] leaves when it is cut short is none.
-fn used_file(disk: &dyn Disk, directory: &Path) -> Result<Option<String>, RaftLogError> {
+pub(super) fn used_file(disk: &dyn Disk, directory: &Path) -> Result<Option<String>, RaftLogError> {
     let first = log_path(directory, 0);
     let entries = disk.list(directory).map_err(io_error(directory))?;
     for DiskEntry { name, .. } in entries {
@@ -462,7 +463,8 @@ fn read_payload(kind: u8, payload: &[u8]) -> Result<Payload, String> {
     read.map_err(|error| error.to_string())
 }
 
-fn read_state(path: &Path, bytes: &[u8]) -> Result<State, RaftLogError> {
+/// Reads the state file.
+pub(super) fn read_state(path: &Path, bytes: &[u8]) -> Result<State, RaftLogError> {
     /// What every version has.
     #[derive(Deserialize)]
     struct Versioned {
@@ -483,7 +485,7 @@ fn read_state(path: &Path, bytes: &[u8]) -> Result<State, RaftLogError> {
 }
 
 /// Reads all entries of a log file, where each begins, and up to where they reach.
-fn read_entries(
+pub(super) fn read_entries(
     path: &Path,
     bytes: &[u8],
     first_index: u64,
@@ -540,7 +542,8 @@ fn write_snapshot(snapshot: &Snapshot) -> Vec<u8> {
     [&SNAPSHOT_MAGIC[..], &crc32c(&checked).to_be_bytes(), &checked].concat()
 }
 
-fn read_snapshot(
+/// Reads the snapshot that stands for all up to an entry; none if there is no such entry.
+pub(super) fn read_snapshot(
     disk: &dyn Disk,
     directory: &Path,
     purged: Option<EntryId>,

@@ -57,7 +57,7 @@ pub use durability::{FlushExtent, Removed};
 pub use epochs::EpochEnd;
 pub use inspect::{
     DirectoryReport, DumpOptions, Dumped, DumpedProducer, Finding, InspectError, PartitionReport,
-    Severity, dump, verify,
+    Severity, Together, dump, verify,
 };
 pub use kept_offsets::{KeptKinds, KeptOffsets, LogOffsets, PartitionName};
 pub use moving::{Copied, CopyError, copy_begin, copy_resume};

@@ -21,7 +21,7 @@ pub(super) struct LogsArguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Check every batch, index, snapshot and checkpoint of a log directory, Ottla's or Apache Kafka's.
+    /// Check every batch, index, snapshot and checkpoint of log directories, Ottla's or Apache Kafka's, and Ottla's metadata log.
     ///
     /// Says for each partition what is there, and what is wrong by file and position. A torn end, which an unclean stop leaves
     /// behind and the next start cuts off, is told and is no damage. Nothing is changed. Stop the broker first: what it writes

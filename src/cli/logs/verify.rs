@@ -1,22 +1,26 @@
-//! `ottla logs verify`: a whole log directory.
+//! `ottla logs verify`: whole log directories, by themselves and together.
 
+use std::fmt;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
 
 use super::facts::{Facts, write_json};
+use crate::controller::{MetadataReport, inspect_metadata};
 use crate::env::RealDisk;
-use crate::log::{DirectoryReport, Finding, InspectError, PartitionReport, Severity, verify};
+use crate::log::{
+    DirectoryReport, Finding, InspectError, PartitionReport, Severity, Together, verify,
+};
 use crate::model::UuidText;
 
 /// What is to be checked.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
-    /// The log directory, or that of one partition
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    /// The log directory, or that of one partition; several that belong to one broker are compared with each other
+    #[arg(value_name = "DIR", required = true)]
+    directories: Vec<PathBuf>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -37,19 +41,42 @@ struct Total {
 /// Gives whether there is no damage.
 pub(super) fn run(arguments: &VerifyArguments) -> Result<bool, InspectError> {
     let mut out = BufWriter::new(io::stdout().lock());
+    let (mut total, mut together) = (Total::default(), Together::default());
+    for directory in &arguments.directories {
+        total.join(verify_one(&mut out, directory, arguments.json, &mut together)?);
+    }
+    let findings = together.findings();
+    total.count(&findings);
+    write_together(&mut out, arguments, &findings, &total).map_err(InspectError::Tell)?;
+    Ok(total.damage == 0)
+}
+
+/// Checks one directory, and tells of it; gives what was found.
+fn verify_one(
+    out: &mut dyn Write,
+    path: &Path,
+    json: bool,
+    together: &mut Together,
+) -> Result<Total, InspectError> {
     let mut total = Total::default();
     let disk = RealDisk::new();
-    let directory = verify(&disk, &arguments.directory, &mut |partition| {
+    let directory = verify(&disk, path, &mut |partition| {
         total.add(partition);
-        if arguments.json {
-            write_json(&mut out, "partition", &partition_facts(partition))?;
-            return write_findings(&mut out, &partition.findings, true);
+        together.partition(partition);
+        if json {
+            write_json(out, "partition", &partition_facts(partition))?;
+            return write_findings(out, &partition.findings, true);
         }
-        write_partition(&mut out, partition)
+        write_partition(out, partition)
     })?;
+    together.directory(&directory);
     total.count(&directory.findings);
-    write_end(&mut out, &directory, &total, arguments.json).map_err(InspectError::Tell)?;
-    Ok(total.damage == 0)
+    if let Some(metadata) = inspect_metadata(&disk, path)? {
+        total.count(&metadata.findings);
+        write_metadata(out, &metadata, json).map_err(InspectError::Tell)?;
+    }
+    write_end(out, &directory, &total, json).map_err(InspectError::Tell)?;
+    Ok(total)
 }
 
 impl Total {
@@ -62,10 +89,45 @@ impl Total {
         self.count(&partition.findings);
     }
 
+    fn join(&mut self, other: Self) {
+        self.partitions += other.partitions;
+        self.segments += other.segments;
+        self.batches += other.batches;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.torn += other.torn;
+        self.damage += other.damage;
+    }
+
     fn count(&mut self, findings: &[Finding]) {
         let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
         self.torn += of(Severity::Torn) as u64;
         self.damage += of(Severity::Damage) as u64;
+    }
+}
+
+impl Total {
+    fn facts(&self) -> Facts {
+        vec![
+            ("partitions", self.partitions.into()),
+            ("segments", self.segments.into()),
+            ("batches", self.batches.into()),
+            ("records", self.records.into()),
+            ("bytes", self.bytes.into()),
+            ("torn", self.torn.into()),
+            ("damage", self.damage.into()),
+        ]
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partitions, segments, batches, records, bytes, torn, damage } = self;
+        write!(
+            f,
+            "partitions {partitions}, segments {segments}, batches {batches}, records {records}, bytes {bytes}; \
+             torn ends {torn}, damage {damage}"
+        )
     }
 }
 
@@ -87,6 +149,62 @@ fn write_partition(out: &mut dyn Write, partition: &PartitionReport) -> io::Resu
         verdict = worst.map_or("ok", word),
     )?;
     write_findings(out, &partition.findings, false)
+}
+
+fn write_metadata(out: &mut dyn Write, metadata: &MetadataReport, json: bool) -> io::Result<()> {
+    let MetadataReport {
+        raft_id,
+        term,
+        snapshot,
+        first_index,
+        next_index,
+        topics,
+        partitions,
+        findings,
+    } = metadata;
+    if json {
+        let facts = vec![
+            ("raftId", (*raft_id).into()),
+            ("term", (*term).into()),
+            ("snapshotIndex", (*snapshot).into()),
+            ("firstIndex", (*first_index).into()),
+            ("nextIndex", (*next_index).into()),
+            ("topics", (*topics).into()),
+            ("partitions", (*partitions).into()),
+            ("findings", findings.len().into()),
+        ];
+        write_json(out, "metadata", &facts)?;
+        return write_findings(out, findings, true);
+    }
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    let verdict = worst.map_or("ok", word);
+    let snapshot = snapshot.map_or_else(String::new, |last| format!("snapshot of entry {last}, "));
+    writeln!(
+        out,
+        "metadata log: {verdict}; {snapshot}entries {first_index} to {next_index}, topics {topics}, partitions {partitions}"
+    )?;
+    write_findings(out, findings, false)
+}
+
+/// What several directories say together.
+fn write_together(
+    out: &mut dyn Write,
+    arguments: &VerifyArguments,
+    findings: &[Finding],
+    total: &Total,
+) -> io::Result<()> {
+    if arguments.directories.len() > 1 {
+        let count = arguments.directories.len();
+        if arguments.json {
+            write_findings(out, findings, true)?;
+            let facts = [("directories", count.into())].into_iter().chain(total.facts());
+            write_json(out, "total", &facts.collect())?;
+        } else {
+            writeln!(out, "{count} directories together: {total}")?;
+            write_findings(out, findings, false)?;
+        }
+    }
+    out.flush()
 }
 
 fn write_findings(out: &mut dyn Write, findings: &[Finding], json: bool) -> io::Result<()> {
@@ -132,23 +250,16 @@ fn write_end(
     write_findings(out, &directory.findings, json)?;
     let identity = directory.identity.as_ref();
     if json {
-        let facts = vec![
+        let mut facts = vec![
             ("path", directory.path.display().to_string().into()),
             ("clusterId", identity.map(|meta| meta.cluster_id.clone()).into()),
             ("nodeId", identity.map(|meta| meta.node_id.0).into()),
             ("directoryId", identity.map(|meta| UuidText(meta.directory_id).to_string()).into()),
             ("cleanStop", directory.clean.into()),
             ("aside", Value::from(directory.aside.clone())),
-            ("partitions", total.partitions.into()),
-            ("segments", total.segments.into()),
-            ("batches", total.batches.into()),
-            ("records", total.records.into()),
-            ("bytes", total.bytes.into()),
-            ("torn", total.torn.into()),
-            ("damage", total.damage.into()),
         ];
-        write_json(out, "directory", &facts)?;
-        return out.flush();
+        facts.extend(total.facts());
+        return write_json(out, "directory", &facts);
     }
     for name in &directory.aside {
         writeln!(out, "{name}: deleted or set aside, not looked into")?;
@@ -159,11 +270,5 @@ fn write_end(
         let (node, cluster) = (meta.node_id, &meta.cluster_id);
         writeln!(out, "{path}: node {node} of cluster {cluster}, after {stop} stop")?;
     }
-    let Total { partitions, segments, batches, records, bytes, torn, damage } = total;
-    writeln!(
-        out,
-        "partitions {partitions}, segments {segments}, batches {batches}, records {records}, bytes {bytes}; \
-         torn ends {torn}, damage {damage}"
-    )?;
-    out.flush()
+    writeln!(out, "{total}")
 }

@@ -5,6 +5,8 @@
 //! meanwhile may then look torn.
 
 mod dump;
+mod leftovers;
+mod together;
 mod verify;
 
 use std::io;
@@ -14,6 +16,7 @@ use super::scan::ScanError;
 use crate::env::{Disk, DiskFile, OpenMode, Residency};
 
 pub use dump::{DumpOptions, Dumped, DumpedProducer, dump};
+pub use together::Together;
 pub use verify::{DirectoryReport, Finding, PartitionReport, Severity, verify};
 
 /// Why files could not be looked at.

@@ -3,14 +3,20 @@
 //! What a start would do decides what a finding is (`recovery.rs`): a bad batch where an unclean stop can have left one is a
 //! torn end, which is cut off; anywhere else it is damage.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
+use super::leftovers::{self, Swaps};
 use super::{InspectError, Wrong, open, read, wrong};
 use crate::env::{Disk, DiskEntry, Residency};
 use crate::log::checkpoint::{self, Offsets};
 use crate::log::data_dir::{CLEAN_FILE, META_FILE, MetaProperties, clean_epoch_of, read_meta};
-use crate::log::files::{DirKind, EPOCHS_FILE, Kind, PARTITION_METADATA_FILE, SWAP_SUFFIX};
+use crate::log::files::{
+    DirKind, EPOCHS_FILE, Kind, MOVED_TO_PREFIX, PARTITION_METADATA_FILE, SWAP_SUFFIX,
+};
 use crate::log::index::{Entry, OffsetEntry, TimeEntry};
 use crate::log::kept_offsets::{
     CLEANED_FILE, HIGH_WATERMARKS_FILE, LOG_STARTS_FILE, RECOVERY_POINTS_FILE,
@@ -45,6 +51,8 @@ pub struct PartitionReport {
     pub directory: String,
     /// The topic's id, if it says so.
     pub topic_id: Option<TopicId>,
+    /// The data directory whose copy of it was about to take its place.
+    pub moved_to: Option<Uuid>,
     /// How many segments there are.
     pub segments: usize,
     /// First offset that can be read.
@@ -102,6 +110,7 @@ pub fn verify(
         return verify_alone(disk, path, each);
     }
     let mut directory = Directory::read(disk, path)?;
+    directory.report.findings.extend(leftovers::of_directory(path, &entries));
     let mut is_log_directory = directory.report.identity.is_some();
     for DiskEntry { name, .. } in entries.iter().filter(|entry| entry.is_dir) {
         match DirKind::parse(name) {
@@ -213,6 +222,7 @@ impl<'a> Partition<'a> {
         let report = PartitionReport {
             directory: name.to_owned(),
             topic_id: None,
+            moved_to: None,
             segments: 0,
             log_start: known.log_start,
             end: known.log_start,
@@ -234,19 +244,26 @@ impl<'a> Partition<'a> {
             let parsed = entries.iter().filter_map(|entry| Kind::parse(&entry.name));
             parsed.filter_map(move |(kind, offset)| (kind == wanted).then_some(offset))
         };
-        let bases: Vec<Offset> = of_kind(Kind::Records).collect();
-        self.report.segments = bases.len();
-        if let Some(first) = bases.first() {
+        let swaps = Swaps::read(self.disk, &self.path, &entries)?;
+        // A compacted segment counts as soon as it has its name, and what it was made of does not.
+        let replaced = |base: &Offset| swaps.have_replaced(*base);
+        let mut segments: BTreeMap<Offset, &str> =
+            of_kind(Kind::Records).filter(|base| !replaced(base)).map(|base| (base, "")).collect();
+        segments.extend(swaps.bases().map(|base| (base, SWAP_SUFFIX)));
+        self.report.segments = segments.len();
+        if let Some((first, _)) = segments.first_key_value() {
             self.report.log_start = self.report.log_start.max(*first);
             self.report.end = *first;
         }
-        for entry in entries.iter().filter(|entry| entry.name.ends_with(SWAP_SUFFIX)) {
-            let problem = "compaction was interrupted while it exchanged segments: the next start completes it";
-            self.note(&self.path.join(&entry.name), problem.to_owned());
+        for (name, problem) in leftovers::of_partition(self.disk, &self.path, &entries, &swaps)? {
+            self.note(&self.path.join(name), problem);
         }
+        let moved_to = |name: &str| name.strip_prefix(MOVED_TO_PREFIX)?.parse().ok();
+        self.report.moved_to = entries.iter().find_map(|entry| moved_to(&entry.name));
         self.check_topic()?;
-        for (base, index) in bases.iter().zip(1..) {
-            if !self.check_segment(*base, bases.get(index).copied())? {
+        let nexts = segments.keys().skip(1).map(|next| Some(*next)).chain([None]);
+        for ((base, suffix), next) in segments.iter().zip(nexts) {
+            if !self.check_segment((*base, suffix), next)? {
                 break;
             }
         }
@@ -254,8 +271,12 @@ impl<'a> Partition<'a> {
         for offset in of_kind(Kind::ProducerSnapshot) {
             self.check_snapshot(offset)?;
         }
-        for base in of_kind(Kind::TransactionIndex) {
-            self.check_aborted(base)?;
+        for base in of_kind(Kind::TransactionIndex).filter(|base| !replaced(base)) {
+            self.check_aborted(&Kind::TransactionIndex.path(&self.path, base))?;
+        }
+        for base in swaps.bases() {
+            let path = Kind::TransactionIndex.path_with(&self.path, base, SWAP_SUFFIX);
+            self.check_aborted(&path)?;
         }
         if self.report.end < self.known.log_start {
             let problem = format!(
@@ -291,14 +312,21 @@ impl<'a> Partition<'a> {
         !self.known.clean && next.is_none_or(|next| next > self.known.recovery_point)
     }
 
-    /// Checks a segment with its indexes. Gives whether those that follow count: not if this one is torn.
-    fn check_segment(&mut self, base: Offset, next: Option<Offset>) -> Result<bool, InspectError> {
-        let path = Kind::Records.path(&self.path, base);
+    /// Checks a segment, whose files have a suffix, with its indexes. Gives whether those that follow count: not if this one is
+    /// torn.
+    fn check_segment(
+        &mut self,
+        (base, suffix): (Offset, &str),
+        next: Option<Offset>,
+    ) -> Result<bool, InspectError> {
+        let path = Kind::Records.path_with(&self.path, base, suffix);
         let (file, size) = open(self.disk, &path)?;
         self.report.bytes += u64::from(size);
-        let may_be_torn = self.may_be_torn(next);
+        // A compacted one was durable before it had its name.
+        let may_be_torn = suffix.is_empty() && self.may_be_torn(next);
         // Indexes that the next start builds anew are not looked at.
-        let mut indexes = if may_be_torn { None } else { Some(Indexes::read(self, base)?) };
+        let mut indexes =
+            if may_be_torn { None } else { Some(Indexes::read(self, (base, suffix))?) };
         let mut headers = Headers::new(&*file, 0, size, Residency::Any);
         let (mut end, mut sums_wrong) = (base, 0);
         loop {
@@ -404,17 +432,16 @@ impl<'a> Partition<'a> {
         Ok(())
     }
 
-    fn check_aborted(&mut self, base: Offset) -> Result<(), InspectError> {
-        let path = Kind::TransactionIndex.path(&self.path, base);
-        let bytes = read(self.disk, &path)?.unwrap_or_default();
+    fn check_aborted(&mut self, path: &Path) -> Result<(), InspectError> {
+        let bytes = read(self.disk, path)?.unwrap_or_default();
         let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
         let unknown = entries.iter().position(|entry| AbortedTransaction::read(entry).0 != VERSION);
         if let Some(index) = unknown {
             let position = (ENTRY_BYTES * index) as u64;
-            self.damaged(&path, Wrong::at(position, "an entry of a version that is not known"));
+            self.damaged(path, Wrong::at(position, "an entry of a version that is not known"));
         } else if !rest.is_empty() {
             let position = (bytes.len() - rest.len()) as u64;
-            self.damaged(&path, Wrong::at(position, "not a whole number of entries"));
+            self.damaged(path, Wrong::at(position, "not a whole number of entries"));
         }
         Ok(())
     }
@@ -442,8 +469,12 @@ struct Cursor<E> {
 }
 
 impl Indexes {
-    fn read(partition: &Partition<'_>, base: Offset) -> Result<Self, InspectError> {
-        let path = |kind: Kind| kind.path(&partition.path, base);
+    fn read(
+        partition: &Partition<'_>,
+        (base, suffix): (Offset, &str),
+    ) -> Result<Self, InspectError> {
+        // Of a compacted segment only its own count.
+        let path = |kind: Kind| kind.path_with(&partition.path, base, suffix);
         Ok(Self {
             base,
             offsets: Cursor::read(partition.disk, path(Kind::OffsetIndex))?,

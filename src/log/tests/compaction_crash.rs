@@ -1,6 +1,7 @@
 //! A crash at any point of a compaction leaves a log from which nothing is missing.
 
 use super::compaction::{Seen, compacting, keyed, latest, seen, try_clean};
+use super::inspect::verified;
 use super::watched;
 use super::*;
 use crate::record::Compression;
@@ -100,4 +101,46 @@ fn nothing_is_missing_if_the_start_that_follows_is_interrupted_too() {
         }
     }
     assert!(interrupted > 50, "{interrupted}");
+}
+
+#[test]
+fn whatever_a_crash_leaves_is_told_and_only_damage_is_called_so() {
+    let (memory, end) = written();
+    let disks = watched(&memory, |disk| {
+        drop(try_clean(&opened(disk, end), Offset::ZERO, 2_000, 1_000).unwrap());
+    });
+    let (mut swaps, mut damaged) = (0, 0);
+    for disk in &disks {
+        let disk: Arc<dyn Disk> = Arc::new(disk.process_end());
+        let points = Path::new(ROOT).join("recovery-point-offset-checkpoint");
+        disk.replace_small(&points, format!("0\n1\nt 0 {end}\n").as_bytes()).unwrap();
+        let (report, _) = verified(&*disk);
+        let worse = report.findings.iter().filter(|finding| finding.severity != Severity::Note);
+        assert_eq!(worse.collect::<Vec<_>>(), Vec::<&Finding>::new());
+        let swap =
+            report.findings.iter().find(|it| it.path.to_string_lossy().ends_with(".log.swap"));
+        if let Some(swap) = swap.map(|swap| swap.path.clone()) {
+            swaps += 1;
+            // Its records count, so that what is wrong with them is damage.
+            let sound = disk.read_small(&swap).unwrap().unwrap();
+            let mut bytes = sound.clone();
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 0x55;
+                disk.replace_small(&swap, &bytes).unwrap();
+                let (report, _) = verified(&*disk);
+                damaged += usize::from(
+                    report
+                        .findings
+                        .iter()
+                        .any(|it| it.severity == Severity::Damage && it.path == swap),
+                );
+                disk.replace_small(&swap, &sound).unwrap();
+            }
+        }
+        // What is said to be there is what a start finds.
+        let log = opened(&disk, end);
+        let batches = read_all(&log).len() as u64;
+        assert_eq!((report.end, report.batches), (log.ends().end, batches));
+    }
+    assert!(swaps > 10 && damaged == swaps, "{swaps} {damaged}");
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::log::files::Kind;
 
 /// What was found in the only partition of the data directory, and in files beside it.
-fn verified(disk: &dyn Disk) -> (PartitionReport, Vec<Finding>) {
+pub(super) fn verified(disk: &dyn Disk) -> (PartitionReport, Vec<Finding>) {
     let before = contents(disk);
     let mut partitions = Vec::new();
     let directory = verify(disk, Path::new(ROOT), &mut |partition| {
@@ -144,6 +144,33 @@ fn what_is_no_log_directory_is_refused() {
     assert!(matches!(refused, Err(InspectError::NoLogDirectory { .. })));
     let missing = verify(&disk, Path::new("missing"), &mut |_| Ok(()));
     assert!(matches!(missing, Err(InspectError::Read { .. })));
+}
+
+#[test]
+fn what_a_crash_leaves_behind_is_told() {
+    let (disk, end) = closed();
+    let names = [
+        ("00000000000000000000.log.cleaned", "of a segment that compaction was writing"),
+        ("00000000000000000000.log.deleted", "of a segment that the log no longer has"),
+        ("00000000000000000099.index.swap", "of a compacted segment that does not count"),
+        ("leader-epoch-checkpoint.tmp", "what was to replace a file"),
+    ];
+    for (name, _) in names {
+        disk.replace_small(&Path::new(DIRECTORY).join(name), b"torn").unwrap();
+    }
+    disk.replace_small(&Path::new(ROOT).join("meta.properties.tmp"), b"").unwrap();
+    let (report, beside) = verified(&*disk);
+    assert_eq!(report.end, end);
+    let told: Vec<_> = report.findings.iter().map(|it| (it.path.clone(), it.severity)).collect();
+    let expected = names.map(|(name, _)| (Path::new(DIRECTORY).join(name), Severity::Note));
+    assert_eq!(told, expected);
+    for (finding, (name, words)) in report.findings.iter().zip(names) {
+        assert!(finding.problem.starts_with(words), "{finding:?}");
+        let is_torn = finding.problem.contains("whole up to byte 0");
+        assert_eq!(is_torn, name.contains(".log."), "{finding:?}");
+    }
+    let [temporary] = &beside[..] else { panic!("{beside:?}") };
+    assert_eq!(temporary.severity, Severity::Note);
 }
 
 /// One word for each thing in a file.
