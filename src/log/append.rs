@@ -330,16 +330,23 @@ impl Log {
         writer.growth.should_roll(&rule).map_err(scan_to_io)
     }
 
-    /// Whether a new segment may be begun now. The name of the only one has to be durable before: else a power cut could leave
-    /// the new one alone, and nothing would show that records are missing. Of any other, the hole that it leaves shows it.
+    /// Whether a new segment may be begun now, without waiting for the disk: the last one [has a name](Self::has_first_name) and
+    /// is [kept](Self::is_kept).
     pub(super) fn may_roll(&self, writer: &Writer) -> bool {
+        self.has_first_name(writer) && self.is_kept(writer)
+    }
+
+    /// The name of the only segment has to be durable before there is another one: else a power cut could leave the new one
+    /// alone, and nothing would show that records are missing. Of any other, the hole that it leaves shows it.
+    pub(super) fn has_first_name(&self, writer: &Writer) -> bool {
         let is_only = self.published.read().segments.len() == 1;
         !is_only || writer.names_synced == writer.names_changed
     }
 
     /// Whether the name of the first segment is to be made durable soon: before an append has to wait for it.
     pub(super) fn wants_first_name(&self, writer: &Writer) -> bool {
-        !self.may_roll(writer) && writer.growth.segment.size() > self.config().segment_bytes / 2
+        !self.has_first_name(writer)
+            && writer.growth.segment.size() > self.config().segment_bytes / 2
     }
 
     /// Takes the writer's lock when a log that takes appends may be rolled. What that waits for on the disk is not waited for
@@ -353,8 +360,10 @@ impl Log {
             if writer.state != State::Open || self.may_roll(&writer) {
                 return Ok(writer);
             }
+            let has_name = self.has_first_name(&writer);
             drop(writer);
-            self.sync_first_name()?;
+            // What is appended meanwhile is no part of what is kept, and nothing has to be, before it is flushed too.
+            if has_name { self.keep_last()? } else { self.sync_first_name()? }
         }
     }
 
@@ -368,7 +377,9 @@ impl Log {
     ) -> io::Result<()> {
         writer.growth.finish()?;
         self.take_snapshot(writer, base)?;
-        self.keep_finished(&writer.growth.segment, base)?;
+        if writer.kept == Some(base) {
+            writer.growth.segment.set_durable();
+        }
         let segment = Segment::create(&self.disk, &self.directory, base, config.reserved_bytes())?;
         writer.growth = Growth::new(Arc::clone(&segment), now, jitter_ms(config, &self.rng));
         writer.names_changed += 1;

@@ -277,7 +277,7 @@ impl Log {
         let _alone = self.epochs_syncing.lock();
         let names_changed = {
             let writer = self.writer.lock();
-            if writer.state != State::Open || self.may_roll(&writer) {
+            if writer.state != State::Open || self.has_first_name(&writer) {
                 return Ok(());
             }
             writer.names_changed
@@ -305,16 +305,49 @@ impl Log {
         }
     }
 
-    /// Makes a segment that was finished durable now, if nothing else will: the recovery point stands at its `end` already,
-    /// so a start would trust its indexes as they are. Only after its snapshot was taken.
-    pub(super) fn keep_finished(&self, segment: &Segment, end: Offset) -> io::Result<()> {
-        if self.recovery_point() < end {
+    /// Whether a power cut can take nothing of the last segment that a start would not see, if it were ended now. A start builds
+    /// the indexes of what reaches beyond the recovery point anew; if that stands at the end of the log already, it would trust
+    /// them as they are, so they have to be durable before there is a next segment, and the snapshot too.
+    pub(super) fn is_kept(&self, writer: &Writer) -> bool {
+        let (end, recovery_point) = {
+            let published = self.published.read();
+            (published.end, published.recovery_point)
+        };
+        recovery_point < end.offset || end.position == 0 || writer.kept == Some(end.offset)
+    }
+
+    /// Makes the last segment durable as if it ended here, so that it [may be ended](Self::may_roll). Of many who ask at a time
+    /// only one waits for the disk, and nobody waits for the writer's lock.
+    pub(super) fn keep_last(&self) -> io::Result<()> {
+        let _alone = self.epochs_syncing.lock();
+        let (segment, end, truncations) = {
+            let mut writer = self.writer.lock();
+            if writer.state != State::Open || self.is_kept(&writer) {
+                return Ok(());
+            }
+            let end = self.published.read().end.offset;
+            let written = writer.growth.pause().and_then(|()| self.take_snapshot(&mut writer, end));
+            self.check_kept(&mut writer, written)?;
+            (Arc::clone(&writer.growth.segment), end, writer.truncations)
+        };
+        let synced = segment.flush(true).and_then(|()| self.sync_snapshot(end));
+        let mut writer = self.writer.lock();
+        if writer.truncations != truncations || writer.cut_at.is_some() {
             return Ok(());
         }
-        segment.flush(true)?;
-        self.sync_snapshot(end)?;
-        segment.set_durable();
+        self.check_kept(&mut writer, synced)?;
+        writer.kept = Some(end);
         Ok(())
+    }
+
+    /// A log whose last segment could not be kept has failed, unless only room was missing.
+    fn check_kept(&self, writer: &mut Writer, kept: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &kept
+            && !is_no_space(error)
+        {
+            writer.state = State::Failed;
+        }
+        kept
     }
 
     /// Makes the producer snapshot at an offset durable, if there is one.

@@ -205,15 +205,24 @@ impl<E: Entry> Index<E> {
 
     /// Writes out what is only in memory, and syncs the file if asked to.
     pub(super) fn flush(&self, sync: bool) -> io::Result<()> {
+        let file = self.write_out(sync)?;
+        // Nobody who reads the index or adds to it waits for the disk.
+        match file {
+            Some(file) if sync => sync_settled(&*file),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Writes out what is only in memory. Gives the file if there was something, or if it is asked for.
+    fn write_out(&self, wants_file: bool) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let mut state = self.state.write();
         let (entries, written) = match &mut *state {
             State::Growing { entries, written } => (entries, written),
-            State::Finished { file, .. } if sync => return sync_finished(&**file),
-            State::Finished { .. } => return Ok(()),
+            State::Finished { file, .. } => return Ok(Some(Arc::clone(file))),
         };
         let new = entries.get(*written..).unwrap_or_default();
-        if new.is_empty() && !sync {
-            return Ok(());
+        if new.is_empty() && !wants_file {
+            return Ok(None);
         }
         let file = self.disk.open(&self.path, OpenMode::Create)?;
         let mut bytes = Vec::with_capacity(new.len() * E::BYTES);
@@ -222,7 +231,7 @@ impl<E: Entry> Index<E> {
         // A longer file may be left from before a crash, or from Kafka, which fills files up.
         file.set_len((entries.len() * E::BYTES) as u64)?;
         *written = entries.len();
-        if sync { file.sync_data() } else { Ok(()) }
+        Ok(Some(file))
     }
 
     /// Writes out what is only in memory and frees it: no entries follow.
@@ -288,7 +297,7 @@ impl<E: Entry> Index<E> {
 }
 
 /// Syncs a file that holds all entries; one that was deleted in the meantime needs it no more.
-fn sync_finished(file: &dyn DiskFile) -> io::Result<()> {
+fn sync_settled(file: &dyn DiskFile) -> io::Result<()> {
     match file.sync_data() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         synced => synced,

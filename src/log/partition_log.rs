@@ -45,6 +45,8 @@ pub(super) struct Writer {
     pub(super) tail_known: bool,
     /// Offset of the newest producer snapshot.
     pub(super) snapshot_offset: Offset,
+    /// Up to where the last segment was made durable with its indexes and a snapshot, so that it may be ended there.
+    pub(super) kept: Option<Offset>,
     /// How often files were created or renamed.
     pub(super) names_changed: u64,
     /// How many of these changes are durable.

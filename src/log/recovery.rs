@@ -519,6 +519,7 @@ impl<'a> Opening<'a> {
             verifications: Verifications::default(),
             tail_known,
             snapshot_offset,
+            kept: None,
             names_changed: 1,
             names_synced: 0,
             directory_synced: false,

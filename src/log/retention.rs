@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::LogConfig;
 use super::durability::Removed;
 use super::partition_log::{Log, Published, State};
 use super::segment::Segment;
@@ -21,10 +22,31 @@ impl Log {
     /// As the disk says.
     pub fn delete_old_segments(&self, now: UnixMillis) -> io::Result<Removed> {
         let config = self.config();
-        let mut writer = self.lock_to_roll()?;
-        if writer.state != State::Open {
-            return Ok(Removed::default());
+        let mut writer = self.writer.lock();
+        let (start, rolls) = loop {
+            if writer.state != State::Open {
+                return Ok(Removed::default());
+            }
+            let Some((start, rolls)) = self.expired(&config, now) else {
+                return Ok(Removed::default());
+            };
+            if !rolls || self.may_roll(&writer) {
+                break (start, rolls);
+            }
+            drop(writer);
+            writer = self.lock_to_roll()?;
+        };
+        let rolled = if rolls { self.roll(&mut writer, &config, start, now) } else { Ok(()) };
+        let removed = rolled.and_then(|()| self.begin_at(&mut writer, start));
+        if removed.is_err() {
+            writer.state = State::Failed;
         }
+        drop(writer);
+        self.keep_rest(removed?)
+    }
+
+    /// Where the log is to begin, if some segments are no longer to be kept, and whether those are all that there are.
+    fn expired(&self, config: &LogConfig, now: UnixMillis) -> Option<(Offset, bool)> {
         let published = self.published.read().clone();
         let mut oldest = Oldest { published: &published, count: 0 };
         if config.deletes {
@@ -41,20 +63,7 @@ impl Log {
                 oldest.pass(|segment| is_older(segment, now, age_max));
             }
         }
-        if oldest.count == 0 {
-            return Ok(Removed::default());
-        }
-        let start = oldest.rest_base();
-        let rolled = match oldest.rest() {
-            [] => self.roll(&mut writer, &config, start, now),
-            [_, ..] => Ok(()),
-        };
-        let removed = rolled.and_then(|()| self.begin_at(&mut writer, start));
-        if removed.is_err() {
-            writer.state = State::Failed;
-        }
-        drop(writer);
-        self.keep_rest(removed?)
+        (oldest.count > 0).then(|| (oldest.rest_base(), oldest.rest().is_empty()))
     }
 }
 

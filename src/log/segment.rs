@@ -456,9 +456,15 @@ impl Growth {
 
     /// The same for a segment that may be continued after the next start.
     pub(super) fn close(&self) -> io::Result<()> {
+        self.pause()?;
+        self.segment.flush(true)
+    }
+
+    /// Perhaps no batch follows: the indexes are written out as if it were so.
+    pub(super) fn pause(&self) -> io::Result<()> {
         self.push_time(self.segment.latest());
         self.segment.trim()?;
-        self.segment.flush(true)
+        self.segment.flush(false)
     }
 
     fn push_time(&self, latest: Option<Latest>) {

@@ -46,8 +46,8 @@ fn lived(config: &LogConfig) -> (Vec<Promised>, Vec<BatchHeader>, Vec<Crash>) {
             headers.push(header);
             now.acknowledged = rig.log.ends().end;
             promise(now);
-            if step % 7 == 6 {
-                now.flushed = rig.log.flush(step % 2 == 0).unwrap();
+            if step % 7 == 6 || (40..48).contains(&step) {
+                now.flushed = rig.log.flush(step % 2 == 0 || step >= 40).unwrap();
                 promise(now);
             }
             if step % 20 == 19 {

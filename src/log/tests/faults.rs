@@ -146,6 +146,14 @@ fn no_sync_is_waited_for_under_the_writers_lock() {
         assert!(rig.segment_files().len() > 2);
     };
     assert_eq!(stalled_syncs(|_| {}, rolls), 1, "only the first segment's name is waited for");
+    // Where all is durable before a segment is ended, so are its indexes before the next one is there.
+    let settled = |rig: &Rig| {
+        while rig.segment_files().len() < 3 {
+            rig.log.flush(true).unwrap();
+            rig.append(plain(1, 1)).unwrap();
+        }
+    };
+    assert!(stalled_syncs(|_| {}, settled) > 20);
     let rolls_out = |rig: &Rig| {
         rig.log.set_config(LogConfig { retention_bytes: Some(0), ..config() });
         let removed = rig.log.delete_old_segments(UnixMillis(1_000_000)).unwrap();
