@@ -41,7 +41,7 @@ pub struct ReplicaManager {
     pub(super) altering: Mutex<()>,
     /// Told when there is something to move.
     pub(super) moves: Notify,
-    /// Told when replicas have failed with their logs.
+    /// Told when replicas have failed with their logs: whenever a partition comes to have none.
     pub(super) failures: Notify,
     pub(super) janitor: Janitor,
     /// The rest of the cluster.

@@ -479,6 +479,7 @@ impl ReplicaManager {
             Err(RenameError::Unknown(error)) => {
                 log.abandon();
                 place.log = Err(format!("it may have moved: {error}"));
+                self.failures.notify_one();
                 return Err(Trouble::To(error.to_string()));
             }
         }
@@ -488,6 +489,7 @@ impl ReplicaManager {
         place.log = opened.map_err(|error| WithCauses(&error).to_string());
         if let Err(error) = &place.log {
             tracing::error!(topic = %name.0, partition = %name.1, %error, "cannot open a log that was moved: its partition is offline");
+            self.failures.notify_one();
         }
         Ok(())
     }

@@ -114,6 +114,41 @@ fn move_and_wait(server: &Server, to: &Path) -> Result<()> {
     })
 }
 
+/// Directories, and then the broker, are cordoned with the tools of Apache Kafka while it runs.
+pub(crate) fn cordoned(kind: ServerKind) -> Result<()> {
+    let directories = Directories::new()?;
+    let server = Server::start(kind, &[&directories.config()])?;
+    let mut client = ClientKind::Java.connect(server.bootstrap())?;
+    let [first, second] = directories.paths();
+    cordon(&server, &first.display().to_string())?;
+    create(&mut client, TOPIC, 4, &[])?;
+    let records: Vec<_> = (0..4).map(|partition| Record::new(partition, "x".to_owned())).collect();
+    client.produce(TOPIC, &records, ProduceOptions::default())?;
+    for partition in 0..4 {
+        ensure!(directories.holding(partition)? == second);
+    }
+    let unknown = cordon(&server, "/nowhere").err().context("an entry that is none is taken")?;
+    let words = "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : /nowhere";
+    ensure!(format!("{unknown:#}").contains(words), "{unknown:#}");
+    cordon(&server, "*")?;
+    // The controller of Apache Kafka knows of it with the next heartbeat.
+    let mut names = (0..).map(|number| format!("{TOPIC}-more-{number}"));
+    let refusal = wait_until("no topic is made any more", || {
+        let name = names.next().context("there is no end of names")?;
+        Ok(client.create_topic(&name, 1, &[]).err())
+    })?;
+    let words = "All brokers are currently fenced, or have all their log directories cordoned.";
+    ensure!(format!("{refusal:#}").contains(words), "{refusal:#}");
+    Ok(())
+}
+
+fn cordon(server: &Server, value: &str) -> Result<String> {
+    let config = format!("cordoned.log.dirs={value}");
+    let broker = ["--bootstrap-server", server.bootstrap(), "--entity-type", "brokers"];
+    let change = ["--entity-name", "1", "--alter", "--add-config", &config];
+    tool("ConfigCommand", &[&broker[..], &change[..]].concat())
+}
+
 /// A broker starts on the two directories that Apache Kafka used.
 pub(crate) fn taken_over(kind: ServerKind) -> Result<()> {
     let directories = Directories::new()?;

@@ -179,6 +179,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("cli::groups_go_on_where_they_stopped", cli::groups),
     ("cli::kills_of_the_broker_double_nothing", cli::kills),
     ("log_dirs::a_partition_is_moved_by_the_tools", log_dirs::moved_by_the_tools),
+    ("log_dirs::cordoned_directories_take_nothing_new", log_dirs::cordoned),
     ("log_dirs::two_directories_of_apache_kafka", log_dirs::taken_over),
     ("takeover::a_directory_of_apache_kafka", takeover::of_apache_kafka),
     ("takeover::a_directory_of_apache_kafka_after_a_kill", takeover::of_killed_apache_kafka),
