@@ -262,9 +262,15 @@ impl<'a> Partition<'a> {
         self.report.moved_to = entries.iter().find_map(|entry| moved_to(&entry.name));
         self.check_topic()?;
         let nexts = segments.keys().skip(1).map(|next| Some(*next)).chain([None]);
+        let mut counts = true;
         for ((base, suffix), next) in segments.iter().zip(nexts) {
-            if !self.check_segment((*base, suffix), next)? {
-                break;
+            if counts {
+                counts = self.check_segment((*base, suffix), next)?;
+            } else if !suffix.is_empty() {
+                // It is read before a start finds out that it does not count.
+                let end = self.report.end;
+                self.check_segment((*base, suffix), next)?;
+                self.report.end = end;
             }
         }
         self.check_epochs()?;
