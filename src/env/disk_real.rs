@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use rustix::io::{Errno, ReadWriteFlags};
 #[expect(clippy::disallowed_types, reason = "how old an answer of the page cache is")]
@@ -234,7 +234,7 @@ enum Handle {
 #[derive(Debug, Default)]
 struct ViewState {
     /// The current mapping, which may be longer than the file. Replaced, never changed: views keep theirs alive.
-    mapping: Option<Arc<Mmap>>,
+    mapping: Option<Arc<Mapping>>,
     /// A range that was found in the page cache, and when.
     resident: Option<(Range<u64>, Instant)>,
 }
@@ -343,9 +343,9 @@ impl RealFile {
 }
 
 /// A mapping that covers the bytes up to `end`.
-fn mapping_to(state: &mut ViewState, file: &File, end: u64) -> io::Result<Arc<Mmap>> {
+fn mapping_to(state: &mut ViewState, file: &File, end: u64) -> io::Result<Arc<Mapping>> {
     if let Some(mapping) = &state.mapping
-        && mapping.len() as u64 >= end
+        && mapping.0.len() as u64 >= end
     {
         return Ok(Arc::clone(mapping));
     }
@@ -355,7 +355,7 @@ fn mapping_to(state: &mut ViewState, file: &File, end: u64) -> io::Result<Arc<Mm
     // the file, and the contract of `DiskFile` forbids to change or cut off a range that was handed out. Other
     // processes are kept off the directory by its lock.
     #[expect(unsafe_code, reason = "a mapping cannot be made safely")]
-    let mapping = Arc::new(unsafe { MmapOptions::new().len(length).map(file) }?);
+    let mapping = Arc::new(Mapping(unsafe { MmapOptions::new().len(length).map(file) }?));
     state.mapping = Some(Arc::clone(&mapping));
     Ok(mapping)
 }
@@ -506,14 +506,40 @@ impl DiskFile for RealFile {
     }
 }
 
+/// A mapping that goes in pieces: while the kernel takes a whole segment out of the address space, no other thread can take a
+/// page into it, and would stand still for as long.
+#[derive(Debug)]
+struct Mapping(Mmap);
+
+impl Mapping {
+    const PIECE_BYTES: usize = 4 << 20;
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let length = self.0.len();
+        for start in (0..length).step_by(Self::PIECE_BYTES) {
+            let piece = Self::PIECE_BYTES.min(length - start);
+            // SAFETY: nobody sees the bytes any more, and they would come from the file again.
+            #[expect(unsafe_code, reason = "the crate cannot know what is done with the bytes")]
+            let dropped =
+                unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, start, piece) };
+            if dropped.is_err() {
+                // It all goes at once, then.
+                return;
+            }
+        }
+    }
+}
+
 /// Owner of a view: keeps its mapping alive.
 struct View {
-    mapping: Arc<Mmap>,
+    mapping: Arc<Mapping>,
 }
 
 impl AsRef<[u8]> for View {
     fn as_ref(&self) -> &[u8] {
-        &self.mapping
+        &self.mapping.0
     }
 }
 
