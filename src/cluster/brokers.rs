@@ -32,6 +32,11 @@ impl ClusterImage {
             shutting_down: false,
         };
         let is_clean = known.is_none_or(|known| new.previous_epoch == Some(known.epoch));
+        // None of its directories is left: whatever it had, it has no more.
+        let is_empty = known.is_some_and(|known| {
+            let had = &known.directories;
+            !had.is_empty() && !had.iter().any(|had| new.directories.contains(had))
+        });
         let same = known.filter(|known| known.incarnation == new.incarnation);
         let is_same = same.is_some();
         if let Some(known) = same {
@@ -45,6 +50,9 @@ impl ClusterImage {
             let alone = |partition: &PartitionImage| serves && partition.replicas == [id];
             changed.extend(self.leave(id, !is_clean, |partition| !alone(partition)));
             changed.extend(self.lead_anew(id, alone));
+        }
+        if is_empty {
+            changed.extend(self.forget_last_leader(id));
         }
         self.brokers.insert(id, broker);
         if !is_same {
@@ -77,6 +85,19 @@ impl ClusterImage {
         self.replace_partitions(|_, _, _, partition| {
             (leads(partition) && is_concerned(partition)).then(|| PartitionImage {
                 leader_epoch: LeaderEpoch(partition.leader_epoch.0 + 1),
+                partition_epoch: partition.partition_epoch + 1,
+                ..partition.clone()
+            })
+        })
+    }
+
+    /// A broker that led last and has lost its disk is no last resort, where there are other replicas.
+    fn forget_last_leader(&mut self, id: BrokerId) -> Vec<TopicIdPartition> {
+        self.replace_partitions(|_, _, _, partition| {
+            let is_concerned =
+                partition.replicas.len() > 1 && partition.last_known_elr.contains(&id);
+            is_concerned.then(|| PartitionImage {
+                last_known_elr: Vec::new(),
                 partition_epoch: partition.partition_epoch + 1,
                 ..partition.clone()
             })

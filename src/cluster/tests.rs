@@ -26,12 +26,14 @@ fn ids(ids: &[i32]) -> Vec<BrokerId> {
 struct Rig {
     image: ClusterImage,
     index: u64,
+    /// Where brokers that register have their data.
+    directory: u128,
 }
 
 impl Rig {
     /// Brokers 1 to 3, unfenced, and a topic on all of them, led by 1. Two have to be in sync.
     fn new() -> Self {
-        let mut rig = Self { image: ClusterImage::default(), index: 0 };
+        let mut rig = Self { image: ClusterImage::default(), index: 0, directory: 1 };
         for broker in 1..=3 {
             rig.register(broker, None);
             rig.unfence(broker);
@@ -63,6 +65,7 @@ impl Rig {
         self.done(&Command::RegisterBroker(Registration {
             fenced: true,
             previous_epoch,
+            directories: vec![UuidText(Uuid::from_u128(self.directory))],
             min_insync_replicas: 2,
             ..Registration::new(BrokerId(broker), incarnation)
         }))
@@ -286,11 +289,30 @@ fn r17_without_the_proof_of_a_clean_stop_a_broker_is_not_eligible() {
 }
 
 #[test]
+fn r18_a_broker_that_has_lost_its_disk_is_no_last_resort() {
+    for is_empty in [false, true] {
+        let mut rig = Rig::new();
+        for broker in [3, 2, 1] {
+            rig.fence(broker);
+        }
+        for broker in [2, 3] {
+            rig.register(broker, None);
+        }
+        rig.directory += u128::from(is_empty);
+        rig.register(1, None);
+        rig.unfence(1);
+        let leader = (!is_empty).then_some(1);
+        assert_eq!(rig.state().0, leader, "whether its disk is empty: {is_empty}");
+    }
+}
+
+#[test]
 fn a_registration_that_is_repeated_changes_nothing() {
     let mut rig = Rig::new();
     let incarnation = rig.image.broker(BrokerId(1)).unwrap().incarnation;
     let registration = Registration {
         fenced: true,
+        directories: vec![UuidText(Uuid::from_u128(rig.directory))],
         min_insync_replicas: 2,
         ..Registration::new(BrokerId(1), incarnation)
     };
@@ -302,7 +324,7 @@ fn a_registration_that_is_repeated_changes_nothing() {
 
 #[test]
 fn a_broker_of_one_node_goes_on_leading_what_is_its_own() {
-    let mut rig = Rig { image: ClusterImage::default(), index: 0 };
+    let mut rig = Rig { image: ClusterImage::default(), index: 0, directory: 1 };
     let register = |start: u128| {
         let incarnation = UuidText(Uuid::from_u128(start));
         Command::RegisterBroker(Registration::new(BrokerId(1), incarnation))
@@ -410,7 +432,7 @@ fn a_lower_min_isr_makes_nobody_eligible_and_a_higher_one_neither() {
 
 #[test]
 fn a_reassignment_ends_takes_another_turn_or_is_taken_back() {
-    let mut rig = Rig { image: ClusterImage::default(), index: 0 };
+    let mut rig = Rig { image: ClusterImage::default(), index: 0, directory: 1 };
     for broker in 1..=4 {
         rig.register(broker, None);
         rig.unfence(broker);

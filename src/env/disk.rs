@@ -37,6 +37,23 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// As the file system says.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
+    /// The same, and what is created stays there whatever happens.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn create_dir_all_durably(&self, path: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        for above in path.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+            if self.exists(above)? {
+                break;
+            }
+            missing.push(above);
+        }
+        self.create_dir_all(path)?;
+        let mut parents = missing.iter().rev().filter_map(|created| created.parent());
+        parents.try_for_each(|parent| self.sync_dir(parent))
+    }
+
     /// What is in a directory, sorted by name.
     ///
     /// # Errors

@@ -80,26 +80,29 @@ impl MemoryDisk {
         }
     }
 
-    /// What is found if the process alone ends now: all that is there, and then durable. This disk itself stays as it is.
-    ///
-    /// # Panics
-    /// Never: what is there can be read and written.
+    /// What is found if the process alone ends now: all that is there. What was not synced can still be lost with the power.
+    /// This disk itself stays as it is.
     #[must_use]
     pub fn process_end(&self) -> Self {
-        let copy = Self::with_power_model();
-        for (path, node) in self.tree.lock().nodes.clone() {
-            match node {
-                Node::Dir => copy.create_dir_all(&path).expect("what is above is there"),
-                Node::File(file) => {
-                    let whole = 0..file.len().expect("memory can be read");
-                    let bytes = file.read(whole, Residency::Any).expect("memory can be read");
-                    let file = copy.open(&path, OpenMode::CreateNew).expect("its folder is there");
-                    file.write_at(0, &[&bytes.unwrap_or_default()]).expect("memory can be written");
-                }
-            }
-        }
-        copy.sync_all();
-        copy
+        let tree = self.tree.lock();
+        let mut copies: BTreeMap<*const MemoryFile, Arc<MemoryFile>> = BTreeMap::new();
+        let mut copy = |nodes: &BTreeMap<PathBuf, Node>| {
+            let copy = |(path, node): (&PathBuf, &Node)| {
+                let node = match node {
+                    Node::Dir => Node::Dir,
+                    // A file with two names stays one file.
+                    Node::File(file) => Node::File(Arc::clone(
+                        copies.entry(Arc::as_ptr(file)).or_insert_with(|| Arc::new(file.copy())),
+                    )),
+                };
+                (path.clone(), node)
+            };
+            nodes.iter().map(copy).collect()
+        };
+        let (nodes, durable) = (copy(&tree.nodes), copy(&tree.durable));
+        let renamed = tree.renamed.clone();
+        let found = Tree { nodes, durable, renamed, locked: BTreeSet::new() };
+        Self { tree: Arc::new(Mutex::new(found)), power_model: self.power_model }
     }
 
     /// What would be found on this disk after a power failure now. Chance decides about everything that was not
@@ -283,7 +286,9 @@ impl Disk for MemoryDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut tree = self.tree.lock();
-        if !matches!(tree.nodes.get(path), Some(Node::Dir)) {
+        // What names without a path are in is always there.
+        let is_dir = path.as_os_str().is_empty() || matches!(tree.nodes.get(path), Some(Node::Dir));
+        if !is_dir {
             return Err(io::ErrorKind::NotFound.into());
         }
         if self.power_model {
@@ -366,7 +371,7 @@ struct MemoryFile {
     content: Mutex<Content>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     chunks: Chunks,
     /// With a power model: the bytes at the last sync, and the sectors written since.
@@ -380,7 +385,7 @@ struct Unsynced {
 }
 
 /// Bytes in pieces of [`Chunks::BYTES`], so that a growing file is never copied as a whole.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Chunks(Vec<Vec<u8>>);
 
 impl Chunks {
@@ -451,6 +456,10 @@ impl MemoryFile {
     fn new(power_model: bool) -> Self {
         let unsynced = power_model.then(Unsynced::default);
         Self { content: Mutex::new(Content { chunks: Chunks::default(), unsynced }) }
+    }
+
+    fn copy(&self) -> Self {
+        Self { content: Mutex::new(self.content.lock().clone()) }
     }
 
     fn settle(&self) {
@@ -610,6 +619,29 @@ mod tests {
             assert!(found.len() >= 2_000 && found.len() <= 4_000);
             assert!(found[..2_000].iter().all(|byte| *byte == 1), "synced bytes changed");
         }
+    }
+
+    #[test]
+    fn what_a_process_has_written_stays_when_it_ends_until_the_power_is_cut() {
+        let disk = MemoryDisk::with_power_model();
+        let file = disk.open(Path::new("a"), OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[&[3; 1_500]]).unwrap();
+        let found = disk.process_end();
+        file.write_at(0, &[&[4; 1_500]]).unwrap();
+        assert_eq!(content(&found, "a").as_deref(), Some(&[3; 1_500][..]));
+        let lost =
+            (0..50).filter(|seed| content(&found.power_cut(&Rng::from_seed(*seed)), "a").is_none());
+        assert!(lost.count() > 5);
+    }
+
+    #[test]
+    fn r21_a_directory_that_was_created_durably_stays() {
+        let (disk, path) = (MemoryDisk::with_power_model(), Path::new("a/b/c"));
+        disk.create_dir_all_durably(path).unwrap();
+        disk.create_dir_all(Path::new("x")).unwrap();
+        let after = |seed| disk.power_cut(&Rng::from_seed(seed));
+        assert!((0..30).all(|seed| after(seed).exists(path).unwrap()));
+        assert!(!(0..30).all(|seed| after(seed).exists(Path::new("x")).unwrap()));
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Taken {
     /// # Errors
     /// If that cannot be done, another broker has it, or its `meta.properties` says nothing sensible.
     pub(super) fn take(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, DataDirError> {
-        disk.create_dir_all(path).map_err(DataDirError::io(path))?;
+        disk.create_dir_all_durably(path).map_err(DataDirError::io(path))?;
         let lock = disk.lock(path).map_err(DataDirError::io(path))?;
         let lock = lock.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })?;
         let meta = read_meta(&*disk, path)?;
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_another_topic_is_known() {
+    fn r22_a_directory_of_another_topic_is_known() {
         let disk = MemoryDisk::new();
         let directory = open(&disk, 1, None).unwrap();
         let [ours, other] = [1, 2].map(|id| TopicId(Uuid::from_u128(id)));

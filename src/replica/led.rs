@@ -3,6 +3,7 @@
 //! Also what becomes of a partition when its leader changes. What is decided is in `leading.rs`; here it meets the log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::PartitionError;
 use super::leading::{FollowerFetch, Leading, Surroundings};
@@ -22,7 +23,7 @@ pub(super) struct Alteration {
 
 impl Partition {
     /// Takes note of what the controller says. If that makes this broker the leader, the epoch is entered in the log before
-    /// anything is appended (R1).
+    /// anything is appended (R1). Before [`begin`](Self::begin) it makes nobody anything.
     ///
     /// # Errors
     /// If the disk fails under that: then nothing more is appended.
@@ -38,7 +39,10 @@ impl Partition {
             std::mem::replace(&mut *known, state.clone())
         };
         let log = place.log.as_ref().ok().map(Arc::clone);
-        let led = log.as_ref().map_or(Ok(()), |log| self.take_role(log, state));
+        let led = match &log {
+            Some(log) if self.has_begun.load(Ordering::Acquire) => self.take_role(log, state),
+            _ => Ok(()),
+        };
         drop((place, following));
         if before.leader != state.leader || before.leader_epoch != state.leader_epoch {
             self.wake_all();
@@ -53,12 +57,14 @@ impl Partition {
         led
     }
 
-    /// Begins to act as what the controller has said last, when the broker starts.
+    /// Begins to act as what the controller has said last, when the broker is registered. What was said before then may be of an
+    /// earlier life of the broker, which had records that this one has lost.
     ///
     /// # Errors
     /// As [`set_state`](Self::set_state).
     pub(super) fn begin(&self) -> std::io::Result<()> {
         let place = self.place_mut();
+        self.has_begun.store(true, Ordering::Release);
         let state = self.state.read().clone();
         match &place.log {
             Ok(log) => self.take_role(log, &state),

@@ -134,6 +134,10 @@ impl ReplicaManager {
             let wanted = Wanted { id, config: Arc::clone(&config), state: state.clone() };
             self.create_partition(&topic.name, wanted, &unforgotten);
             let Some(made) = self.partition(topic.id, partition) else { continue };
+            // Else it is of an earlier life of the broker, as what the others say that begin with this one.
+            if !self.peers.is_registered() {
+                continue;
+            }
             if let Err(error) = made.begin() {
                 self.lead_failed(&made, &error);
             }

@@ -43,6 +43,8 @@ pub struct Partition {
     pub(super) following: Mutex<()>,
     /// What is known of the other replicas, if this broker leads them.
     pub(super) leading: Mutex<Option<Leading>>,
+    /// Whether it acts as what the controller says.
+    pub(super) has_begun: AtomicBool,
     pub(super) peers: Arc<Peers>,
     pub(super) waiters: Waiters,
     /// Whether a flush of the log is under way, or about to be: there is one at a time.
@@ -220,6 +222,7 @@ impl Partition {
             state: RwLock::new(state),
             following: Mutex::new(()),
             leading: Mutex::new(None),
+            has_begun: AtomicBool::new(false),
             peers,
             waiters: Waiters::default(),
             flushing: AtomicBool::new(false),

@@ -72,6 +72,11 @@ impl Peers {
         self.broker_epoch.load(Ordering::Acquire)
     }
 
+    /// Whether the broker has registered since it has started.
+    pub(super) fn is_registered(&self) -> bool {
+        self.broker_epoch() >= 0
+    }
+
     pub(super) fn set_broker_epoch(&self, epoch: i64) {
         self.broker_epoch.store(epoch, Ordering::Release);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest};
 use uuid::Uuid;
 
-use super::followed::{Followed, LeaderAnswer};
+use super::followed::{Followed, LeaderAnswer, Question};
 use super::*;
 use crate::cluster::{
     Applied, ClusterImage, Command, Event, NewTopic, PartitionImage, Registration,
@@ -137,8 +137,8 @@ impl World {
         }
     }
 
-    async fn start(&mut self, id: i32) {
-        let Some(disk) = self.down.remove(&id) else { return };
+    /// Opens the logs of a node, which does not take part yet.
+    async fn open(&self, id: i32, disk: &MemoryDisk) -> Arc<ReplicaManager> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let env = Env::with_disk(Arc::clone(&shared));
         let paths = DataPaths { logs: vec!["a".into()], metadata: None };
@@ -147,6 +147,12 @@ impl World {
         let manager =
             Arc::new(ReplicaManager::new(env, BrokerId(id), Arc::clone(&self.settings), dirs));
         manager.open_all(&self.image).await.unwrap();
+        manager
+    }
+
+    async fn start(&mut self, id: i32) {
+        let Some(disk) = self.down.remove(&id) else { return };
+        let manager = self.open(id, &disk).await;
         // R17: it cannot prove that it has lost nothing.
         let incarnation = UuidText(Uuid::from_u128(u128::from(self.index) + 1));
         let registration =
@@ -217,14 +223,10 @@ impl World {
         }
     }
 
-    /// A follower asks whom it takes for the leader, and takes the answer. Gives whether anything came.
-    fn fetch(&mut self, id: i32) -> bool {
-        let Some(follower) = self.partition(id) else { return false };
-        let Some((leader, _)) = follower.leader_to_follow() else { return false };
-        let Some(question) = follower.question(leader) else { return false };
-        let Some(leading) = self.partition(leader.0) else { return false };
+    /// What a follower asks for.
+    fn fetch_from(&self, id: i32, question: &Question) -> FetchFrom {
         let broker_epoch = self.nodes[&id].manager.peers.broker_epoch();
-        let from = FetchFrom {
+        FetchFrom {
             offset: question.offset,
             current_leader_epoch: Some(question.leader_epoch),
             last_fetched_epoch: question.last_epoch,
@@ -233,7 +235,16 @@ impl World {
             whole_first_batch: true,
             isolation: Isolation::Replica,
             reader: Reader::Replica { broker: BrokerId(id), broker_epoch },
-        };
+        }
+    }
+
+    /// A follower asks whom it takes for the leader, and takes the answer. Gives whether anything came.
+    fn fetch(&mut self, id: i32) -> bool {
+        let Some(follower) = self.partition(id) else { return false };
+        let Some((leader, _)) = follower.leader_to_follow() else { return false };
+        let Some(question) = follower.question(leader) else { return false };
+        let Some(leading) = self.partition(leader.0) else { return false };
+        let from = self.fetch_from(id, &question);
         let answer = match leading.fetch(&from, Residency::Any) {
             Ok(fetched) => {
                 let fetched = fetched.unwrap();
@@ -420,6 +431,69 @@ fn what_all_in_sync_have_is_acknowledged_and_then_known_to_followers() {
 }
 
 #[test]
+fn r5_a_fetch_of_another_epoch_or_history_moves_nothing() {
+    in_runtime(async {
+        let mut world = World::new().await;
+        world.append(1);
+        let leader = world.partition(1).unwrap();
+        let question = world.partition(2).unwrap().question(BrokerId(1)).unwrap();
+        let end = leader.log().unwrap().ends().end;
+        let mut from = world.fetch_from(2, &question);
+        from.offset = end;
+        let epoch = |by: i32| Some(LeaderEpoch(question.leader_epoch.0 + by));
+        for (current, is_newer) in [(epoch(-1), false), (epoch(1), true)] {
+            from.current_leader_epoch = current;
+            let refused = leader.fetch(&from, Residency::Any).unwrap_err();
+            assert_eq!(matches!(refused, PartitionError::UnknownLeaderEpoch { .. }), is_newer);
+            assert_eq!(matches!(refused, PartitionError::FencedLeaderEpoch { .. }), !is_newer);
+        }
+        from.current_leader_epoch = epoch(0);
+        from.last_fetched_epoch = epoch(0);
+        from.offset = Offset(end.0 + 5);
+        let fetched = leader.fetch(&from, Residency::Any).unwrap().unwrap();
+        assert_eq!(fetched.diverging.map(|diverging| diverging.end), Some(end));
+        // Had one of them counted, 2 would have all, and 3 alone would be waited for.
+        world.fetch(3);
+        world.fetch(3);
+        assert_eq!(world.high_watermark(1), Offset(0));
+        world.fetch(2);
+        world.fetch(2);
+        assert_eq!(world.high_watermark(1), end);
+    });
+}
+
+#[test]
+fn r23_readers_of_a_follower_see_what_it_knows_to_be_committed() {
+    in_runtime(async {
+        let mut world = World::new().await;
+        world.append(1);
+        let end = world.partition(1).unwrap().log().unwrap().ends().end;
+        let follower = world.partition(2).unwrap();
+        let seen = |world: &World| {
+            let question = follower.question(BrokerId(1)).unwrap();
+            let from = FetchFrom {
+                offset: Offset(0),
+                last_fetched_epoch: None,
+                isolation: Isolation::ReadUncommitted,
+                reader: Reader::ConsumerOfAnyReplica,
+                ..world.fetch_from(2, &question)
+            };
+            let fetched = follower.fetch(&from, Residency::Any).unwrap().unwrap();
+            (fetched.records.len(), fetched.ends.high_watermark)
+        };
+        for follower in [2, 3, 2, 3] {
+            assert_eq!(seen(&world), (0, Offset(0)));
+            world.fetch(follower);
+        }
+        assert_eq!(world.high_watermark(1), end);
+        assert_eq!(follower.log().unwrap().ends().end, end, "it has it");
+        world.fetch(2);
+        assert_eq!(seen(&world).1, end);
+        assert!(seen(&world).0 > 0);
+    });
+}
+
+#[test]
 fn r7_offsets_of_a_new_leader_are_not_known_before_it_knows_what_is_committed() {
     in_runtime(async {
         let mut world = World::new().await;
@@ -475,6 +549,28 @@ fn r9_a_leader_that_is_none_any_more_acknowledges_nothing() {
         world.tell_all();
         let waited = old.wait_for(Mark::Committed, waiting.end, waiting.epoch);
         assert!(matches!(waited, Err(PartitionError::NotLeader)), "{waited:?}");
+    });
+}
+
+#[test]
+fn r17_nobody_leads_by_what_was_said_before_it_has_registered() {
+    in_runtime(async {
+        let mut world = World::new().await;
+        world.append(1);
+        world.settle();
+        world.kill(2, Some(1));
+        let disk = world.down[&2].clone();
+        let partition = world.open(2, &disk).await.partition(TOPIC, PartitionId(0)).unwrap();
+        let epochs = |partition: &Partition| partition.log().unwrap().latest_epoch();
+        let before = epochs(&partition);
+        let mut state = world.state().unwrap();
+        state.leader = Some(BrokerId(2));
+        state.leader_epoch = LeaderEpoch(state.leader_epoch.0 + 1);
+        state.partition_epoch += 1;
+        partition.set_state(&state).unwrap();
+        assert_eq!(epochs(&partition), before);
+        partition.begin().unwrap();
+        assert_eq!(epochs(&partition), Some(state.leader_epoch));
     });
 }
 

@@ -214,7 +214,7 @@ async fn cut_in_the_middle(seed: u64) -> (MemoryDisk, Known) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_power_cut_takes_nothing_that_was_answered() {
+async fn r19_a_power_cut_takes_nothing_that_was_answered() {
     for seed in 0..25 {
         let (disk, known) = cut_in_the_middle(seed).await;
         let options = ["ottla.durability=fsync"];

@@ -70,7 +70,7 @@ fn lived(steps: i32) -> Rig {
 }
 
 #[test]
-fn replicated_batches_are_taken_as_they_are() {
+fn r6_replicated_batches_are_taken_as_they_are() {
     let rig = Rig::new();
     let batch = plain(1, 3);
     rig.replicate(&batch, Offset(0), 3).unwrap();
@@ -151,7 +151,7 @@ fn what_is_cut_off_was_never_there() {
 }
 
 #[test]
-fn a_log_begins_anew_where_it_is_told() {
+fn r15_a_log_begins_anew_where_it_is_told() {
     for start in [3, 500] {
         let rig = lived(60);
         rig.log.advance_high_watermark(rig.log.end());
@@ -174,7 +174,7 @@ fn a_log_begins_anew_where_it_is_told() {
 }
 
 #[test]
-fn cuts_below_the_high_watermark_and_the_start_take_them_along() {
+fn r14_cuts_below_the_high_watermark_and_the_start_take_them_along() {
     let rig = lived(60);
     rig.log.advance_high_watermark(rig.log.end());
     let view = rig.log.read(Offset(0), 100_000, true, ReadLimit::HighWatermark, Residency::Cached);
