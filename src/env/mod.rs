@@ -22,6 +22,7 @@ mod disk_watched;
 mod gate;
 mod machine;
 mod net;
+mod network;
 mod open_files;
 mod process;
 mod rng;
@@ -38,11 +39,14 @@ pub use disk_watched::{Crash, WatchedDisk};
 pub use gate::{Flow, Gate};
 pub use machine::{default_gateways, host_name, memory_bytes, port_owner, raise_descriptor_limit};
 pub use net::{BoxStream, Listener, Net, Reserved, Stream};
+pub use network::Network;
 #[cfg(test)]
 pub(crate) use open_files::open_in;
 pub use process::ProcessUsage;
 pub use rng::Rng;
 pub use tasks::{Cancelled, Tasks};
+
+use crate::model::UnixMillis;
 
 /// What one broker takes from its machine. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
@@ -86,6 +90,21 @@ impl Env {
             rng: Rng::from_system(),
             tasks: Tasks::new(),
         }
+    }
+
+    /// The machine of a process in a simulation, in a runtime of one thread whose time is paused: all chance is `rng`'s, the
+    /// time of day is `time` now, and blocking work begins after at most so many milliseconds.
+    #[must_use]
+    pub fn simulated(
+        net: Net,
+        disk: Arc<dyn Disk>,
+        time: UnixMillis,
+        rng: Rng,
+        pool_wait_max_ms: u32,
+    ) -> Self {
+        let steady = SteadyClock::new();
+        let tasks = Tasks::simulated(rng.clone(), pool_wait_max_ms);
+        Self { disk, clock: Clock::starting_at(steady.clone(), time), steady, net, rng, tasks }
     }
 
     /// The same with a gate that all connections pass.

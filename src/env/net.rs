@@ -1,4 +1,4 @@
-//! Connections: the real network today; the seam where a simulated one will fit.
+//! Connections: the real network, or a simulated one.
 
 use std::fmt;
 use std::io;
@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::gate::{Gate, Pass};
+use super::network::{Host, SimulatedListener, address_of};
 
 /// A byte stream between two addresses.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {
@@ -29,18 +30,26 @@ pub type BoxStream = Box<dyn Stream>;
 
 /// Where connections are accepted from and made to.
 #[derive(Clone, Debug)]
-pub struct Net {
-    /// What all connections pass, if there is one.
-    gate: Option<Gate>,
+pub struct Net(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// The operating system's, with what all connections pass, if there is such a thing.
+    Real(Option<Gate>),
+    Simulated(Host),
 }
 
 impl Net {
     pub(super) const fn real() -> Self {
-        Self { gate: None }
+        Self(Kind::Real(None))
     }
 
     pub(super) const fn behind(gate: Gate) -> Self {
-        Self { gate: Some(gate) }
+        Self(Kind::Real(Some(gate)))
+    }
+
+    pub(super) const fn simulated(host: Host) -> Self {
+        Self(Kind::Simulated(host))
     }
 
     /// Keeps a port for listeners of this process that come and go, so that nobody else gets it in between: as long as nobody
@@ -62,8 +71,11 @@ impl Net {
     /// # Errors
     /// The operating system's refusal, or a host that cannot be resolved.
     pub async fn listen(&self, host: &str, port: u16, backlog: i32) -> io::Result<Listener> {
+        let gate = match &self.0 {
+            Kind::Real(gate) => gate.as_ref(),
+            Kind::Simulated(host) => return Ok(Listener(Accepting::Simulated(host.listen(port)?))),
+        };
         let address = resolve(host, port).await?;
-        let gate = self.gate.as_ref();
         match bind(address, backlog, gate) {
             // A machine without IPv6 still has an "everywhere".
             Err(error)
@@ -82,6 +94,9 @@ impl Net {
     /// # Errors
     /// The resolver's refusal.
     pub async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        if matches!(self.0, Kind::Simulated(_)) {
+            return Ok(vec![address_of(host)?]);
+        }
         Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
     }
 
@@ -90,10 +105,14 @@ impl Net {
     /// # Errors
     /// The operating system's refusal, or a host that cannot be resolved.
     pub async fn connect(&self, host: &str, port: u16) -> io::Result<BoxStream> {
-        if let Some(gate) = &self.gate {
+        let gate = match &self.0 {
+            Kind::Real(gate) => gate.as_ref(),
+            Kind::Simulated(here) => return here.connect(host, port).await,
+        };
+        if let Some(gate) = gate {
             gate.passed().await?;
         }
-        RealStream::boxed(TcpStream::connect((host, port)).await?, self.gate.as_ref())
+        RealStream::boxed(TcpStream::connect((host, port)).await?, gate)
     }
 }
 
@@ -115,7 +134,7 @@ fn bind(address: SocketAddr, backlog: i32, gate: Option<&Gate>) -> io::Result<Li
     socket.listen(backlog)?;
     let listener = TcpListener::from_std(socket.into())?;
     let local = listener.local_addr()?;
-    Ok(Listener { listener, local, gate: gate.cloned() })
+    Ok(Listener(Accepting::Real { listener, local, gate: gate.cloned() }))
 }
 
 /// A socket with an address, on which nobody listens yet.
@@ -146,17 +165,22 @@ impl Reserved {
 
 /// Accepts connections on one address.
 #[derive(Debug)]
-pub struct Listener {
-    listener: TcpListener,
-    local: SocketAddr,
-    gate: Option<Gate>,
+pub struct Listener(Accepting);
+
+#[derive(Debug)]
+enum Accepting {
+    Real { listener: TcpListener, local: SocketAddr, gate: Option<Gate> },
+    Simulated(SimulatedListener),
 }
 
 impl Listener {
     /// The address listened on, with the port that was given.
     #[must_use]
     pub const fn local_address(&self) -> SocketAddr {
-        self.local
+        match &self.0 {
+            Accepting::Real { local, .. } => *local,
+            Accepting::Simulated(listener) => listener.local_address(),
+        }
     }
 
     /// The next connection. May be dropped at any time.
@@ -164,9 +188,13 @@ impl Listener {
     /// # Errors
     /// The operating system's refusal, such as having no free descriptor; the listener stays usable.
     pub async fn accept(&self) -> io::Result<BoxStream> {
+        let (listener, gate) = match &self.0 {
+            Accepting::Real { listener, gate, .. } => (listener, gate),
+            Accepting::Simulated(listener) => return Ok(listener.accept().await),
+        };
         loop {
-            let (stream, _) = self.listener.accept().await?;
-            match (RealStream::boxed(stream, self.gate.as_ref()), &self.gate) {
+            let (stream, _) = listener.accept().await?;
+            match (RealStream::boxed(stream, gate.as_ref()), gate) {
                 (Err(error), Some(gate)) if gate.is_cut() => {
                     tracing::trace!(%error, "a connection is closed at once");
                 }

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::rng::Rng;
 
 /// The future that is done when tasks are asked to end.
 pub type Cancelled<'a> = WaitForCancellationFuture<'a>;
@@ -20,6 +24,17 @@ pub struct Tasks {
     tracker: TaskTracker,
     cancel: CancellationToken,
     failed: Arc<watch::Sender<bool>>,
+    /// In a simulation: what stands for the pool of threads.
+    simulated: Option<Pool>,
+}
+
+/// Blocking work of a simulation, which has one thread alone: it is done at once, after a wait that chance decides.
+#[derive(Clone, Debug)]
+struct Pool {
+    rng: Rng,
+    wait_max_ms: u32,
+    /// Tells in the log whose tasks these are.
+    span: tracing::Span,
 }
 
 impl Tasks {
@@ -28,7 +43,15 @@ impl Tasks {
             tracker: TaskTracker::new(),
             cancel: CancellationToken::new(),
             failed: Arc::new(watch::Sender::new(false)),
+            simulated: None,
         }
+    }
+
+    /// Tasks of a simulation, where blocking work begins after at most so many milliseconds and blocks everything. What they log
+    /// is in the present span.
+    pub(super) fn simulated(rng: Rng, wait_max_ms: u32) -> Self {
+        let pool = Pool { rng, wait_max_ms, span: tracing::Span::current() };
+        Self { simulated: Some(pool), ..Self::new() }
     }
 
     /// A group whose tasks end with this one's, but can also be cancelled and awaited alone.
@@ -38,6 +61,7 @@ impl Tasks {
             tracker: TaskTracker::new(),
             cancel: self.cancel.child_token(),
             failed: Arc::clone(&self.failed),
+            simulated: self.simulated.clone(),
         }
     }
 
@@ -47,11 +71,15 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let watch = self.watch(name);
-        self.tracker.spawn(async move {
+        let watched = async move {
             let watch = watch;
             future.await;
             watch.done();
-        });
+        };
+        match &self.simulated {
+            None => drop(self.tracker.spawn(watched)),
+            Some(pool) => drop(self.tracker.spawn(watched.instrument(pool.span.clone()))),
+        }
     }
 
     /// Runs `future`, which must not end before cancellation: if it does, the group has failed.
@@ -82,11 +110,19 @@ impl Tasks {
         W: FnOnce() -> T + Send + 'static,
     {
         let watch = self.watch(name);
-        let handle = self.tracker.spawn_blocking(move || {
+        let work = move || {
             let result = work();
             watch.done();
             result
-        });
+        };
+        let handle = match self.simulated.clone() {
+            None => self.tracker.spawn_blocking(work),
+            Some(Pool { rng, wait_max_ms, span }) => self.tracker.spawn(async move {
+                let wait = u64::from(rng.below(wait_max_ms + 1));
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                span.in_scope(work)
+            }),
+        };
         async move {
             match handle.await {
                 Ok(result) => result,
@@ -216,5 +252,12 @@ mod tests {
     #[tokio::test]
     async fn blocking_work_gives_its_result() {
         assert_eq!(Tasks::new().spawn_blocking("adds", || 1 + 1).await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulation_has_one_thread() {
+        let (tasks, here) = (Tasks::simulated(Rng::from_seed(1), 9), std::thread::current().id());
+        let there = tasks.child().spawn_blocking("looks", || std::thread::current().id());
+        assert_eq!(there.await, here);
     }
 }

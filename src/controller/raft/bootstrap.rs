@@ -29,7 +29,7 @@ use super::{Raft, lifecycle};
 use crate::config::{QuorumConfig, Voter};
 use crate::controller::raft_log::{Found, Node, RaftLog, State, VERSION, Vote, snapshot_path};
 use crate::controller::{INBOX_LENGTH, RaftLogError, kraft};
-use crate::env::{Env, Listener};
+use crate::env::{Env, Listener, Rng};
 use crate::log::{DataDirError, DataDirs, TakenDirs};
 use crate::model::{BrokerId, UuidText, WithCauses};
 
@@ -162,7 +162,7 @@ pub async fn join(
         wanted_id: joining.cluster_id,
         address: joining.address,
         others: others.collect(),
-        config: raft_config(&joining.quorum, joining.node_id),
+        config: raft_config(&joining.quorum, joining.node_id, &env.rng),
         path,
         taken: Some(taken),
         dirs: None,
@@ -181,15 +181,17 @@ pub async fn join(
     Ok((RaftQuorum { seat }, dirs))
 }
 
-/// Raft's timers and limits.
-fn raft_config(quorum: &QuorumConfig, node_id: BrokerId) -> Config {
+/// Raft's timers and limits. The time of its elections is drawn here: openraft's own chance cannot be seeded.
+fn raft_config(quorum: &QuorumConfig, node_id: BrokerId, rng: &Rng) -> Config {
     let (min, max) = quorum.election_band(node_id);
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let width = u32::try_from(millis(max - min)).unwrap_or(u32::MAX);
+    let election_timeout = millis(min) + u64::from(rng.below(width.max(1)));
     Config {
         cluster_name: "ottla".to_owned(),
         heartbeat_interval: millis(quorum.timers.heartbeat),
-        election_timeout_min: millis(min),
-        election_timeout_max: millis(max),
+        election_timeout_min: election_timeout,
+        election_timeout_max: election_timeout + 1,
         install_snapshot_timeout: SNAPSHOT_MILLIS,
         replication_lag_threshold: LAG_ENTRIES,
         // By bytes, in `lifecycle`.
