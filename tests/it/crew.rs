@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ottla::client::{
     Address, Cluster, ClusterOptions, Fetched, Fetcher, FetcherOptions, NewRecord, OffsetQuery,
@@ -31,7 +31,6 @@ pub(crate) struct Crew {
     bootstrap: Vec<Address>,
     topic: String,
     partitions: i32,
-    begun: Instant,
     history: Mutex<History>,
     values: AtomicU64,
     processes: AtomicU32,
@@ -46,12 +45,17 @@ pub(crate) struct Crew {
 impl Crew {
     /// A crew that knows brokers by these addresses. The topic has to be there.
     pub(crate) fn new(bootstrap: &[String], topic: &str, partitions: i32) -> Arc<Self> {
+        let env = Env::with_disk(Arc::new(MemoryDisk::new()));
+        Self::on(env, bootstrap, topic, partitions)
+    }
+
+    /// The same on this machine.
+    pub(crate) fn on(env: Env, bootstrap: &[String], topic: &str, partitions: i32) -> Arc<Self> {
         Arc::new(Self {
-            env: Env::with_disk(Arc::new(MemoryDisk::new())),
+            env,
             bootstrap: bootstrap.iter().map(|address| Address::parse(address).unwrap()).collect(),
             topic: topic.to_owned(),
             partitions,
-            begun: Instant::now(),
             history: Mutex::default(),
             values: AtomicU64::new(1),
             processes: AtomicU32::new(0),
@@ -63,7 +67,7 @@ impl Crew {
     }
 
     fn now(&self) -> Moment {
-        u64::try_from(self.begun.elapsed().as_nanos()).unwrap()
+        u64::try_from(self.env.steady.now().since_start().as_nanos()).unwrap()
     }
 
     fn key(&self, partition: i32) -> Key {

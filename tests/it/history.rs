@@ -40,6 +40,13 @@ pub(crate) struct Sent {
     pub(crate) fate: Fate,
 }
 
+impl Sent {
+    /// Whether its producer was told that it is there.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        matches!(self.fate, Fate::Written(_))
+    }
+}
+
 /// How a transaction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::exactly_once::{Epochs, Producer, settled};
 use crate::groups::{commit, find, joined};
-use crate::rig::{Rig, batch, now, produce};
+use crate::rig::{Client, Rig, batch, now, produce};
 
 /// Status and body of an answer.
 pub(crate) async fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
@@ -379,7 +379,9 @@ async fn the_documentation_lists_all_metrics() {
 #[tokio::test]
 async fn the_api_shows_what_is_there() {
     let rig = Rig::new().await;
-    let mut client = rig.client().await;
+    let stream = TcpStream::connect(rig.broker.addresses()[0]).await.unwrap();
+    let peer = stream.local_addr().unwrap().to_string();
+    let mut client = Client::over(stream);
     client.create("orders", 3, &[]).await;
     client.append("orders", 2, batch(&["a"])).await;
     let cluster = get_json(&rig, "/api/v1/cluster").await;
@@ -391,7 +393,6 @@ async fn the_api_shows_what_is_there() {
     assert_eq!(topics[0]["partitions"][2]["high_watermark"], 1);
     let connections = get_json(&rig, "/api/v1/connections").await;
     assert_eq!(connections.as_array().unwrap().len(), 1);
-    let peer = client.stream.local_addr().unwrap().to_string();
     assert_eq!(connections[0]["peer"], peer);
     let page = get(&rig, "/").await;
     assert!(page.contains(&rig.broker.cluster_id()) && page.contains("/metrics"), "{page}");

@@ -47,6 +47,7 @@ mod nodes_killed;
 mod process;
 mod produce;
 mod restart;
+mod simulation;
 mod topics;
 mod transactions;
 mod transactor;

@@ -22,7 +22,7 @@ use ottla::wire::{
     FetchRequest, FetchResponse, ProduceRequest, ProduceResponse, Request, RequestHeader, Text,
     decode_response, encode_request,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Long enough for anything that is to happen at all.
@@ -141,16 +141,26 @@ async fn start(
 
 /// A connection that sends requests and gives the answers.
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Box<dyn Connection>,
     correlation_id: i32,
 }
+
+/// What a client speaks over.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 impl Client {
     /// A connection to any broker.
     pub(crate) async fn to(address: impl tokio::net::ToSocketAddrs) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, correlation_id: 0 }
+        Self::over(stream)
+    }
+
+    /// One that has a connection.
+    pub(crate) fn over(stream: impl Connection + 'static) -> Self {
+        Self { stream: Box::new(stream), correlation_id: 0 }
     }
 
     /// Sends a request without waiting for its answer; gives its correlation id.

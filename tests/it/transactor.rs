@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ottla::client::{ClientError, Cluster, CoordinatorKind, Refusal, Target, Topics, check};
-use ottla::model::{PartitionId, ProducerEpoch, ProducerId, TopicId, UnixMillis};
+use ottla::model::{PartitionId, ProducerEpoch, ProducerId, TopicId};
 use ottla::record::BatchBuilder;
 use ottla::wire::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use ottla::wire::messages::{
@@ -77,7 +77,7 @@ impl Transactor {
         let records = BatchBuilder::new()
             .producer(ProducerId(self.producer.0), ProducerEpoch(self.producer.1), sequence)
             .transactional()
-            .push(UnixMillis(1), None, Some(&value.to_be_bytes()))
+            .push(self.cluster.env().clock.now(), None, Some(&value.to_be_bytes()))
             .build();
         if self.epochs == Epochs::Kept {
             self.add(topic, partition).await?;

@@ -1,0 +1,400 @@
+//! The nodes of a simulation, what is done to them, and what has to be true in the end.
+
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla::api::AllowAll;
+use ottla::broker::{Broker, BrokerOptions, StartError};
+use ottla::config::{self, Effective, Sources};
+use ottla::env::{Disk as _, Env, MemoryDisk, Network, OpenMode, Residency, Rng};
+use ottla::log::DataPaths;
+use ottla::model::UnixMillis;
+use ottla::wire::messages::{MetadataRequest, MetadataResponse};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument as _;
+
+use crate::crew::Crew;
+use crate::exactly_once::Epochs;
+use crate::history::History;
+use crate::rig::{Client, DATA, PATIENCE, creation};
+
+const NODES: usize = 3;
+const PARTITIONS: i32 = 3;
+const PORT: u16 = 9_092;
+/// How often things break and are mended.
+const ROUNDS: usize = 4;
+/// What clients have to write between being mended and the next fault.
+const RECORDS: usize = 20;
+/// How long it may take until everything is well again after it was mended.
+const MENDED_WITHIN: Duration = Duration::from_secs(60);
+/// The time of day when a simulation begins.
+const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
+
+/// What happens to the nodes.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// A process ends as by `kill -9`; what it has written is there for the next one.
+    Kill(usize),
+    /// What was not synced is lost, or a part of it.
+    PowerCut(usize),
+    /// A node ends in good order.
+    Stop(usize),
+    /// A node that is down begins again.
+    Start(usize),
+    /// No other node hears from it.
+    Mute(usize),
+    /// It hears from no other node.
+    Deafen(usize),
+    /// Neither, but clients reach it.
+    Isolate(usize),
+    /// No client reaches it.
+    Hide(usize),
+    /// Its time of day jumps forward.
+    Jump(usize),
+    /// Everything is slow for a while, or fast again.
+    Latency(u32),
+    LetGo,
+}
+
+/// How many nodes have ended without a word since all replicas were in sync. Whoever did so may have lost records, for all that the
+/// others know, as in Apache Kafka (KIP-966): so of those that hold what is acknowledged, one less than `min.insync.replicas` may, as
+/// soon as one of them has lost its power. That is not so where nothing is acknowledged before it is durable.
+#[derive(Default)]
+struct Toll {
+    kills: u32,
+    power_cuts: u32,
+}
+
+/// One node.
+struct Node {
+    address: IpAddr,
+    disk: MemoryDisk,
+    settings: Vec<String>,
+    life: Life,
+}
+
+enum Life {
+    Down,
+    Starting(Env, JoinHandle<Result<Broker, StartError>>),
+    Up(Broker),
+}
+
+/// A cluster with its clients.
+pub(super) struct World {
+    seed: u64,
+    rng: Rng,
+    network: Network,
+    nodes: Vec<Node>,
+    /// Where clients are.
+    env: Env,
+}
+
+fn host(id: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(id).unwrap()))
+}
+
+/// Where the clients are.
+fn clients() -> IpAddr {
+    host(100)
+}
+
+thread_local! {
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// How long the simulation of this thread has been going on, by its own time.
+pub(super) fn passed() -> Duration {
+    BEGUN.get().map_or(Duration::ZERO, |begun| begun.elapsed())
+}
+
+impl World {
+    /// A world in which nothing was started.
+    pub(super) fn new(seed: u64) -> Self {
+        let rng = Rng::from_seed(seed);
+        let network = Network::new(Rng::from_seed(rng.next_u64()));
+        network.set_latency(1, 10);
+        let voters: Vec<String> = (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
+        let node = |id: usize| {
+            let mut settings = vec![
+                format!("node.id={id}"),
+                format!("listeners=PLAINTEXT://{}:{PORT}", host(id)),
+                format!("controller.quorum.voters={}", voters.join(",")),
+            ];
+            let common = [
+                "ottla.http.listener=off",
+                "process.roles=broker,controller",
+                "min.insync.replicas=2",
+                "default.replication.factor=3",
+                "offsets.topic.num.partitions=2",
+                "transaction.state.log.num.partitions=2",
+                "log.index.size.max.bytes=4096",
+            ];
+            settings.extend(common.map(str::to_owned));
+            if Self::is_synced(seed) {
+                settings.push("ottla.durability=fsync".to_owned());
+            }
+            let disk = MemoryDisk::with_power_model();
+            Node { address: host(id), disk, settings, life: Life::Down }
+        };
+        let nodes = (1..=NODES).map(node).collect();
+        let net = network.host(clients());
+        let chance = Rng::from_seed(rng.next_u64());
+        let env = Env::simulated(net, Arc::new(MemoryDisk::new()), BEGIN, chance, 0);
+        Self { seed, rng, network, nodes, env }
+    }
+
+    /// Whether nothing is acknowledged before it is durable: then any number of nodes may lose power at once.
+    const fn is_synced(seed: u64) -> bool {
+        seed % 4 == 3
+    }
+
+    /// Lives through a few rounds of faults beside clients, and gives what those saw.
+    pub(super) async fn live(mut self) -> History {
+        BEGUN.set(Some(Instant::now()));
+        (0..NODES).for_each(|at| self.start(at));
+        self.all_up().await;
+        let mut client = self.client(0).await;
+        let mut request = creation("t", PARTITIONS, &[("segment.bytes", "1048576")]);
+        request.topics[0].replication_factor = 3;
+        let created = client.call(7, &request).await;
+        assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+        self.in_sync().await;
+        let addresses: Vec<String> =
+            self.nodes.iter().map(|node| format!("{}:{PORT}", node.address)).collect();
+        let crew = Crew::on(self.env.clone(), &addresses, "t", PARTITIONS);
+        let crew_at_work = Arc::clone(&crew);
+        let work = async {
+            for _ in 0..ROUNDS {
+                crew_at_work.write_on(RECORDS).await;
+                self.round().await;
+            }
+            crew_at_work.write_on(RECORDS).await;
+            self
+        };
+        let (world, history) = Box::pin(crew.beside(2, &[Epochs::Raised; 2], work)).await;
+        world.in_sync().await;
+        world.replicas_are_the_same();
+        world.end().await;
+        history
+    }
+
+    /// A few faults, one after the other; then all is mended, and everything is well again.
+    async fn round(&mut self) {
+        let mut toll = Toll::default();
+        for _ in 0..1 + self.rng.below(7) {
+            let fault = self.draw(&mut toll);
+            self.suffer(fault).await;
+            sleep(Duration::from_millis(u64::from(self.rng.below(1_800)))).await;
+        }
+        self.network.let_go();
+        self.network.set_latency(1, 10);
+        for at in 0..NODES {
+            if matches!(self.nodes[at].life, Life::Down) {
+                self.start(at);
+            }
+        }
+        self.all_up().await;
+        self.in_sync().await;
+        self.replicas_are_the_same();
+    }
+
+    /// Draws what happens next.
+    fn draw(&self, toll: &mut Toll) -> Fault {
+        let is_synced = Self::is_synced(self.seed);
+        let at = self.rng.below(u32::try_from(NODES).unwrap()) as usize;
+        let is_down = matches!(self.nodes[at].life, Life::Down);
+        match self.rng.below(14) {
+            _ if is_down => Fault::Start(at),
+            0..3 if is_synced || toll.power_cuts == 0 => {
+                toll.kills += 1;
+                Fault::Kill(at)
+            }
+            3..6 if is_synced || toll.power_cuts + toll.kills == 0 => {
+                toll.power_cuts += 1;
+                Fault::PowerCut(at)
+            }
+            0..7 => Fault::Stop(at),
+            7 => Fault::Mute(at),
+            8 => Fault::Deafen(at),
+            9 => Fault::Isolate(at),
+            10 => Fault::Hide(at),
+            11 => Fault::Jump(at),
+            12 => Fault::Latency(self.rng.below(120)),
+            _ => Fault::LetGo,
+        }
+    }
+
+    async fn suffer(&mut self, fault: Fault) {
+        tracing::info!(?fault, "next");
+        let others =
+            |at: usize| (0..NODES).filter(move |other| *other != at).map(|id| host(id + 1));
+        let network = self.network.clone();
+        match fault {
+            Fault::Kill(at) => self.crash(at, false),
+            Fault::PowerCut(at) => self.crash(at, true),
+            Fault::Stop(at) => self.stop(at).await,
+            Fault::Start(at) => self.start(at),
+            Fault::Mute(at) => others(at).for_each(|other| network.hold(host(at + 1), other)),
+            Fault::Deafen(at) => others(at).for_each(|other| network.hold(other, host(at + 1))),
+            Fault::Isolate(at) => others(at).for_each(|other| {
+                network.hold(other, host(at + 1));
+                network.hold(host(at + 1), other);
+            }),
+            Fault::Hide(at) => {
+                network.hold(host(at + 1), clients());
+                network.hold(clients(), host(at + 1));
+            }
+            Fault::Jump(at) => {
+                if let Life::Up(broker) = &self.nodes[at].life {
+                    broker.env().clock.advance(Duration::from_secs(1_800));
+                }
+            }
+            Fault::Latency(max) => network.set_latency(1, max.max(1)),
+            Fault::LetGo => network.let_go(),
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        let chance = Rng::from_seed(self.rng.next_u64());
+        let skew = i64::from(self.rng.below(7_200_000)) - 3_600_000;
+        let passed = self.env.steady.now().since_start().as_millis();
+        let time = BEGIN.plus_millis(skew + i64::try_from(passed).unwrap());
+        let pool_wait_ms = if self.rng.below(4) == 0 { 40 } else { 3 };
+        let node = &mut self.nodes[at];
+        let net = self.network.host(node.address);
+        let disk = Arc::new(node.disk.clone());
+        let span = tracing::info_span!("node", id = at + 1);
+        let env = span.in_scope(|| Env::simulated(net, disk, time, chance, pool_wait_ms));
+        let sources = Sources { options: &node.settings, ..Sources::default() };
+        let options = BrokerOptions {
+            settings: Effective::new(config::load(sources).unwrap()),
+            data: DataPaths::one(Path::new(DATA)),
+            durable: true,
+            authorizer: Arc::new(AllowAll),
+        };
+        let starting = tokio::spawn(Broker::start(env.clone(), options).instrument(span));
+        node.life = Life::Starting(env, starting);
+    }
+
+    /// Ends a process, or a machine, in the middle of what it does.
+    fn crash(&mut self, at: usize, is_power_cut: bool) {
+        let node = &mut self.nodes[at];
+        if is_power_cut {
+            node.disk = node.disk.power_cut(&self.rng);
+            self.network.cut_power(node.address);
+        } else {
+            node.disk = node.disk.process_end();
+            self.network.end_process(node.address);
+        }
+        // What is left of it has neither disk nor network, and goes away.
+        match std::mem::replace(&mut node.life, Life::Down) {
+            Life::Down => {}
+            Life::Starting(env, starting) => {
+                starting.abort();
+                env.tasks.cancel();
+            }
+            Life::Up(broker) => drop(tokio::spawn(broker.kill())),
+        }
+    }
+
+    async fn stop(&mut self, at: usize) {
+        match std::mem::replace(&mut self.nodes[at].life, Life::Down) {
+            Life::Up(broker) => {
+                broker.stop().await.unwrap();
+                self.network.end_process(host(at + 1));
+            }
+            other @ (Life::Down | Life::Starting(..)) => self.nodes[at].life = other,
+        }
+    }
+
+    /// Waits until every node serves.
+    async fn all_up(&mut self) {
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            if let Life::Starting(_, starting) = &mut node.life {
+                let started = timeout(MENDED_WITHIN, starting).await;
+                let started = started.unwrap_or_else(|_| panic!("node {} does not start", at + 1));
+                node.life = Life::Up(started.unwrap().unwrap());
+            }
+        }
+    }
+
+    async fn client(&self, at: usize) -> Client {
+        let stream = self.env.net.connect(&self.nodes[at].address.to_string(), PORT).await;
+        Client::over(stream.unwrap())
+    }
+
+    /// Waits until every node knows of all partitions that all their replicas are in sync.
+    async fn in_sync(&self) {
+        let all = async {
+            for at in 0..NODES {
+                let mut client = self.client(at).await;
+                loop {
+                    let mut request = MetadataRequest::default();
+                    request.topics = None;
+                    let metadata: MetadataResponse = client.call(13, &request).await;
+                    let mut partitions = metadata.topics.iter().flat_map(|topic| &topic.partitions);
+                    let is_whole = partitions.all(|partition| {
+                        partition.isr_nodes.len() == NODES && partition.leader_id.0 > 0
+                    });
+                    if is_whole {
+                        break;
+                    }
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        timeout(MENDED_WITHIN, all).await.expect("all replicas come back in sync");
+    }
+
+    /// R24: the replicas of a partition are the same, as far as they go.
+    fn replicas_are_the_same(&self) {
+        for partition in 0..PARTITIONS {
+            let logs: Vec<Vec<u8>> =
+                self.nodes.iter().map(|node| log(&node.disk, partition)).collect();
+            let shortest = logs.iter().map(Vec::len).min().unwrap();
+            assert!(shortest > 0, "t-{partition} is empty somewhere");
+            for log in &logs {
+                let differ = log.iter().zip(&logs[0]).position(|(byte, other)| byte != other);
+                let lengths: Vec<usize> = logs.iter().map(Vec::len).collect();
+                assert!(
+                    differ.is_none_or(|at| at >= shortest),
+                    "replicas of t-{partition} differ from byte {differ:?} on; they have {lengths:?}"
+                );
+            }
+        }
+    }
+
+    /// Ends all nodes, and sees that none of them has broken.
+    async fn end(self) {
+        for node in self.nodes {
+            let Life::Up(broker) = node.life else { panic!("all are up") };
+            assert!(!broker.env().tasks.has_failed(), "a task has failed");
+            timeout(PATIENCE, broker.kill()).await.expect("it ends");
+        }
+    }
+}
+
+/// What the segments of a partition hold, one after the other.
+fn log(disk: &MemoryDisk, partition: i32) -> Vec<u8> {
+    let directory = PathBuf::from(DATA).join(format!("t-{partition}"));
+    let mut names: Vec<String> = disk
+        .list(&directory)
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .filter(|name| name.ends_with(".log"))
+        .collect();
+    names.sort();
+    tracing::info!(?directory, ?names, "log");
+    let mut all = Vec::new();
+    for name in names {
+        let file = disk.open(&directory.join(name), OpenMode::Read).unwrap();
+        let length = file.len().unwrap();
+        all.extend_from_slice(&file.read(0..length, Residency::Any).unwrap().unwrap());
+    }
+    all
+}
