@@ -167,6 +167,8 @@ impl World {
             self.nodes.iter().map(|node| format!("{}:{PORT}", node.address)).collect();
         let crew = Crew::on(self.env.clone(), &addresses, "t", PARTITIONS);
         let crew_at_work = Arc::clone(&crew);
+        // Both versions of transactions, each in worlds of its own.
+        let epochs = if self.seed % 3 == 1 { Epochs::Kept } else { Epochs::Raised };
         let work = async {
             for _ in 0..ROUNDS {
                 crew_at_work.write_on(RECORDS).await;
@@ -175,7 +177,7 @@ impl World {
             crew_at_work.write_on(RECORDS).await;
             self
         };
-        let (world, history) = Box::pin(crew.beside(2, &[Epochs::Raised; 2], work)).await;
+        let (world, history) = Box::pin(crew.beside(2, &[epochs; 2], work)).await;
         world.in_sync().await;
         world.replicas_are_the_same();
         world.end().await;
