@@ -637,6 +637,19 @@ impl Partition {
         Ok(log.flush_wanted().is_some())
     }
 
+    /// Waits for what is in the log to be as durable as the topic wants it; `None` if it is, or never will be.
+    pub(super) fn unsettled(&self) -> Option<Arc<AppendWait>> {
+        let log = self.log().ok()?;
+        let end = log.ends().end;
+        let is_over = || log.settled_end().offset >= end || log.has_failed();
+        if is_over() {
+            return None;
+        }
+        let wait = self.waiters.add_append(Mark::Settled, end);
+        // It may have come between the look and the entry in the list.
+        (!is_over()).then_some(wait)
+    }
+
     /// Whether the log was not flushed for as long as its topic allows (`LogManager.flushDirtyLogs` of Apache Kafka).
     pub(super) fn is_flush_due(&self, now: Instant) -> bool {
         let age_max = self.config.read().flush_age_max;

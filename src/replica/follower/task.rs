@@ -50,6 +50,7 @@ impl Task {
     async fn go_round(&mut self) {
         let mut connection = None;
         loop {
+            self.settle().await;
             let (asked, until) = self.questions();
             if asked.is_empty() {
                 if self.lane.partitions.lock().is_empty() {
@@ -71,6 +72,25 @@ impl Task {
                     Err(error) => self.unreachable(&error).await,
                 },
                 () = lane.added.notified() => {}
+            }
+        }
+    }
+
+    /// Waits until what this replica has is as durable as its topics want it: to ask for what follows says to the leader that it
+    /// has all before that.
+    async fn settle(&self) {
+        let partitions: Vec<Arc<Partition>> = {
+            let partitions = self.lane.partitions.lock();
+            partitions.values().map(|followee| Arc::clone(&followee.partition)).collect()
+        };
+        let unsettled: Vec<_> = partitions
+            .into_iter()
+            .filter(|partition| partition.unsettled().is_some())
+            .inspect(|partition| self.manager.flush_soon(partition, None))
+            .collect();
+        for partition in unsettled {
+            while let Some(settled) = partition.unsettled() {
+                settled.woken().await;
             }
         }
     }

@@ -127,6 +127,12 @@ fn no_seed_shows_an_anomaly() {
     );
 }
 
+/// A follower had what it fetched counted before that was durable, though the topic wanted it so.
+#[test]
+fn seed_2127_loses_nothing() {
+    assert_eq!(run(2127).anomalies, []);
+}
+
 #[cfg(tokio_unstable)]
 #[test]
 fn a_seed_shows_the_same_each_time() {
