@@ -362,7 +362,11 @@ async fn open(
     let mut commands = Vec::new();
     if image.cluster_id().is_empty() {
         let features = features::initial(image.features());
-        commands.push(Command::Bootstrap { cluster_id: meta.cluster_id.clone(), features });
+        commands.push(Command::Bootstrap {
+            cluster_id: meta.cluster_id.clone(),
+            features,
+            min_insync_replicas: Some(defaults.min_insync_replicas),
+        });
     }
     commands.push(Command::RegisterBroker(Registration {
         directories,

@@ -21,8 +21,8 @@ public final class CrashProducer {
             "delivery.timeout.ms", Integer.MAX_VALUE,
             "max.block.ms", Integer.MAX_VALUE,
             "request.timeout.ms", 5_000,
-            "reconnect.backoff.max.ms", 50,
-            "retry.backoff.max.ms", 50,
+            "reconnect.backoff.max.ms", 100,
+            "retry.backoff.max.ms", 100,
             "buffer.memory", 1 << 20,
             "linger.ms", 1);
         String topic = arguments[1];

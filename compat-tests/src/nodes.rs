@@ -1,4 +1,4 @@
-//! Three Ottla processes that are one cluster, each broker and controller.
+//! Three processes that are one cluster, each broker and controller: of Ottla, or of Apache Kafka to compare with.
 
 use anyhow::{Context, Result};
 
@@ -15,18 +15,39 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Starts three nodes with `configs` (`key=value`) beside those that make them a cluster, and waits until each serves clients.
+    /// Starts three nodes of Ottla with `configs` (`key=value`) beside those that make them a cluster, and waits until each
+    /// serves clients.
     ///
     /// Topics get three replicas, of which two have to have what is acknowledged.
     ///
     /// # Errors
     /// When one of them does not start; the error holds the end of its log.
     pub fn start(configs: &[&str]) -> Result<Self> {
-        let voters: Vec<String> =
-            (1..=NODES).map(|id| Ok(format!("{id}@{}", free_address()?))).collect::<Result<_>>()?;
+        let own = [
+            "default.replication.factor=3",
+            "min.insync.replicas=2",
+            "offsets.topic.num.partitions=3",
+        ];
+        Self::start_as(ServerKind::Ottla, &[&own, configs].concat())
+    }
+
+    /// Starts three nodes of a kind with `configs` and what makes them a cluster, nothing more.
+    ///
+    /// # Errors
+    /// When one of them does not start; the error holds the end of its log.
+    pub fn start_as(kind: ServerKind, configs: &[&str]) -> Result<Self> {
+        let addresses: Vec<_> = (0..NODES).map(|_| free_address()).collect::<Result<_>>()?;
+        let voters = (1..).zip(&addresses).map(|(id, address)| format!("{id}@{address}"));
+        let voters: Vec<_> = voters.collect();
         let voters = format!("controller.quorum.voters={}", voters.join(","));
-        let mut all =
-            (1..=NODES).map(|id| node(id, &voters, configs)).collect::<Result<Vec<_>>>()?;
+        let nodes = (1..).zip(&addresses).map(|(id, address)| {
+            let id = format!("node.id={id}");
+            let own = [&id, &voters, "process.roles=broker,controller"];
+            let mut node = Server::new(kind, &free_address()?, None, &[&own, configs].concat())?;
+            node.join(address)?;
+            Ok(node)
+        });
+        let mut all = nodes.collect::<Result<Vec<_>>>()?;
         // None of them serves before the others run.
         all.iter_mut().try_for_each(Server::spawn)?;
         all.iter_mut().try_for_each(Server::wait)?;
@@ -49,17 +70,4 @@ impl Nodes {
         let index = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
         index.and_then(|index| self.all.get_mut(index)).with_context(|| format!("no node {id}"))
     }
-}
-
-fn node(id: usize, voters: &str, configs: &[&str]) -> Result<Server> {
-    let id = format!("node.id={id}");
-    let own = [
-        &id,
-        voters,
-        "process.roles=broker,controller",
-        "default.replication.factor=3",
-        "min.insync.replicas=2",
-        "offsets.topic.num.partitions=3",
-    ];
-    Server::new(ServerKind::Ottla, &free_address()?, None, &[&own, configs].concat())
 }

@@ -48,6 +48,8 @@ pub struct Server {
     /// Where the partitions are, if not in `dir`.
     data: Option<PathBuf>,
     configs: Vec<String>,
+    /// For the launcher of Apache Kafka.
+    environment: Vec<(&'static str, String)>,
     bootstrap: String,
     child: Option<Child>,
 }
@@ -100,9 +102,22 @@ impl Server {
             dir: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
             data,
             configs: configs.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             bootstrap: address.to_owned(),
             child: None,
         })
+    }
+
+    /// Makes it, before its first start, a node of a cluster that others reach at `address`. Ottla needs no more than its
+    /// configs for that; nodes of Apache Kafka are formatted for one cluster.
+    pub(crate) fn join(&mut self, address: &str) -> Result<()> {
+        let ports = format!("{} {}\n", port_of(&self.bootstrap), port_of(address));
+        fs::write(self.dir.path().join("ports"), ports)?;
+        self.environment = vec![
+            ("KAFKA_CLUSTER_ID", "b3R0bGEtbm9kZXMtdGVzdA".to_owned()),
+            ("KAFKA_HEAP", "-Xms64m -Xmx256m".to_owned()),
+        ];
+        Ok(())
     }
 
     /// The address for clients, `127.0.0.1:port`.
@@ -227,6 +242,7 @@ impl Server {
         for config in &self.configs {
             command.args(["-o", config]);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 

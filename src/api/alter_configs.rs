@@ -10,7 +10,7 @@ use super::authorizer::Operation;
 use super::config_resources::{self, Refused};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use crate::cluster::{ClusterImage, Command, ConfigResource};
+use crate::cluster::{ClusterImage, Command, ConfigResource, Refusal};
 use crate::config::registry::Scope;
 use crate::config::{self, AlterError, Change, Effective, Overrides, Target};
 use crate::model::ErrorCode;
@@ -129,6 +129,12 @@ impl From<AlterError> for Refused {
     }
 }
 
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code, refusal.message)
+    }
+}
+
 fn plan_all(context: &RequestContext, asked: Vec<Asked<'_>>) -> Vec<Planned> {
     let (image, settings) = (context.image(), context.settings());
     let mut counts: BTreeMap<(i8, Text), usize> = BTreeMap::new();
@@ -192,7 +198,9 @@ fn plan(
     let gone =
         current.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), None));
     let set = wanted.iter().filter(|(key, value)| current.get(*key) != Some(value));
-    let changes = set.map(|(key, value)| (key.clone(), Some(value.clone()))).chain(gone).collect();
+    let changes: BTreeMap<_, _> =
+        set.map(|(key, value)| (key.clone(), Some(value.clone()))).chain(gone).collect();
+    image.check_config_changes(&resource, &changes)?;
     Ok(Command::AlterConfigs { resource, changes })
 }
 
@@ -213,10 +221,7 @@ async fn alter(
         let refused = match (plan, &mut outcomes) {
             (Err(refused), _) => Some(refused),
             (Ok(_), Err(code)) => Some(Refused::new(*code, "")),
-            (Ok(_), Ok(outcomes)) => {
-                let refusal = outcomes.next().and_then(Result::err);
-                refusal.map(|refusal| Refused::new(refusal.code, refusal.message))
-            }
+            (Ok(_), Ok(outcomes)) => outcomes.next().and_then(Result::err).map(Refused::from),
         };
         altered.push(Altered { kind, name, refused });
     }

@@ -10,7 +10,9 @@
 use super::authorizer::{Operation, Resource};
 use super::context::RequestContext;
 use super::dispatch::Answer;
-use crate::cluster::{ClusterImage, Command, PartitionImage, Refusal, TopicImage};
+use crate::cluster::{
+    ClusterImage, Command, ELECTION_NOT_NEEDED, PartitionImage, Refusal, TopicImage, refuse,
+};
 use crate::model::{ErrorCode, PartitionId};
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -37,15 +39,19 @@ pub(super) fn start(
 ) -> Answer<ElectLeadersResponse> {
     let election = match request.election_type {
         _ if !context.authorize(Operation::Alter, Resource::Cluster) => {
-            Err(ErrorCode::ClusterAuthorizationFailed)
+            let message = "Cluster authorization failed.".to_owned();
+            Err(Refusal { code: ErrorCode::ClusterAuthorizationFailed, message })
         }
         0 => Ok(Election::Preferred),
         1 => Ok(Election::Unclean),
-        _ => Err(ErrorCode::InvalidRequest),
+        other => {
+            let message = format!("Unknown election type {other}");
+            Err(Refusal { code: ErrorCode::InvalidRequest, message })
+        }
     };
     let election = match election {
         Ok(election) => election,
-        Err(code) => return Answer::Now(refuse_all(&context, request, code)),
+        Err(refusal) => return Answer::Now(refuse_all(&context, request, &refusal)),
     };
     let image = context.image();
     // Of all partitions only those are told that needed an election.
@@ -76,7 +82,7 @@ pub(super) fn start(
                 let refusal = match (plan.what, &mut outcomes) {
                     (Err(refusal), _) => Some(refusal),
                     (Ok(_), Ok(outcomes)) => outcomes.next().and_then(Result::err),
-                    (Ok(_), Err(code)) => Some(refusal_of(*code)),
+                    (Ok(_), Err(code)) => Some(Refusal { code: *code, message: code.to_string() }),
                 };
                 (plan.partition, refusal)
             });
@@ -94,24 +100,20 @@ pub(super) fn start(
 fn refuse_all(
     context: &RequestContext,
     request: ElectLeadersRequest,
-    code: ErrorCode,
+    refusal: &Refusal,
 ) -> ElectLeadersResponse {
     let mut response = ElectLeadersResponse::default();
     // Version 0 has no place for an error of the whole.
     if context.version() > 0 {
-        response.error_code = code.code();
+        response.error_code = refusal.code.code();
     }
     let topics = request.topic_partitions.unwrap_or_default().into_iter();
     let results = topics.map(|topic| {
-        let refused = topic.partitions.into_iter().map(|index| (index, Some(refusal_of(code))));
+        let refused = topic.partitions.into_iter().map(|index| (index, Some(refusal.clone())));
         result(topic.topic, refused)
     });
     response.replica_election_results = results.collect();
     response
-}
-
-fn refusal_of(code: ErrorCode) -> Refusal {
-    Refusal { code, message: code.to_string() }
 }
 
 fn result(
@@ -156,7 +158,7 @@ fn plan(image: &ClusterImage, topic: &str, index: i32, election: Election) -> Pl
         None => Err(unknown(format!("No such topic as {topic}"))),
         Some((_, None)) => Err(unknown(format!("No such partition as {topic}-{index}"))),
         Some((_, Some(found))) if !needs(found, election) => {
-            Err(refusal_of(ErrorCode::ElectionNotNeeded))
+            refuse(ErrorCode::ElectionNotNeeded, ELECTION_NOT_NEEDED)
         }
         Some((topic, Some(_))) => {
             let unclean = matches!(election, Election::Unclean);

@@ -207,6 +207,11 @@ pub(super) async fn hand_over(env: &Env, services: &Services, membership: &Membe
         }
         // If the view ends, so does the broker.
         drop(view.wait_for(|view| !leads_for_others(&view.image, broker)).await);
+        // It is not told of to clients any more, as it would be until somebody notices that it is gone.
+        let command = Command::FenceBroker { broker, broker_epoch };
+        if let Err(error) = membership.quorum.propose(vec![command]).await {
+            tracing::debug!(%error, "the other brokers have to notice that this one is gone");
+        }
     };
     let mut session = membership.lifecycle.session();
     let deadline = env.steady.now().plus(HAND_OVER_PATIENCE);

@@ -70,7 +70,9 @@ impl ClusterImage {
     pub fn apply(&mut self, index: u64, command: &Command) -> (Outcome, Vec<Event>) {
         let mut events = Vec::new();
         let outcome = match command {
-            Command::Bootstrap { cluster_id, features } => self.bootstrap(cluster_id, features),
+            Command::Bootstrap { cluster_id, features, min_insync_replicas } => {
+                self.bootstrap(cluster_id, features, *min_insync_replicas, &mut events)
+            }
             Command::TakeOver { topics, configs, next_producer_id, features } => {
                 let taken = self.take_over(topics, configs, *next_producer_id, &mut events);
                 taken.inspect(|_| self.features.clone_from(features))
@@ -114,7 +116,7 @@ impl ClusterImage {
             Command::AlterConfigs { resource, changes } => {
                 self.alter_configs(resource, changes, &mut events)
             }
-            Command::UpdateFeatures { updates } => self.update_features(updates),
+            Command::UpdateFeatures { updates } => self.update_features(updates, &mut events),
             Command::AllocateProducerIds { broker, broker_epoch } => {
                 self.allocate_producer_ids(*broker, *broker_epoch)
             }
@@ -123,16 +125,51 @@ impl ClusterImage {
         (outcome, events)
     }
 
-    fn bootstrap(&mut self, cluster_id: &str, features: &BTreeMap<String, i16>) -> Outcome {
+    fn bootstrap(
+        &mut self,
+        cluster_id: &str,
+        features: &BTreeMap<String, i16>,
+        min_insync_replicas: Option<u32>,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
         if !self.cluster_id.is_empty() {
             return refuse(ErrorCode::InvalidRequest, "the cluster has begun already");
         }
         cluster_id.clone_into(&mut self.cluster_id);
         self.features.clone_from(features);
+        if let Some(count) = min_insync_replicas.filter(|_| self.has_eligible_leaders()) {
+            self.fix_min_insync_replicas(count, events);
+        }
         Ok(Applied::Done)
     }
 
-    fn update_features(&mut self, updates: &BTreeMap<String, FeatureUpdate>) -> Outcome {
+    /// Who is eligible depends on `min.insync.replicas`, so that has one value for all brokers, which those that start later
+    /// with another one do not change (`ConfigurationControlManager.maybeGenerateElrSafetyRecords` of Apache Kafka).
+    fn fix_min_insync_replicas(&mut self, count: u32, events: &mut Vec<Event>) {
+        let mut changed = Vec::new();
+        let all = Arc::make_mut(&mut self.configs);
+        let of_all = Arc::make_mut(all.entry(ConfigResource::AllBrokers).or_default());
+        if !of_all.contains_key(MIN_INSYNC_REPLICAS) {
+            of_all.insert(MIN_INSYNC_REPLICAS.to_owned(), count.to_string());
+            changed.push(ConfigResource::AllBrokers);
+        }
+        all.retain(|resource, configs| {
+            if matches!(resource, ConfigResource::Broker(_))
+                && Arc::make_mut(configs).remove(MIN_INSYNC_REPLICAS).is_some()
+            {
+                changed.push(resource.clone());
+            }
+            !configs.is_empty()
+        });
+        events.extend(changed.into_iter().map(Event::ConfigsChanged));
+    }
+
+    fn update_features(
+        &mut self,
+        updates: &BTreeMap<String, FeatureUpdate>,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
+        let had_eligible_leaders = self.has_eligible_leaders();
         for (name, update) in updates {
             refusal_to_follow(name, self.feature(name), *update)?;
         }
@@ -141,6 +178,9 @@ impl ClusterImage {
                 0 => self.features.remove(name),
                 level => self.features.insert(name.clone(), level),
             };
+        }
+        if self.has_eligible_leaders() && !had_eligible_leaders {
+            self.fix_min_insync_replicas(self.defaults.min_insync_replicas, events);
         }
         Ok(Applied::Done)
     }
@@ -276,6 +316,34 @@ impl ClusterImage {
         Ok(())
     }
 
+    /// Whether configs may change so. Who is eligible depends on `min.insync.replicas`, which therefore has one value for all
+    /// brokers.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with INVALID_CONFIG, in the words of Apache Kafka (`ConfigurationControlManager`).
+    pub fn check_config_changes(
+        &self,
+        resource: &ConfigResource,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Refusal> {
+        let Some(count) = changes.get(MIN_INSYNC_REPLICAS).filter(|_| self.has_eligible_leaders())
+        else {
+            return Ok(());
+        };
+        let message = match resource {
+            ConfigResource::Broker(_) => {
+                "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
+            }
+            ConfigResource::AllBrokers if count.is_none() => {
+                "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
+            }
+            ConfigResource::AllBrokers | ConfigResource::Topic(_) | ConfigResource::Group(_) => {
+                return Ok(());
+            }
+        };
+        refuse(ErrorCode::InvalidConfig, message)
+    }
+
     fn alter_configs(
         &mut self,
         resource: &ConfigResource,
@@ -288,6 +356,7 @@ impl ClusterImage {
             let message = format!("The topic '{name}' does not exist.");
             return refuse(ErrorCode::UnknownTopicOrPartition, message);
         }
+        self.check_config_changes(resource, changes)?;
         let mut configs = (*self.configs(resource)).clone();
         for (key, value) in changes {
             match value {
@@ -302,9 +371,10 @@ impl ClusterImage {
             all.insert(resource.clone(), Arc::new(configs));
         }
         events.push(Event::ConfigsChanged(resource.clone()));
-        if changes.contains_key(MIN_INSYNC_REPLICAS)
-            || changes.contains_key(UNCLEAN_LEADER_ELECTION)
-        {
+        if changes.contains_key(MIN_INSYNC_REPLICAS) && self.has_eligible_leaders() {
+            self.forget_eligible(resource, events);
+        }
+        if changes.contains_key(UNCLEAN_LEADER_ELECTION) {
             self.reconsider(resource, events);
         }
         Ok(Applied::Done)

@@ -30,6 +30,8 @@ pub(super) struct PartitionChange<'a> {
     pub(super) election: Election,
     /// A replica that may have lost what it had: it is not eligible any longer.
     pub(super) unclean: Option<BrokerId>,
+    /// Whether replicas may be eligible (KIP-966). If not, whoever was the last in sync stays so.
+    pub(super) has_eligible: bool,
     /// How many replicas have to be in sync for a record to be committed, if there are as many.
     min_insync_replicas: usize,
     /// Whether a broker is there to lead.
@@ -43,7 +45,15 @@ impl<'a> PartitionChange<'a> {
         can_lead: &'a dyn Fn(BrokerId) -> bool,
     ) -> Self {
         let (to, election) = (before.clone(), Election::Clean);
-        Self { before, to, election, unclean: None, min_insync_replicas, can_lead }
+        Self {
+            before,
+            to,
+            election,
+            unclean: None,
+            has_eligible: true,
+            min_insync_replicas,
+            can_lead,
+        }
     }
 
     /// What the partition becomes; `None` if it stays as it is.
@@ -53,7 +63,11 @@ impl<'a> PartitionChange<'a> {
         self.to.offline.retain(|replica| replicas.contains(replica));
         self.settle_eligible();
         self.elect();
-        self.note_last_leader();
+        if self.has_eligible {
+            self.note_last_leader();
+        } else {
+            self.keep_last_in_sync();
+        }
         let Self { before, mut to, .. } = self;
         let removes_replica = before.replicas.iter().any(|replica| !to.replicas.contains(replica));
         if to.leader != before.leader || removes_replica {
@@ -66,7 +80,7 @@ impl<'a> PartitionChange<'a> {
         Some(to)
     }
 
-    /// Replicas that were to go are gone once all others are in sync.
+    /// Replicas that were to go are gone once those that came are in sync; if fewer come than go, once all others are.
     fn end_reassignment(&mut self) {
         let to = &mut self.to;
         if !to.is_reassigned() {
@@ -75,7 +89,9 @@ impl<'a> PartitionChange<'a> {
         let stays = |replica: &BrokerId| !to.removing.contains(replica);
         let replicas: Vec<_> = to.replicas.iter().copied().filter(stays).collect();
         let isr: Vec<_> = to.isr.iter().copied().filter(stays).collect();
-        if replicas.is_empty() || !replicas.iter().all(|replica| isr.contains(replica)) {
+        let are_in_sync = |all: &[BrokerId]| all.iter().all(|replica| isr.contains(replica));
+        let suffices = to.adding.len() >= to.removing.len() || are_in_sync(&replicas);
+        if replicas.is_empty() || isr.is_empty() || !are_in_sync(&to.adding) || !suffices {
             return;
         }
         (to.replicas, to.isr) = (replicas, isr);
@@ -88,6 +104,9 @@ impl<'a> PartitionChange<'a> {
 
     /// Who has left while too few were in sync has all that was committed, for nothing was committed since.
     fn settle_eligible(&mut self) {
+        if !self.has_eligible {
+            return;
+        }
         if self.to.isr.len() >= self.min_insync_replicas() {
             self.to.elr.clear();
             return;
@@ -131,7 +150,12 @@ impl<'a> PartitionChange<'a> {
         }
         let any = match to.last_known_elr[..] {
             // The one that led last has most of what was committed.
-            [last] if to.isr.is_empty() && to.elr.is_empty() && self.can_replace(last) => {
+            [last]
+                if self.has_eligible
+                    && to.isr.is_empty()
+                    && to.elr.is_empty()
+                    && self.can_replace(last) =>
+            {
                 Some(last)
             }
             _ if self.election == Election::Unclean => {
@@ -155,6 +179,16 @@ impl<'a> PartitionChange<'a> {
 
     fn can_replace(&self, last: BrokerId) -> bool {
         self.to.replicas.contains(&last) && self.may_lead(last)
+    }
+
+    /// Where nobody is eligible, the last replicas in sync stay so when they leave: they lead again when they are back.
+    fn keep_last_in_sync(&mut self) {
+        let Self { before, to, .. } = self;
+        to.elr.clear();
+        if to.isr.is_empty() {
+            to.isr.clone_from(&before.isr);
+            to.isr.retain(|replica| to.replicas.contains(replica));
+        }
     }
 
     /// Who led when the last replica in sync left is remembered until there is a leader again.
@@ -246,6 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_is_eligible_the_last_in_sync_stays_so() {
+        let off = |change: &mut PartitionChange<'_>, isr: &[i32]| {
+            change.has_eligible = false;
+            change.to.isr = ids(isr);
+        };
+        let two = partition(&[1, 2], &[], Some(1));
+        let one = change(&two, &[2], |change| off(change, &[2])).unwrap();
+        assert_eq!((one.leader, &one.isr, &one.elr), (Some(BrokerId(2)), &ids(&[2]), &ids(&[])));
+        let none = change(&one, &[], |change| off(change, &[])).unwrap();
+        assert_eq!((none.leader, &none.isr, &none.elr), (None, &ids(&[2]), &ids(&[])));
+        assert!(none.last_known_elr.is_empty());
+        assert_eq!(change(&none, &[1], |change| off(change, &[2])), None, "2 is waited for");
+        let back = change(&none, &[1, 2], |change| off(change, &[2])).unwrap();
+        assert_eq!((back.leader, back.recovering), (Some(BrokerId(2)), false));
+        // What was eligible before the feature was switched off may still lead.
+        let before = partition(&[], &[2, 3], None);
+        let after = change(&before, &[2], |change| off(change, &[])).unwrap();
+        assert_eq!((after.leader, &after.isr), (Some(BrokerId(2)), &ids(&[2])));
+        assert!(after.elr.is_empty() && !after.recovering);
+    }
+
+    #[test]
     fn the_preferred_replica_leads_if_it_is_in_sync() {
         let preferred = |change: &mut PartitionChange<'_>| change.election = Election::Preferred;
         let elect = |isr: &[i32], alive: &[i32]| {
@@ -257,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reassignment_ends_when_all_that_stay_are_in_sync() {
+    fn a_reassignment_ends_when_those_that_came_are_in_sync() {
         let moving = PartitionImage {
             replicas: ids(&[3, 2, 1]),
             adding: ids(&[3]),
@@ -270,5 +326,12 @@ mod tests {
         assert_eq!((&done.replicas, &done.isr), (&ids(&[3, 2]), &ids(&[2, 3])));
         assert_eq!((done.leader, done.leader_epoch.0), (Some(BrokerId(3)), 6));
         assert!(!done.is_reassigned());
+        let without_2 = change(&moving, &alive, |change| change.to.isr = ids(&[1, 3])).unwrap();
+        assert_eq!((&without_2.replicas, &without_2.isr), (&ids(&[3, 2]), &ids(&[3])));
+        // Fewer come than go: who stays has to have the records.
+        let fewer = PartitionImage { adding: ids(&[]), ..moving };
+        assert_eq!(change(&fewer, &alive, |change| change.to.isr = ids(&[1, 2])), None);
+        let done = change(&fewer, &alive, |change| change.to.isr = ids(&[1, 2, 3])).unwrap();
+        assert_eq!(done.replicas, ids(&[3, 2]));
     }
 }

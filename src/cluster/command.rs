@@ -23,6 +23,9 @@ pub enum Command {
         cluster_id: String,
         /// Finalized feature levels to begin with.
         features: BTreeMap<String, i16>,
+        /// What all brokers' `min.insync.replicas` is set to, if a feature asks for that.
+        #[serde(default)]
+        min_insync_replicas: Option<u32>,
     },
     /// The cluster was one of Apache Kafka: what its metadata log said. Refused if anything is there already.
     TakeOver {

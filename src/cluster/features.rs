@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::apply::{Refusal, refuse};
 use crate::model::{BrokerId, ErrorCode};
 
+/// Whether replicas that left while too few were in sync may lead (KIP-966): since level 1. At level 0 whoever was the last in
+/// sync stays so, dead or alive.
+pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
 /// Consumer groups of KIP-848: since level 1.
 pub const GROUP_VERSION: &str = "group.version";
 /// How Apache Kafka writes its metadata. Here it only says which version a cluster is like.
@@ -33,7 +36,8 @@ pub struct SupportedFeature {
 }
 
 /// All features, by name.
-pub const SUPPORTED: [SupportedFeature; 3] = [
+pub const SUPPORTED: [SupportedFeature; 4] = [
+    SupportedFeature { name: ELIGIBLE_LEADER_REPLICAS_VERSION, min: 0, max: 1 },
     SupportedFeature { name: GROUP_VERSION, min: 0, max: 1 },
     // From 3.3-IV3 to 4.3-IV0.
     SupportedFeature { name: METADATA_VERSION, min: 7, max: 30 },
@@ -205,7 +209,9 @@ mod tests {
             let found = found.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
             initial(&found).into_values().collect::<Vec<_>>()
         };
-        assert_eq!(levels(&[]), [1, 30, 2]);
+        assert_eq!(levels(&[]), [1, 1, 30, 2]);
+        let eligible = (ELIGIBLE_LEADER_REPLICAS_VERSION, 1);
+        assert_eq!(levels(&[eligible, (METADATA_VERSION, 30)]), [1, 30]);
         assert_eq!(levels(&[(METADATA_VERSION, 21), (TRANSACTION_VERSION, 1)]), [30, 1]);
         assert_eq!(levels(&[(METADATA_VERSION, 30), (GROUP_VERSION, 9)]), [1, 30]);
     }

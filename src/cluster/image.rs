@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::command::Endpoint;
+use super::features::ELIGIBLE_LEADER_REPLICAS_VERSION;
 use crate::model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName, UuidText};
 
 /// Config of topics and brokers: how many replicas have to be in sync for a record to be committed.
@@ -186,6 +187,12 @@ impl ClusterImage {
     #[must_use]
     pub fn feature(&self, name: &str) -> i16 {
         self.features.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether replicas may lead that left while too few were in sync (KIP-966).
+    #[must_use]
+    pub fn has_eligible_leaders(&self) -> bool {
+        self.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) >= 1
     }
 
     /// All brokers, by id.

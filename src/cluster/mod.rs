@@ -27,3 +27,4 @@ pub use command::{
 pub use image::{
     BrokerImage, ClusterImage, ConfigResource, PRODUCER_ID_BLOCK, PartitionImage, TopicImage,
 };
+pub use partitions::ELECTION_NOT_NEEDED;

@@ -11,6 +11,9 @@ use super::command::{AlterPartition, IsrMember};
 use super::image::{ClusterImage, ConfigResource, PartitionImage};
 use crate::model::{BrokerId, ErrorCode, TopicIdPartition, TopicName};
 
+/// What is said, in the words of Apache Kafka, of a partition that is led as it should be.
+pub const ELECTION_NOT_NEEDED: &str = "Leader election not needed for topic partition.";
+
 impl ClusterImage {
     /// Puts others in the place of partitions; gives those for which there is another.
     pub(super) fn replace_partitions(
@@ -55,15 +58,25 @@ impl ClusterImage {
         })
     }
 
-    /// Looks again at the partitions that a config concerns, which says how many have to be in sync or who may lead.
+    /// Looks again at the partitions that a config concerns, which says who may lead.
     pub(super) fn reconsider(&mut self, resource: &ConfigResource, events: &mut Vec<Event>) {
-        let only = match resource {
-            ConfigResource::Topic(name) => Some(name),
-            ConfigResource::AllBrokers => None,
-            ConfigResource::Broker(_) | ConfigResource::Group(_) => return,
-        };
         let changed = self.reconsider_where(|topic, partition| {
-            only.is_none_or(|only| only == topic) && partition.is_lacking()
+            resource.concerns(topic) && partition.leader.is_none()
+        });
+        push_changed(changed, events);
+    }
+
+    /// Nobody is eligible any longer, nor known to have led last, in the partitions that a config concerns by which that was
+    /// judged (`ReplicationControlManager.removeTopicElrs` of Apache Kafka).
+    pub(super) fn forget_eligible(&mut self, resource: &ConfigResource, events: &mut Vec<Event>) {
+        let changed = self.replace_partitions(|_, topic, _, partition| {
+            let is_empty = partition.elr.is_empty() && partition.last_known_elr.is_empty();
+            (!is_empty && resource.concerns(topic)).then(|| PartitionImage {
+                elr: Vec::new(),
+                last_known_elr: Vec::new(),
+                partition_epoch: partition.partition_epoch + 1,
+                ..partition.clone()
+            })
         });
         push_changed(changed, events);
     }
@@ -85,6 +98,7 @@ impl ClusterImage {
         can_lead: &'a dyn Fn(BrokerId) -> bool,
     ) -> PartitionChange<'a> {
         let mut change = PartitionChange::new(partition, self.min_insync_replicas(topic), can_lead);
+        change.has_eligible = self.has_eligible_leaders();
         if self.allows_unclean_election(topic) {
             change.election = Election::Unclean;
         }
@@ -154,17 +168,25 @@ impl ClusterImage {
         let needed =
             if unclean { partition.leader.is_none() } else { !partition.is_led_as_preferred() };
         if !needed {
-            return refuse_code(ErrorCode::ElectionNotNeeded);
+            return refuse(ErrorCode::ElectionNotNeeded, ELECTION_NOT_NEEDED);
         }
         let can_lead = |replica| self.is_active(replica);
         let min_insync_replicas = self.min_insync_replicas(&topic);
         let mut change = PartitionChange::new(&partition, min_insync_replicas, &can_lead);
+        change.has_eligible = self.has_eligible_leaders();
         change.election = if unclean { Election::Unclean } else { Election::Preferred };
         let Some(now) = change.finish() else {
-            return refuse_code(match unclean {
-                true => ErrorCode::EligibleLeadersNotAvailable,
-                false => ErrorCode::PreferredLeaderNotAvailable,
-            });
+            let (code, message) = match unclean {
+                true => (
+                    ErrorCode::EligibleLeadersNotAvailable,
+                    "Eligible topic partition leaders are not available.",
+                ),
+                false => (
+                    ErrorCode::PreferredLeaderNotAvailable,
+                    "The preferred leader was not available.",
+                ),
+            };
+            return refuse(code, message);
         };
         self.put_partition(&topic, id, now.clone());
         push_changed([id], events);
@@ -224,6 +246,17 @@ impl ClusterImage {
             return refuse(ErrorCode::InvalidReplicaAssignment, message);
         }
         Ok(())
+    }
+}
+
+impl ConfigResource {
+    /// Whether its configs say something about a topic.
+    fn concerns(&self, topic: &TopicName) -> bool {
+        match self {
+            Self::Topic(name) => name == topic,
+            Self::AllBrokers => true,
+            Self::Broker(_) | Self::Group(_) => false,
+        }
     }
 }
 
@@ -319,8 +352,4 @@ fn check_alteration(alter: &AlterPartition, partition: &PartitionImage) -> Resul
     ];
     let failed = checks.into_iter().find(|(fails, ..)| *fails);
     failed.map_or(Ok(()), |(_, code, message)| refuse(code, message))
-}
-
-fn refuse_code<T>(code: ErrorCode) -> Result<T, Refusal> {
-    refuse(code, code.to_string())
 }

@@ -6,6 +6,7 @@ use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, 
 use proptest::test_runner::TestCaseError;
 use uuid::Uuid;
 
+use super::features::{Direction, ELIGIBLE_LEADER_REPLICAS_VERSION, FeatureUpdate};
 use super::{
     AlterPartition, Applied, ClusterImage, Command, ConfigResource, Event, IsrMember, NewTopic,
     Outcome, PartitionImage, Registration, ReplicaSet,
@@ -33,13 +34,38 @@ struct Rig {
 impl Rig {
     /// Brokers 1 to 3, unfenced, and a topic on all of them, led by 1. Two have to be in sync.
     fn new() -> Self {
-        let mut rig = Self { image: ClusterImage::default(), index: 0, directory: 1 };
-        for broker in 1..=3 {
-            rig.register(broker, None);
-            rig.unfence(broker);
+        Self::with_brokers(&Self::empty(true), &[1, 2, 3])
+    }
+
+    /// No broker yet; replicas may be eligible or not.
+    fn empty(has_eligible: bool) -> Self {
+        let mut image = ClusterImage::default();
+        let level = i16::from(has_eligible);
+        let begin = Command::Bootstrap {
+            cluster_id: "c".to_owned(),
+            features: [(ELIGIBLE_LEADER_REPLICAS_VERSION.to_owned(), level)].into(),
+            min_insync_replicas: Some(2),
+        };
+        image.apply(0, &begin).0.unwrap();
+        Self { image, index: 0, directory: 1 }
+    }
+
+    /// These brokers, unfenced, and a topic on all of them.
+    fn with_brokers(empty: &Self, brokers: &[i32]) -> Self {
+        let mut rig = empty.clone();
+        for broker in brokers {
+            rig.register(*broker, None);
+            rig.unfence(*broker);
         }
-        rig.create(&[&[1, 2, 3]]);
+        rig.create(&[brokers]);
         rig
+    }
+
+    fn switch_eligible(&mut self, on: bool) {
+        let direction = if on { Direction::Upgrade } else { Direction::SafeDowngrade };
+        let update = FeatureUpdate { level: on.into(), direction };
+        let updates = [(ELIGIBLE_LEADER_REPLICAS_VERSION.to_owned(), update)].into();
+        self.done(&Command::UpdateFeatures { updates });
     }
 
     fn apply(&mut self, command: &Command) -> (Outcome, Vec<Event>) {
@@ -324,7 +350,7 @@ fn a_registration_that_is_repeated_changes_nothing() {
 
 #[test]
 fn a_broker_of_one_node_goes_on_leading_what_is_its_own() {
-    let mut rig = Rig { image: ClusterImage::default(), index: 0, directory: 1 };
+    let mut rig = Rig::empty(true);
     let register = |start: u128| {
         let incarnation = UuidText(Uuid::from_u128(start));
         Command::RegisterBroker(Registration::new(BrokerId(1), incarnation))
@@ -412,27 +438,73 @@ fn alterations_are_checked_in_kafkas_order() {
 }
 
 #[test]
-fn a_lower_min_isr_makes_nobody_eligible_and_a_higher_one_neither() {
-    let mut rig = Rig::new();
-    rig.fence(3);
-    rig.fence(2);
+fn who_is_eligible_is_forgotten_when_min_isr_changes() {
     let topic = || ConfigResource::Topic(TopicName::new("t").unwrap());
-    rig.set(topic(), "min.insync.replicas", "3");
-    assert_eq!(rig.state(), (Some(1), vec![1], vec![2]));
-    rig.set(ConfigResource::AllBrokers, "min.insync.replicas", "1");
-    assert_eq!(rig.state(), (Some(1), vec![1], vec![2]), "the topic says 3");
-    rig.set(topic(), "min.insync.replicas", "1");
+    for (resource, forgets) in [
+        (topic(), true),
+        (ConfigResource::AllBrokers, true),
+        (ConfigResource::Group("g".to_owned()), false),
+    ] {
+        let mut rig = Rig::new();
+        rig.fence(3);
+        rig.fence(2);
+        assert_eq!(rig.state(), (Some(1), vec![1], vec![2]));
+        let epoch = rig.partition().partition_epoch;
+        rig.set(resource, "min.insync.replicas", "3");
+        let eligible = if forgets { vec![] } else { vec![2] };
+        assert_eq!(rig.state(), (Some(1), vec![1], eligible));
+        assert_eq!(rig.partition().partition_epoch, epoch + i32::from(forgets));
+        rig.unfence(3);
+        rig.fence(1);
+        rig.set(topic(), "min.insync.replicas", "2");
+        assert_eq!(rig.state(), (None, vec![], vec![]));
+        rig.set(topic(), "unclean.leader.election.enable", "true");
+        assert_eq!(rig.state(), (Some(3), vec![3], vec![]));
+    }
+}
+
+#[test]
+fn min_isr_stays_the_same_for_all_brokers_while_it_says_who_is_eligible() {
+    let mut rig = Rig::new();
+    let count = |rig: &Rig| {
+        rig.image.configs(&ConfigResource::AllBrokers).get("min.insync.replicas").cloned()
+    };
+    assert_eq!(count(&rig).as_deref(), Some("2"));
+    let change = |resource, value: Option<&str>| Command::AlterConfigs {
+        resource,
+        changes: [("min.insync.replicas".to_owned(), value.map(str::to_owned))].into(),
+    };
+    let of_one = || ConfigResource::Broker(BrokerId(1));
+    let remove = change(ConfigResource::AllBrokers, None);
+    assert_eq!(rig.refused(&remove), ErrorCode::InvalidConfig);
+    assert_eq!(rig.refused(&change(of_one(), Some("3"))), ErrorCode::InvalidConfig);
+    rig.switch_eligible(false);
+    rig.done(&remove);
+    rig.done(&change(of_one(), Some("3")));
+    rig.switch_eligible(true);
+    assert_eq!(count(&rig).as_deref(), Some("2"), "as the brokers say");
+    assert!(rig.image.configs(&of_one()).is_empty());
+}
+
+#[test]
+fn without_eligible_replicas_the_last_in_sync_is_waited_for() {
+    let mut rig = Rig::with_brokers(&Rig::empty(false), &[1, 2, 3]);
+    for broker in [3, 2, 1] {
+        rig.fence(broker);
+    }
+    assert_eq!(rig.state(), (None, vec![1], vec![]));
+    rig.unfence(2);
+    assert_eq!(rig.state(), (None, vec![1], vec![]));
+    rig.unfence(1);
     assert_eq!(rig.state(), (Some(1), vec![1], vec![]));
-    rig.unfence(3);
+    rig.switch_eligible(true);
     rig.fence(1);
     assert_eq!(rig.state(), (None, vec![], vec![1]));
-    rig.set(topic(), "unclean.leader.election.enable", "true");
-    assert_eq!(rig.state(), (Some(3), vec![3], vec![]));
 }
 
 #[test]
 fn a_reassignment_ends_takes_another_turn_or_is_taken_back() {
-    let mut rig = Rig { image: ClusterImage::default(), index: 0, directory: 1 };
+    let mut rig = Rig::empty(true);
     for broker in 1..=4 {
         rig.register(broker, None);
         rig.unfence(broker);
@@ -583,8 +655,14 @@ fn check(rig: &Rig) -> Result<(), TestCaseError> {
     prop_assert!(partition.isr.iter().all(is_replica), "{:?}", partition);
     prop_assert!(partition.elr.iter().all(is_replica), "{:?}", partition);
     prop_assert!(!partition.elr.iter().any(|id| partition.isr.contains(id)), "{:?}", partition);
-    prop_assert_eq!(partition.leader.is_none(), partition.isr.is_empty(), "{:?}", partition);
-    prop_assert!(partition.isr.iter().all(|id| image.is_active(*id)), "{:?}", partition);
+    if image.has_eligible_leaders() {
+        prop_assert_eq!(partition.leader.is_none(), partition.isr.is_empty(), "{:?}", partition);
+    } else {
+        prop_assert!(!partition.isr.is_empty() && partition.elr.is_empty(), "{:?}", partition);
+    }
+    if partition.leader.is_some() {
+        prop_assert!(partition.isr.iter().all(|id| image.is_active(*id)), "{:?}", partition);
+    }
     if let Some(leader) = partition.leader {
         prop_assert!(partition.isr.contains(&leader), "{:?}", partition);
         prop_assert!(partition.last_known_elr.is_empty(), "{:?}", partition);
@@ -603,8 +681,11 @@ fn check(rig: &Rig) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn whatever_happens_who_leads_is_in_sync_and_epochs_rise(steps in steps()) {
-        let mut rig = Rig::new();
+    fn whatever_happens_who_leads_is_in_sync_and_epochs_rise(
+        has_eligible in proptest::bool::weighted(0.7),
+        steps in steps(),
+    ) {
+        let mut rig = Rig::with_brokers(&Rig::empty(has_eligible), &[1, 2, 3]);
         for step in steps {
             let command = step.command(&rig);
             let json = serde_json::to_string(&command).unwrap();

@@ -8,8 +8,8 @@ use crate::model::{BrokerId, ErrorCode};
 
 /// Chooses replicas for `partitions` new partitions among the brokers of a cluster. Leaders go round among those that are not
 /// fenced, beginning with number `first`. Followers are on other racks as far as there are any, then not fenced as far as
-/// that goes, and of partitions with the same leader on different brokers. Nothing is placed on a broker that is about to stop, or
-/// whose directories are all cordoned.
+/// that goes, and of partitions with the same leader on different brokers. Nothing is placed on a broker that is about to stop
+/// (one that has stopped is one that is fenced), or whose directories are all cordoned.
 ///
 /// Source: `StripedReplicaPlacer` of Apache Kafka, for what is wanted; the order is another one.
 ///
@@ -21,7 +21,9 @@ pub fn place(
     replication_factor: i16,
     first: usize,
 ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
-    let is_usable = |broker: &&BrokerImage| !broker.shutting_down && !image.is_cordoned(broker);
+    let is_usable = |broker: &&BrokerImage| {
+        (!broker.shutting_down || broker.fenced) && !image.is_cordoned(broker)
+    };
     let usable: Vec<_> = image.brokers().filter(is_usable).collect();
     let leaders = alternate_racks(usable.iter().copied().filter(|broker| !broker.fenced));
     let fenced = alternate_racks(usable.iter().copied().filter(|broker| broker.fenced));
@@ -168,6 +170,16 @@ mod tests {
         assert_eq!(placed(&[(-1, ""), (2, ""), (3, "")], 3, 2, 0), [[2, 3], [3, 2], [2, 3]]);
         assert_eq!(placed(&[(-1, ""), (2, ""), (3, "")], 1, 3, 0), [[2, 3, 1]]);
         assert_eq!(placed(&[(-1, "a"), (2, "b"), (3, "b")], 1, 2, 0), [[2, 1]]);
+    }
+
+    #[test]
+    fn a_broker_that_has_stopped_may_come_back() {
+        let mut image = cluster(&[(1, ""), (2, "")]);
+        let (broker, broker_epoch) = (BrokerId(2), 2);
+        image.apply(8, &Command::BeginShutdown { broker, broker_epoch }).0.unwrap();
+        place(&image, 1, 2, 0).unwrap_err();
+        image.apply(9, &Command::FenceBroker { broker, broker_epoch }).0.unwrap();
+        assert_eq!(place(&image, 1, 2, 0).unwrap(), [[BrokerId(1), BrokerId(2)]]);
     }
 
     #[test]

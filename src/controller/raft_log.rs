@@ -592,6 +592,7 @@ mod tests {
         Payload::Commands(vec![Command::Bootstrap {
             cluster_id: text.to_owned(),
             features: BTreeMap::from([("metadata.version".to_owned(), 27)]),
+            min_insync_replicas: None,
         }])
     }
 

@@ -163,7 +163,7 @@ impl ReplicaManager {
         self.fetchers.lanes.lock().by_leader.values().for_each(|lane| lane.remove(id));
     }
 
-    /// Brokers may be elsewhere now.
+    /// Brokers may be elsewhere now, or a throttle another one.
     pub(super) fn reach_anew(&self) {
         self.fetchers.lanes.lock().by_leader.values().for_each(|lane| lane.added.notify_one());
     }

@@ -102,10 +102,12 @@ impl ReplicaManager {
                 Event::ConfigsChanged(ConfigResource::Topic(name)) => {
                     if let Some(topic) = image.topic(name.as_str()) {
                         self.reconfigure(image, topic);
+                        self.reach_anew();
                     }
                 }
                 Event::ConfigsChanged(ConfigResource::Broker(_) | ConfigResource::AllBrokers) => {
                     image.topics().for_each(|topic| self.reconfigure(image, topic));
+                    self.reach_anew();
                 }
                 Event::ConfigsChanged(ConfigResource::Group(_)) => {}
             }

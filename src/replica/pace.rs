@@ -34,6 +34,15 @@ impl Pace {
         self.due(now)
     }
 
+    /// What is not paid for yet is paid for at another rate.
+    #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact")]
+    fn convert(&mut self, now: Instant, from: u64, to: u64) {
+        let owed = self.paid.since(now).as_secs_f64() * from as f64;
+        let seconds = owed / (to as f64).max(RATE_MIN);
+        let owed = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(PAUSE_MAX);
+        self.paid = now.plus(owed);
+    }
+
     /// Until when to wait, if it is worth it.
     fn due(&self, now: Instant) -> Option<Instant> {
         (self.paid.since(now) >= PAUSE_MIN).then_some(self.paid)
@@ -53,8 +62,12 @@ impl Throttle {
         Self { pace: Mutex::new(Pace::new(now)), bytes_per_second: AtomicU64::new(u64::MAX) }
     }
 
-    pub(super) fn set_rate(&self, bytes_per_second: u64) {
-        self.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
+    /// Another rate holds from now on, also for the bytes that are not yet paid for.
+    pub(super) fn set_rate(&self, now: Instant, bytes_per_second: u64) {
+        let before = self.bytes_per_second.swap(bytes_per_second, Ordering::Relaxed);
+        if before != bytes_per_second {
+            self.pace.lock().convert(now, before, bytes_per_second);
+        }
     }
 
     /// So many bytes were copied.
@@ -104,6 +117,10 @@ mod tests {
         // Nothing is saved up.
         assert_eq!(pace.charge(at(1_000), 100, 1_000.0), Some(at(1_100)));
         assert_eq!(pace.charge(at(1_000), 100, 1_000.0), Some(at(1_200)));
+        pace.convert(at(1_000), 1_000, 500);
+        assert_eq!(pace.due(at(1_000)), Some(at(1_400)), "the rest at half the rate");
+        pace.convert(at(1_200), 500, u64::MAX);
+        assert_eq!(pace.due(at(1_200)), None, "at once, without a limit");
         let forever = pace.charge(at(1_200), u64::MAX, 0.0);
         assert_eq!(forever, Some(at(1_200).plus(PAUSE_MAX)));
     }

@@ -102,8 +102,9 @@ impl Peers {
     /// The broker's keys have changed.
     pub(super) fn set_config(&self, config: &ReplicationConfig) {
         *self.lag_max.write() = config.lag_max;
-        self.leader_throttle.set_rate(config.leader_bytes_per_second_max);
-        self.follower_throttle.set_rate(config.follower_bytes_per_second_max);
+        let now = self.now();
+        self.leader_throttle.set_rate(now, config.leader_bytes_per_second_max);
+        self.follower_throttle.set_rate(now, config.follower_bytes_per_second_max);
     }
 
     /// Whether a broker may be in sync: not fenced, not about to stop, and registered in this epoch, or in whichever (-1).

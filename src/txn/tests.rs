@@ -54,7 +54,11 @@ fn producer(id: i64, epoch: i16) -> Producer {
 fn image(level: i16) -> Arc<ClusterImage> {
     let mut image = ClusterImage::default();
     let features = [(super::FEATURE.to_owned(), level)].into();
-    let command = crate::cluster::Command::Bootstrap { cluster_id: "cluster".to_owned(), features };
+    let command = crate::cluster::Command::Bootstrap {
+        cluster_id: "cluster".to_owned(),
+        features,
+        min_insync_replicas: None,
+    };
     image.apply(1, &command).0.unwrap();
     Arc::new(image)
 }

@@ -57,9 +57,14 @@ async fn levels_change_together_and_survive() {
     let mut rig = Rig::new().await;
     let mut client = rig.client().await;
     let all = |transactions: i16| {
-        [("group.version", 1), ("metadata.version", 30), ("transaction.version", transactions)]
-            .map(|(name, level)| (name.to_owned(), level))
-            .to_vec()
+        [
+            ("eligible.leader.replicas.version", 1),
+            ("group.version", 1),
+            ("metadata.version", 30),
+            ("transaction.version", transactions),
+        ]
+        .map(|(name, level)| (name.to_owned(), level))
+        .to_vec()
     };
     let (first, epoch) = levels(&mut client).await;
     assert_eq!(first, all(2));
@@ -92,7 +97,7 @@ async fn levels_change_together_and_survive() {
         };
         client = rig.client().await;
         let (after, epoch) = levels(&mut client).await;
-        assert_eq!(after, [all(1)[1].clone(), all(1)[2].clone()]);
+        assert_eq!(after, [all(1)[0].clone(), all(1)[2].clone(), all(1)[3].clone()]);
         assert!(epoch > *epochs.last().unwrap(), "{epoch} after {epochs:?}");
         epochs.push(epoch);
     }

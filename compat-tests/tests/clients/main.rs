@@ -19,6 +19,7 @@ mod groups;
 mod how_to;
 mod log_dirs;
 mod matrix;
+mod nodes_alike;
 mod offsets;
 mod page;
 mod personalities;
@@ -209,7 +210,12 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
     ("three_nodes::librdkafka_loses_nothing_when_leaders_are_killed", three_nodes::librdkafka),
+    ("three_nodes::java_loses_nothing_when_leaders_are_killed", three_nodes::java),
     ("three_nodes::the_tools_of_apache_kafka_see_a_cluster", three_nodes::tools),
+    ("nodes_alike::who_is_in_sync", nodes_alike::isr),
+    ("nodes_alike::elections", nodes_alike::elections),
+    ("nodes_alike::reassignments", nodes_alike::reassignments),
+    ("nodes_alike::throttled_moves", nodes_alike::throttle),
     ("files::apache_kafka_reads_them_after_a_stop", files::after_a_stop),
     ("files::apache_kafka_reads_them_after_a_kill", files::after_a_kill),
     ("files::a_topic_has_its_own_codec", files::recompressed),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::java::{java_class, output};
@@ -33,7 +34,8 @@ pub(crate) fn differences(kind: ServerKind) -> Result<()> {
     }
     let file = built()?.join("differences.txt");
     fs::write(&file, &differences)?;
-    let changes = changes(&reviewed()?, &blocks(&differences));
+    let reviewed = reviewed(&sources().join("probe/differences.txt"))?;
+    let changes = changes(&reviewed, &blocks(&differences));
     ensure!(
         changes.is_empty(),
         "{} holds all differences; not as reviewed:\n{changes}",
@@ -101,9 +103,8 @@ fn lacking<'a>(these: &'a [String], others: &[String]) -> Vec<&'a str> {
 }
 
 /// The differences on file. A block begins with its reason in comment lines, which holds until the next comment.
-fn reviewed() -> Result<Vec<Answer>> {
-    let path = sources().join("probe/differences.txt");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+pub(crate) fn reviewed(path: &Path) -> Result<Vec<Answer>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let first = text.lines().find(|line| !line.is_empty());
     ensure!(first.is_none_or(|line| line.starts_with('#')), "the first difference has no reason");
     let lines: Vec<_> =
@@ -112,7 +113,7 @@ fn reviewed() -> Result<Vec<Answer>> {
 }
 
 /// The blocks that are new or gone or other than reviewed.
-fn changes(reviewed: &[Answer], found: &[Answer]) -> String {
+pub(crate) fn changes(reviewed: &[Answer], found: &[Answer]) -> String {
     let by_step =
         |answers: &[Answer]| -> BTreeMap<String, Vec<String>> { answers.iter().cloned().collect() };
     let (reviewed, found) = (by_step(reviewed), by_step(found));

@@ -25,6 +25,10 @@ pub(crate) fn librdkafka(_: ServerKind) -> Result<()> {
     survive(crash::librdkafka_stream, &[ClientKind::Sarama, ClientKind::ConfluentKafka])
 }
 
+pub(crate) fn java(_: ServerKind) -> Result<()> {
+    survive(crash::java_stream, &[])
+}
+
 fn survive(start: Start, others: &[ClientKind]) -> Result<()> {
     let mut nodes = Nodes::start(&[])?;
     for topic in [STREAM, ROUNDS] {
