@@ -43,7 +43,7 @@ pub fn place(
         let count = usable.len();
         return wrong(format!(
             "The target replication factor of {replication_factor} cannot be reached because only {count} broker(s) are \
-             registered."
+             registered or some brokers have all their log directories cordoned."
         ));
     }
     let placed = (0..partitions).map(|partition| {
@@ -192,7 +192,8 @@ mod tests {
         for factor in [-1, 0] {
             refused(&[(1, "")], factor);
         }
-        let few = "The target replication factor of 2 cannot be reached because only 1 broker(s) are registered.";
+        let few = "The target replication factor of 2 cannot be reached because only 1 broker(s) are registered or some \
+                   brokers have all their log directories cordoned.";
         assert_eq!(refused(&[(1, "")], 2), few);
         let none = "All brokers are currently fenced, or have all their log directories cordoned.";
         assert_eq!(refused(&[(-1, "")], 1), none);

@@ -227,7 +227,7 @@ async fn a_broker_that_is_gone_for_good_is_forgotten() {
         refused.error_message.as_deref(),
         Some(
             "Unable to replicate the partition 3 time(s): The target replication factor of 3 cannot be reached because \
-             only 2 broker(s) are registered."
+             only 2 broker(s) are registered or some brokers have all their log directories cordoned."
         )
     );
     cluster.start_all().await;
