@@ -658,7 +658,8 @@ fn check(rig: &Rig) -> Result<(), TestCaseError> {
     if image.has_eligible_leaders() {
         prop_assert_eq!(partition.leader.is_none(), partition.isr.is_empty(), "{:?}", partition);
     } else {
-        prop_assert!(!partition.isr.is_empty() && partition.elr.is_empty(), "{:?}", partition);
+        // Nobody is in sync either once a cancelled reassignment has taken the last one away: only an unclean leader is left.
+        prop_assert!(partition.elr.is_empty(), "{:?}", partition);
     }
     if partition.leader.is_some() {
         prop_assert!(partition.isr.iter().all(|id| image.is_active(*id)), "{:?}", partition);
