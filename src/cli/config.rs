@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &ConfigArguments) -> anyhow::Result<ExitCode> {
         }
         Verb::Check { strict, sources } => Ok(check(*strict, &sources.load(&[])?)),
         Verb::Docs => {
-            print!("{}", docs::markdown());
+            put!("{}", docs::markdown());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &ConfigArguments) -> anyhow::Result<ExitCode> {
 fn explain_all(loaded: &Loaded) {
     for described in described(loaded) {
         if let Some(setting) = loaded.config.get(&described.name) {
-            println!("{}={}  ({})", described.name, shown(&described), setting.origin);
+            say!("{}={}  ({})", described.name, shown(&described), setting.origin);
         }
     }
 }
@@ -73,31 +73,31 @@ fn explain(name: &str, loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let origin = loaded.config.get(key.name).map(|setting| setting.origin.to_string());
     let default = key.default_value(loaded.config.is_single_node());
     let default = default.map_or_else(|| "none".to_owned(), |value| value.to_string());
-    println!("{}={}", key.name, value.map_or_else(|| default.clone(), shown));
-    println!("  from     {}", origin.as_deref().unwrap_or("default"));
-    println!("  default  {default}");
-    println!("  changes  {}", key.update.name());
+    say!("{}={}", key.name, value.map_or_else(|| default.clone(), shown));
+    say!("  from     {}", origin.as_deref().unwrap_or("default"));
+    say!("  default  {default}");
+    say!("  changes  {}", key.update.name());
     let status = match key.status {
         Status::Active => "active",
         Status::Inert => "accepted, has no meaning here",
         Status::NotYet => "accepted, does nothing yet",
     };
-    println!("  status   {status}");
+    say!("  status   {status}");
     if let Some(documentation) = key.documentation() {
-        println!("\n{documentation}");
+        say!("\n{documentation}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn check(strict: bool, loaded: &Loaded) -> ExitCode {
     for notice in &loaded.notices {
-        println!("{notice}");
+        say!("{notice}");
     }
     let is_unknown = |notice: &Notice| matches!(notice, Notice::UnknownKey { .. });
     if strict && loaded.notices.iter().any(is_unknown) {
         return ExitCode::FAILURE;
     }
-    println!("ok, {} set", loaded.config.settings().len());
+    say!("ok, {} set", loaded.config.settings().len());
     ExitCode::SUCCESS
 }
 

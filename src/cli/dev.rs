@@ -226,7 +226,7 @@ fn announce(nodes: &Nodes, http: &str) {
 fn tell(http: &str, method: &str, path: &str) -> ExitCode {
     match asked(http, method, path) {
         Ok(nodes) => {
-            nodes.iter().for_each(|node| println!("{node}"));
+            nodes.iter().for_each(|node| say!("{node}"));
             ExitCode::SUCCESS
         }
         Err(failure) => failure.report(false),

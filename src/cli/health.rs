@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &HealthArguments) -> anyhow::Result<ExitCode> {
     let wait = Duration::from_secs(arguments.wait);
     match runtime.block_on(ask_until(&host, port, wait)) {
         Ok(Answer { status: WELL, body }) => {
-            print!("{body}");
+            put!("{body}");
             Ok(ExitCode::SUCCESS)
         }
         Ok(Answer { body, .. }) => {

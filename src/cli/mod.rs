@@ -5,6 +5,23 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what talks to people")]
 
+/// Prints a line for whoever reads it: where nobody does any more, that is no failure, as it is none for Java's programs.
+macro_rules! say {
+    () => {
+        put!("\n")
+    };
+    ($($words:tt)*) => {
+        put!("{}\n", format_args!($($words)*))
+    };
+}
+
+/// The same without the end of the line.
+macro_rules! put {
+    ($($words:tt)*) => {
+        $crate::cli::output::put(format_args!($($words)*))
+    };
+}
+
 mod bench;
 mod cluster;
 mod completions;

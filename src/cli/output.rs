@@ -101,6 +101,11 @@ pub(super) fn print_text(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// What `say!` and `put!` do.
+pub(super) fn put(words: std::fmt::Arguments<'_>) {
+    drop(io::stdout().lock().write_fmt(words));
+}
+
 pub(super) fn print_json(json: &Value) -> io::Result<()> {
     print_text(&format!("{json:#}\n"))
 }

@@ -41,7 +41,12 @@ fn ottla(broker: &str, arguments: &[&str]) -> Output {
     command("ottla", broker).args(arguments).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+/// Runs a line of a shell with our binary in its path.
+pub(crate) fn shell(broker: &str, line: &str) -> Output {
+    command("sh", broker).args(["-c", line]).output().unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -73,7 +78,7 @@ fn run_transcript(name: &str) {
             found.push('\n');
         }
         let Some(run) = line.strip_prefix("$ ") else { continue };
-        let output = command("sh", &broker.kafka).args(["-c", run]).output().unwrap();
+        let output = shell(&broker.kafka, run);
         let printed = text(&output.stdout) + &text(&output.stderr);
         found.push_str(&format!("{line}\n{}", normalized(&printed, &broker.kafka)));
         if !found.ends_with('\n') {
@@ -172,10 +177,19 @@ fn peer(says: &'static [u8]) -> (String, std::thread::JoinHandle<()>) {
 #[test]
 fn a_broken_pipe_ends_quietly() {
     let broker = broker();
-    let shell = |line: &str| command("sh", &broker.kafka).args(["-c", line]).output().unwrap();
+    let shell = |line: &str| shell(&broker.kafka, line);
     let written = shell("seq 100000 | ottla produce many");
     assert!(written.status.success(), "{written:?}");
-    for verb in ["consume many", "consume many -e", "consume many --json", "topic list"] {
+    let verbs = [
+        "consume many",
+        "consume many -e",
+        "consume many --json",
+        "topic list",
+        "config explain",
+        "kafka-topics --bootstrap-server $OTTLA_BOOTSTRAP --list",
+        "kafka-broker-api-versions --bootstrap-server $OTTLA_BOOTSTRAP",
+    ];
+    for verb in verbs {
         let output = shell(&format!("{{ ottla {verb}; echo $? >&2; }} | true"));
         assert_eq!(text(&output.stderr), "0\n", "{verb}");
     }
@@ -255,7 +269,7 @@ fn members_share_and_take_over() {
     let mut first = Running::start(broker, &consume);
     let write = |partition: &str, value: &str| {
         let line = format!("echo {value} | ottla produce t -p {partition}");
-        let written = command("sh", broker).args(["-c", &line]).output().unwrap();
+        let written = shell(broker, &line);
         assert!(written.status.success(), "{written:?}");
     };
     write("0", "a");

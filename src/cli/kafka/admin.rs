@@ -48,13 +48,13 @@ pub(super) fn read(
     let all = [COMMON, known].concat();
     let options = Options::read(&all, arguments)?;
     if options.has("version") {
-        println!("{}", env!("CARGO_PKG_VERSION"));
+        say!("{}", env!("CARGO_PKG_VERSION"));
         return Ok(None);
     }
     if options.has("help") || arguments.is_empty() {
-        println!("{about}\n\nOptions:");
+        say!("{about}\n\nOptions:");
         for option in &all {
-            println!("  --{}", option.names[0]);
+            say!("  --{}", option.names[0]);
         }
         return Ok(None);
     }

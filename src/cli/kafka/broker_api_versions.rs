@@ -15,7 +15,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let Some(options) = admin::read(ABOUT, &[], arguments)? else { return Ok(ExitCode::SUCCESS) };
     admin::run(&options, async |cluster| {
         for node in cluster.known().brokers {
-            println!("{} -> {}", name(&node), versions(&cluster, &node).await);
+            say!("{} -> {}", name(&node), versions(&cluster, &node).await);
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -28,7 +28,7 @@ const FENCED_SINCE: i16 = 2;
 pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let options = Options::read(KNOWN, arguments)?;
     if options.has("help") {
-        println!("{USAGE}");
+        say!("{USAGE}");
         return Ok(ExitCode::SUCCESS);
     }
     let [command] = &options.rest[..] else { bail!("too few arguments\n{USAGE}") };
@@ -38,8 +38,8 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match command.as_str() {
         "cluster-id" => admin::run(&options, async |cluster| {
             match cluster.known().cluster_id {
-                Some(id) => println!("Cluster ID: {id}"),
-                None => println!("No cluster ID found. The Kafka version is probably too old."),
+                Some(id) => say!("Cluster ID: {id}"),
+                None => say!("No cluster ID found. The Kafka version is probably too old."),
             }
             Ok(ExitCode::SUCCESS)
         }),
@@ -64,14 +64,14 @@ async fn unregister(cluster: &Cluster, id: i32) -> anyhow::Result<ExitCode> {
     let response = match cluster.request(Target::Controller, &request).await {
         Ok(response) => response,
         Err(ClientError::Unsupported { .. }) => {
-            println!("The target cluster does not support the broker unregistration API.");
+            say!("The target cluster does not support the broker unregistration API.");
             return Ok(ExitCode::SUCCESS);
         }
         Err(error) => return Err(error.into()),
     };
     let message = response.error_message.as_deref();
     check(ApiKey::UnregisterBroker, response.error_code, || format!("broker {id}"), message)?;
-    println!("Broker {id} is no longer registered.");
+    say!("Broker {id} is no longer registered.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -129,7 +129,7 @@ fn print(endpoints: &[Endpoint]) {
     let rack = racks.map(String::len).max().unwrap_or(10);
     let line = |cells: [&str; 6]| {
         let [id, name, port, place, state, kind] = cells;
-        println!("{id:<10} {name:<host$} {port:<10} {place:<rack$} {state:<10} {kind:<15}");
+        say!("{id:<10} {name:<host$} {port:<10} {place:<rack$} {state:<10} {kind:<15}");
     };
     line(["ID", "HOST", "PORT", "RACK", "STATE", "ENDPOINT_TYPE"]);
     for endpoint in endpoints {

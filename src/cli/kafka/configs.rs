@@ -290,7 +290,7 @@ async fn describe(cluster: &Cluster, entity: &Entity, all: bool) -> anyhow::Resu
                 TopicName::new(name)?;
             }
             if !all && !there.contains(name) {
-                println!(
+                say!(
                     "The {} '{name}' doesn't exist and doesn't have dynamic config.",
                     kind.singular()
                 );
@@ -304,10 +304,10 @@ async fn describe(cluster: &Cluster, entity: &Entity, all: bool) -> anyhow::Resu
         names.into_iter().partition(String::is_empty);
     for name in named.into_iter().chain(defaults) {
         match name.as_str() {
-            "" => println!("Default configs for {} in the cluster are:", kind.name),
+            "" => say!("Default configs for {} in the cluster are:", kind.name),
             name => {
                 let which = if all { "All" } else { "Dynamic" };
-                println!("{which} configs for {} {name} are:", kind.singular());
+                say!("{which} configs for {} {name} are:", kind.singular());
             }
         }
         let dynamic = if name.is_empty() { Some(DEFAULT_BROKER) } else { kind.dynamic };
@@ -321,7 +321,7 @@ async fn describe(cluster: &Cluster, entity: &Entity, all: bool) -> anyhow::Resu
                 format!("{source}:{}={value}", &*synonym.name)
             };
             let synonyms: Vec<String> = config.synonyms.iter().map(synonym).collect();
-            println!(
+            say!(
                 "  {}={} sensitive={} synonyms={{{}}}",
                 &*config.name,
                 config.value.as_deref().unwrap_or("null"),
@@ -432,8 +432,8 @@ async fn alter(cluster: &Cluster, entity: &Entity, changes: &Changes) -> anyhow:
         }
     }
     match name {
-        "" => println!("Completed updating default config for {} in the cluster.", kind.name),
-        name => println!("Completed updating config for {} {name}.", kind.singular()),
+        "" => say!("Completed updating default config for {} in the cluster.", kind.name),
+        name => say!("Completed updating config for {} {name}.", kind.singular()),
     }
     Ok(ExitCode::SUCCESS)
 }

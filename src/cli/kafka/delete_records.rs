@@ -46,14 +46,14 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let path = options.needed("offset-json-file")?;
     let plan = plan(&sources::read(Path::new(path))?)?;
     admin::run(&options, async move |cluster| {
-        println!("Executing records delete operation");
+        say!("Executing records delete operation");
         let results = delete(&cluster, &plan).await;
-        println!("Records delete operation completed:");
+        say!("Records delete operation completed:");
         for ((topic, index), result) in results {
             match result {
-                Ok(low) => println!("partition: {topic}-{index}\tlow_watermark: {low}"),
+                Ok(low) => say!("partition: {topic}-{index}\tlow_watermark: {low}"),
                 Err(error) => {
-                    println!("partition: {topic}-{index}\terror: {}", exception(&error));
+                    say!("partition: {topic}-{index}\terror: {}", exception(&error));
                 }
             }
         }

@@ -57,7 +57,7 @@ async fn print(
     // In the order of their names, in which 10 comes before 2.
     lines.sort();
     for (_, line) in lines {
-        println!("{line}");
+        say!("{line}");
     }
     Ok(ExitCode::SUCCESS)
 }

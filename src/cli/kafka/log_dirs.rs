@@ -50,7 +50,7 @@ async fn describe(
             join(&mut known.iter())
         );
     }
-    println!("Querying brokers for log directories information");
+    say!("Querying brokers for log directories information");
     let asked = if brokers.is_empty() { &known } else { brokers };
     let mut described = Vec::new();
     for id in asked {
@@ -65,9 +65,9 @@ async fn describe(
             ("logDirs", array(directories.collect())),
         ]));
     }
-    println!("Received log directory information from brokers {}", join(&mut asked.iter()));
+    say!("Received log directory information from brokers {}", join(&mut asked.iter()));
     let all = vec![("version", "1".to_owned()), ("brokers", array(described))];
-    println!("{}", object(all));
+    say!("{}", object(all));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -42,14 +42,14 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             let rng = Rng::from_system();
             // One that begins with a dash would be taken for an option, so Kafka draws again too.
             let mut ids = std::iter::repeat_with(|| UuidText(rng.uuid()).to_string());
-            println!("{}", ids.find(|id| !id.starts_with('-')).unwrap_or_default());
+            say!("{}", ids.find(|id| !id.starts_with('-')).unwrap_or_default());
             Ok(ExitCode::SUCCESS)
         }
         "format" => format(&disk, &Options::read(FORMAT, rest)?),
         "info" => {
             let options = Options::read(INFO, rest)?;
             let (found, problems) = info(&*disk, &directories(&load(&options)?)?)?;
-            print!("{found}");
+            put!("{found}");
             Ok(if problems { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         "version-mapping" | "feature-dependencies" => bail!("{command} is not there yet"),
@@ -88,11 +88,11 @@ fn format(disk: &Arc<dyn Disk>, options: &Options) -> anyhow::Result<ExitCode> {
         }
     }
     if unformatted.is_empty() {
-        println!("All of the log directories are already formatted.");
+        say!("All of the log directories are already formatted.");
     }
     for directory in unformatted {
         let kind = if Some(&directory) == metadata { "metadata" } else { "data" };
-        println!(
+        say!(
             "Formatting {kind} directory {} with metadata.version {METADATA_VERSION}.",
             directory.display()
         );

@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         Ok(match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(Complaint(complaint)) => {
-                println!("Error while executing topic command : {complaint}");
+                say!("Error while executing topic command : {complaint}");
                 ExitCode::FAILURE
             }
         })
@@ -156,7 +156,7 @@ fn ensure_found(found: &[String], options: &Options) -> Result<(), Complaint> {
 }
 
 async fn list(cluster: &Cluster, options: &Options) -> Result<(), Complaint> {
-    println!("{}", chosen(cluster, options).await?.join("\n"));
+    say!("{}", chosen(cluster, options).await?.join("\n"));
     Ok(())
 }
 
@@ -165,7 +165,7 @@ async fn create(cluster: &Cluster, options: &Options) -> Result<(), Complaint> {
     let configs = configs(options)?;
     let assignments = assignments(options)?;
     if name.contains(['.', '_']) {
-        println!(
+        say!(
             "WARNING: Due to limitations in metric names, topics with a period ('.') or underscore ('_') could collide. To avoid issues it is best to use either, but not both."
         );
     }
@@ -206,7 +206,7 @@ async fn create(cluster: &Cluster, options: &Options) -> Result<(), Complaint> {
         let message = topic.error_message.as_deref();
         check(ApiKey::CreateTopics, topic.error_code, || format!("topic '{name}'"), message)?;
     }
-    println!("Created topic {name}.");
+    say!("Created topic {name}.");
     Ok(())
 }
 
@@ -397,7 +397,7 @@ fn print(
             .collect();
         let replicas =
             topic.partitions.first().map_or(0, |partition| partition.replica_nodes.len());
-        println!(
+        say!(
             "Topic: {}\tTopicId: {}\tPartitionCount: {}\tReplicationFactor: {replicas}\tConfigs: {}",
             topic.name,
             topic.id,
@@ -437,7 +437,7 @@ fn print_partition(topic: &str, partition: &DescribeTopicPartitionsResponseParti
         leader if leader < 0 => "none".to_owned(),
         leader => leader.to_string(),
     };
-    println!(
+    say!(
         "\tTopic: {topic}\tPartition: {}\tLeader: {leader}\tReplicas: {}\tIsr: {}\tElr: {}\tLastKnownElr: {}",
         partition.partition_index,
         ids(&partition.replica_nodes),

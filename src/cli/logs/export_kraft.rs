@@ -19,10 +19,10 @@ pub(super) fn run(arguments: &ExportKraftArguments) -> anyhow::Result<()> {
     let env = Env::real();
     let Exported { path, topics, partitions, set_aside } = export(&env, &arguments.dir)?;
     if let Some(aside) = set_aside {
-        println!("set aside what Apache Kafka had there as {}", aside.display());
+        say!("set aside what Apache Kafka had there as {}", aside.display());
     }
-    println!("wrote {}: {topics} topics, {partitions} partitions", path.display());
-    println!(
+    say!("wrote {}: {topics} topics, {partitions} partitions", path.display());
+    say!(
         "start Apache Kafka with log.dirs={} and the node.id of its meta.properties",
         arguments.dir.display()
     );

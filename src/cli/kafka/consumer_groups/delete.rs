@@ -23,15 +23,15 @@ pub(super) async fn groups(cluster: &Cluster, options: &Options) -> Done {
     }
     let deleted = deleted.join(", ");
     if failed.is_empty() {
-        println!("Deletion of requested consumer groups ({deleted}) was successful.");
+        say!("Deletion of requested consumer groups ({deleted}) was successful.");
         return Ok(());
     }
     complain("Deletion of some consumer groups failed:");
     for (name, why) in failed {
-        println!("* Group '{name}' could not be deleted due to: {why}");
+        say!("* Group '{name}' could not be deleted due to: {why}");
     }
     if !deleted.is_empty() {
-        println!("\nThese consumer groups were deleted successfully: {deleted}");
+        say!("\nThese consumer groups were deleted successfully: {deleted}");
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ async fn delete_offsets(
 #[expect(clippy::wildcard_enum_match_arm, reason = "the original knows no others")]
 fn say(name: &str, trouble: Option<ErrorCode>) {
     let Some(code) = trouble else {
-        println!("Request succeeded for deleting offsets from group {name}.");
+        say!("Request succeeded for deleting offsets from group {name}.");
         return;
     };
     match code {

@@ -55,9 +55,9 @@ fn or_missing<T: ToString>(value: Option<T>) -> String {
 pub(super) fn print_rows(widths: &[usize], rows: &[Vec<String>]) {
     for row in rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        print!("\n{}", cells.collect::<Vec<_>>().join(" "));
+        put!("\n{}", cells.collect::<Vec<_>>().join(" "));
     }
-    println!();
+    say!();
 }
 
 /// A width for a column: that of its widest cell, and at least so much.

@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 fn complain(what: &str) {
-    println!("\nError: {what}");
+    say!("\nError: {what}");
 }
 
 /// The one thing that is to be done. Options that do not go with it are refused.
@@ -171,8 +171,8 @@ fn action(options: &Options) -> anyhow::Result<&'static str> {
 
 fn validate(regex: &str) {
     match WholePattern::new(regex) {
-        Ok(_) => println!("The regular expression `{regex}` is valid."),
-        Err(why) => println!("The regular expression `{regex}` is invalid: {why}."),
+        Ok(_) => say!("The regular expression `{regex}` is valid."),
+        Err(why) => say!("The regular expression `{regex}` is invalid: {why}."),
     }
 }
 
@@ -199,7 +199,7 @@ async fn list(cluster: &Cluster, options: &Options) -> Done {
     let states = among(options, "state", "state", &STATES)?;
     let groups = of_consumers(cluster).await?;
     if !with_type && !with_state {
-        groups.iter().for_each(|(name, _)| println!("{name}"));
+        groups.iter().for_each(|(name, _)| say!("{name}"));
         return Ok(());
     }
     let known = |value: &Option<String>, names: &[&'static str]| {
@@ -219,7 +219,7 @@ async fn list(cluster: &Cluster, options: &Options) -> Done {
     for (name, kind, state) in [("GROUP", "TYPE", "STATE")].into_iter().chain(rows) {
         let kind = if with_type { format!(" {kind:<20}") } else { String::new() };
         let state = if with_state { format!(" {state:<20}") } else { String::new() };
-        println!("{name:<width$}{kind}{state}");
+        say!("{name:<width$}{kind}{state}");
     }
     Ok(())
 }

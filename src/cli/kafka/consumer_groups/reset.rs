@@ -94,10 +94,10 @@ fn export(results: &BTreeMap<String, Offsets>, single: bool) {
     for (name, offsets) in results {
         let prefix = if single { String::new() } else { format!("{},", quoted(name)) };
         for ((topic, index), offset) in offsets {
-            println!("{prefix}{topic},{index},{offset}");
+            say!("{prefix}{topic},{index},{offset}");
         }
     }
-    println!();
+    say!();
 }
 
 /// A cell of a CSV file.
@@ -272,7 +272,7 @@ async fn at_time(
     let empty: BTreeSet<Place> =
         places.iter().filter(|place| !offsets.contains_key(*place)).cloned().collect();
     for (topic, index) in &empty {
-        println!(
+        say!(
             "\nWarn: Partition {index} from topic {topic} is empty. Falling back to latest known offset."
         );
     }
