@@ -18,7 +18,6 @@ pub(super) struct ConnectionArguments {
     #[arg(
         short = 'b',
         long,
-        alias = "brokers",
         alias = "bootstrap-server",
         env = "OTTLA_BOOTSTRAP",
         value_name = "HOST:PORT,…",

@@ -43,6 +43,7 @@ mod output;
 mod personality;
 mod place;
 mod produce;
+mod progress;
 mod redpanda;
 mod rpk;
 mod scratch;

@@ -381,7 +381,7 @@ impl LeaderTask {
 }
 
 /// The pieces of an answer in one, without a copy if there is one.
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+pub(super) fn joined(mut pieces: Vec<Bytes>) -> Bytes {
     match pieces.len() {
         0 => Bytes::new(),
         1 => pieces.swap_remove(0),
@@ -390,4 +390,4 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
 }
 
 /// After this version Fetch names topics by id.
-const LAST_WITH_NAMES: i16 = 12;
+pub(super) const LAST_WITH_NAMES: i16 = 12;

@@ -25,6 +25,7 @@ mod partitioner;
 mod peers;
 mod producer;
 mod refusal;
+mod replica;
 #[cfg(test)]
 mod tests;
 
@@ -42,3 +43,4 @@ pub use partitioner::{Partitioner, murmur2};
 pub use peers::Peers;
 pub use producer::{Delivered, NewRecord, Producer, ProducerOptions};
 pub use refusal::{Refusal, check, is_retriable};
+pub use replica::ReplicaBatches;

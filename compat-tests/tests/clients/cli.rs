@@ -29,6 +29,14 @@ pub(crate) fn administration(kind: ServerKind) -> Result<()> {
     ensure!(described["partitions"].as_array().is_some_and(|all| all.len() == 4), "{described}");
     ensure!(cli.json("cluster info --json")?["brokers"][0]["id"] == 1);
     cli.run("cluster health", "")?;
+    let quorum = cli.json("cluster quorum --json")?;
+    ensure!(quorum["leader"] == 1 && quorum["nodes"][0]["status"] == "leader", "{quorum}");
+    let replicas = cli.json("cluster verify orders --json")?;
+    ensure!(replicas["same"] == true, "{replicas}");
+    ensure!(replicas["replicas"][0]["high_watermark"] == 3, "{replicas}");
+    let moves = cli.json("cluster reassign --json")?;
+    ensure!(moves["moves"].as_array().is_some_and(Vec::is_empty), "{moves}");
+    cli.run("cluster reassign --cancel", "")?;
     cli.run("cluster config set log.retention.ms=1000000", "")?;
     let set = cli.json("cluster config get log.retention.ms --json")?;
     ensure!(set["configs"]["log.retention.ms"]["value"] == "1000000", "{set}");

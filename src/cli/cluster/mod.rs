@@ -1,7 +1,10 @@
-//! `ottla cluster`: brokers, their health, their settings, open transactions.
+//! `ottla cluster`: brokers, their health, their settings, open transactions, and where replicas are and what is in them.
 
 mod config;
+mod quorum;
+mod reassign;
 mod transactions;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,12 @@ enum ClusterVerb {
     Health(PlainArguments),
     /// List brokers
     Brokers(PlainArguments),
+    /// Show who agrees on the cluster's metadata, and how far each is
+    Quorum(PlainArguments),
+    /// Read the replicas of partitions and compare them; 0 means that they are alike
+    Verify(verify::VerifyArguments),
+    /// Spread replicas evenly over brokers, or off some of them
+    Reassign(reassign::ReassignArguments),
     /// See and change settings of brokers
     Config(config::ConfigArguments),
     /// See and end transactions
@@ -44,6 +53,9 @@ pub(super) fn run(arguments: &ClusterArguments) -> ExitCode {
         ClusterVerb::Info(arguments) => (&arguments.common, info(&arguments.common)),
         ClusterVerb::Health(arguments) => (&arguments.common, health(&arguments.common)),
         ClusterVerb::Brokers(arguments) => (&arguments.common, brokers(&arguments.common)),
+        ClusterVerb::Quorum(arguments) => (&arguments.common, quorum::run(&arguments.common)),
+        ClusterVerb::Verify(arguments) => (&arguments.common, verify::run(arguments)),
+        ClusterVerb::Reassign(arguments) => (&arguments.common, reassign::run(arguments)),
         ClusterVerb::Config(arguments) => (arguments.common(), config::run(arguments)),
         ClusterVerb::Txn(arguments) => (arguments.common(), transactions::run(arguments)),
     };

@@ -1,5 +1,6 @@
 //! Clusters of several nodes.
 
+mod cli;
 mod failed_dirs;
 mod killed;
 mod partitions;

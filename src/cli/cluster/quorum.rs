@@ -1,0 +1,114 @@
+//! `ottla cluster quorum`: who agrees on the cluster's metadata (DescribeQuorum, KIP-595).
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::cli::failure::{Failure, REFUSED};
+use crate::cli::output::{Table, or_dash, print_text};
+use crate::cli::topic::Common;
+use crate::client::{Cluster, Target, check};
+use crate::model::BrokerId;
+use crate::wire::messages::describe_quorum_response::{PartitionData, ReplicaState};
+use crate::wire::messages::{DescribeQuorumRequest, WireTopicName, describe_quorum_request};
+use crate::wire::{ApiKey, Text};
+
+/// The log of the metadata, of which there is one partition.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+pub(super) fn run(common: &Common) -> Result<ExitCode, Failure> {
+    common.connection.run(async |cluster| {
+        let quorum = describe(&cluster).await?;
+        let leader = Some(quorum.leader_id.0).filter(|id| *id >= 0);
+        let mut table = Table::new(&["NODE", "STATUS", "END", "LAG", "LAST-FETCH", "CAUGHT-UP"]);
+        let mut rows = Vec::new();
+        let voters = quorum.current_voters.iter().map(|node| (node, "voter"));
+        let observers = quorum.observers.iter().map(|node| (node, "observer"));
+        let ages = Ages::of(&quorum, cluster.env().clock.now().0);
+        for (node, status) in voters.chain(observers) {
+            let status = if Some(node.replica_id.0) == leader { "leader" } else { status };
+            let end = Some(node.log_end_offset).filter(|end| *end >= 0);
+            let lag = end.map(|end| (ages.end - end).max(0));
+            table.row([
+                node.replica_id.0.to_string(),
+                status.to_owned(),
+                or_dash(end),
+                or_dash(lag),
+                ages.shown(node.last_fetch_timestamp),
+                ages.shown(node.last_caught_up_timestamp),
+            ]);
+            let time = |millis: i64| Some(millis).filter(|millis| *millis >= 0);
+            rows.push(json!({
+                "id": node.replica_id.0, "status": status, "end": end, "lag": lag,
+                "directory": node.replica_directory_id.to_string(),
+                "last_fetch_ms": time(node.last_fetch_timestamp),
+                "last_caught_up_ms": time(node.last_caught_up_timestamp),
+            }));
+        }
+        if !common.output.is_json() {
+            let leader =
+                leader.map_or_else(|| "no leader".to_owned(), |leader| format!("leader {leader}"));
+            let (epoch, watermark) = (quorum.leader_epoch, quorum.high_watermark);
+            print_text(&format!("{leader}, epoch {epoch}, high watermark {watermark}\n"))?;
+        }
+        let json = json!({
+            "leader": leader, "epoch": quorum.leader_epoch,
+            "high_watermark": quorum.high_watermark, "nodes": rows,
+        });
+        common.output.print(&table, &json)?;
+        Ok(if leader.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// Asks whoever answers who leads, and the leader, if it is a broker, how far the others are: only it knows.
+async fn describe(cluster: &Cluster) -> Result<PartitionData, Failure> {
+    let quorum = ask(cluster, Target::Any).await?;
+    let leader = BrokerId(quorum.leader_id.0);
+    match cluster.known().broker(leader) {
+        Some(_) => ask(cluster, Target::Node(leader)).await,
+        None => Ok(quorum),
+    }
+}
+
+async fn ask(cluster: &Cluster, target: Target) -> Result<PartitionData, Failure> {
+    let partition = describe_quorum_request::PartitionData::default();
+    let topic = describe_quorum_request::TopicData::default()
+        .with_topic_name(WireTopicName(Text::from_static_str(METADATA_TOPIC)))
+        .with_partitions(vec![partition]);
+    let request = DescribeQuorumRequest::default().with_topics(vec![topic]);
+    let response = cluster.request(target, &request).await?;
+    let subject = || "the quorum".to_owned();
+    let message = response.error_message.as_deref();
+    check(ApiKey::DescribeQuorum, response.error_code, subject, message)?;
+    let partition = response.topics.into_iter().flat_map(|topic| topic.partitions).next();
+    let Some(partition) = partition else {
+        return Err(Failure::new("UNREADABLE_ANSWER", REFUSED, "the answer names no quorum"));
+    };
+    let message = partition.error_message.as_deref();
+    check(ApiKey::DescribeQuorum, partition.error_code, subject, message)?;
+    Ok(partition)
+}
+
+/// What times and ends of the nodes are measured by: the leader's, which are the latest there are.
+struct Ages {
+    now: i64,
+    end: i64,
+}
+
+impl Ages {
+    /// By `clock` of this machine if the leader does not tell its time.
+    fn of(quorum: &PartitionData, clock: i64) -> Self {
+        let leads = |node: &&ReplicaState| node.replica_id == quorum.leader_id;
+        let leader = quorum.current_voters.iter().find(leads);
+        let told = leader.map(|leader| leader.last_caught_up_timestamp).filter(|time| *time >= 0);
+        let end = leader.map_or(quorum.high_watermark, |leader| leader.log_end_offset);
+        Self { now: told.unwrap_or(clock), end: end.max(quorum.high_watermark) }
+    }
+
+    fn shown(&self, time: i64) -> String {
+        match time {
+            ..0 => "-".to_owned(),
+            time => format!("{} ms ago", (self.now - time).max(0)),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A line that tells people how far a long work is. Programs, and people who look elsewhere, get nothing.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use crate::env::SteadyClock;
+use crate::model::Instant;
+
+/// How often the line changes.
+const EVERY: Duration = Duration::from_millis(200);
+/// Characters of a bar.
+const BAR: u64 = 30;
+
+/// The last line of a terminal on standard error, which goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Progress {
+    steady: SteadyClock,
+    next: Instant,
+    is_terminal: bool,
+    is_shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new(steady: &SteadyClock) -> Self {
+        let (steady, next) = (steady.clone(), steady.now().plus(EVERY));
+        Self { steady, next, is_terminal: std::io::stderr().is_terminal(), is_shown: false }
+    }
+
+    /// Shows how far it is, now and then.
+    pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
+        let now = self.steady.now();
+        if !self.is_terminal || now < self.next {
+            return;
+        }
+        self.next = now.plus(EVERY);
+        self.is_shown = true;
+        eprint!("\r\x1b[K{}", text());
+        // Nobody is harmed by a line that does not come.
+        drop(std::io::stderr().flush());
+    }
+
+    /// Takes the line away, so that something else can be printed.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// How much of something is done.
+pub(super) fn bar(done: u64, all: u64) -> String {
+    let done = done.min(all);
+    let share = |of: u64| match all {
+        0 => of,
+        // What has more than 58 bits to count is shown a little less exactly.
+        all if all > u64::MAX / 100 => (done / (all / of).max(1)).min(of),
+        all => done * of / all,
+    };
+    let filled = share(BAR);
+    let part = |count: u64, sign: &str| sign.repeat(usize::try_from(count).unwrap_or(0));
+    format!("[{}{}] {:3} %", part(filled, "#"), part(BAR - filled, "-"), share(100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_fill_up() {
+        assert_eq!(bar(0, 4), format!("[{}]   0 %", "-".repeat(30)));
+        assert_eq!(bar(2, 4), format!("[{}{}]  50 %", "#".repeat(15), "-".repeat(15)));
+        for full in [bar(4, 4), bar(9, 4), bar(0, 0), bar(u64::MAX, u64::MAX)] {
+            assert_eq!(full, format!("[{}] 100 %", "#".repeat(30)));
+        }
+    }
+}
