@@ -31,6 +31,11 @@ impl ConfigSetting {
         self.source == DEFAULT_SOURCE
     }
 
+    /// Whether it was made for the topic itself.
+    pub(super) const fn is_of_topic(&self) -> bool {
+        self.source == TOPIC_SOURCE
+    }
+
     /// The value, if it is told.
     pub(super) fn value(&self) -> Option<&str> {
         self.value.as_deref()
@@ -48,7 +53,7 @@ impl ConfigSetting {
     /// Where the value comes from.
     pub(super) const fn origin(&self) -> &'static str {
         match self.source {
-            1 => "topic",
+            TOPIC_SOURCE => "topic",
             2 => "broker",
             3 => "all brokers",
             4 => "file",
@@ -168,6 +173,7 @@ pub(super) const fn source_name(code: i8) -> &'static str {
     }
 }
 
+const TOPIC_SOURCE: i8 = 1;
 const DEFAULT_SOURCE: i8 = 5;
 const SET: i8 = 0;
 const DELETE: i8 = 1;

@@ -9,15 +9,13 @@ use clap::Args;
 
 use super::connect::ConnectionArguments;
 use super::failure::Failure;
-use super::json_record::write_json;
-use super::place::{Place, PlaceRange, resolve};
+use super::json_record::{HeaderForm, write_json};
+use super::place::{Place, PlaceRange};
+use super::reading::Reading;
 use super::rpk::write_object;
 use super::template::{Shown, Template, write_record};
 use super::topic::known_topics;
-use crate::client::{
-    Cluster, Fetched, Fetcher, FetcherOptions, GroupConsumer, GroupOptions, ListedOffset,
-    OffsetQuery, ResetPolicy, Span, Spans,
-};
+use crate::client::{Cluster, Fetched, Fetcher, GroupConsumer, GroupOptions, ResetPolicy};
 use crate::model::{Offset, PartitionId};
 use crate::record::scan;
 
@@ -73,8 +71,14 @@ pub(super) fn run(arguments: &ConsumeArguments) -> ExitCode {
     outcome.unwrap_or_else(|failure| failure.report(arguments.json))
 }
 
-fn fetcher_options(arguments: &ConsumeArguments) -> FetcherOptions {
-    FetcherOptions { read_committed: arguments.read_committed, ..FetcherOptions::default() }
+fn reading(arguments: &ConsumeArguments) -> Reading<'_> {
+    Reading {
+        topics: &arguments.topics,
+        partitions: &arguments.partitions,
+        range: arguments.offset,
+        to_end: arguments.exit,
+        read_committed: arguments.read_committed,
+    }
 }
 
 /// Reads partitions on its own, from place to place.
@@ -83,11 +87,12 @@ async fn consume(
     arguments: &ConsumeArguments,
     mut printer: Printer<'_>,
 ) -> Result<ExitCode, Failure> {
-    let mut spans = spans(cluster, arguments).await?;
+    let reading = reading(arguments);
+    let mut spans = reading.spans(cluster).await?;
     // What has nothing to give is done before it begins.
     spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
     let mut open: BTreeMap<_, _> = spans.clone();
-    let mut fetcher = Fetcher::new(cluster.clone(), spans, fetcher_options(arguments));
+    let mut fetcher = Fetcher::new(cluster.clone(), spans, reading.fetcher_options());
     while !open.is_empty() && !printer.is_done() {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
@@ -105,57 +110,6 @@ async fn consume(
     }
     printer.finish()?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn spans(cluster: &Cluster, arguments: &ConsumeArguments) -> Result<Spans, Failure> {
-    let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
-    let metadata = known_topics(cluster, &names).await?;
-    let mut chosen = Vec::new();
-    for topic in &metadata.topics {
-        let all = topic.partitions.iter().map(|partition| partition.index);
-        let wanted = |index: &PartitionId| {
-            arguments.partitions.is_empty() || arguments.partitions.contains(&index.0)
-        };
-        chosen.extend(all.filter(wanted).map(|index| (topic.name.clone(), index)));
-        for index in &arguments.partitions {
-            metadata.leader_of(&topic.name, PartitionId(*index))?;
-        }
-    }
-    let range = arguments.offset.unwrap_or(PlaceRange { from: Place::Start, until: None });
-    let until = range.until.or_else(|| arguments.exit.then_some(Place::End));
-    let from = resolve(cluster, &chosen, range.from).await?;
-    let until = match until {
-        // Behind an open transaction nothing can be read, for who knows how long.
-        Some(Place::End) if arguments.read_committed => committed_ends(cluster, &chosen).await?,
-        Some(place) => resolve(cluster, &chosen, place).await?,
-        None => BTreeMap::new(),
-    };
-    // A number before the first record or behind the last one means the nearest that is there.
-    let starts = resolve(cluster, &chosen, Place::Start).await?;
-    let ends = resolve(cluster, &chosen, Place::End).await?;
-    let span = |(partition, from): ((String, PartitionId), Offset)| {
-        let start = starts.get(&partition).copied().unwrap_or(from);
-        let end = ends.get(&partition).copied().unwrap_or(from);
-        let until = until.get(&partition).copied();
-        let span = Span { from: from.clamp(start, end.max(start)), until };
-        (partition, span)
-    };
-    Ok(from.into_iter().map(span).collect())
-}
-
-/// Where the records of decided transactions end.
-async fn committed_ends(
-    cluster: &Cluster,
-    partitions: &[(String, PartitionId)],
-) -> Result<BTreeMap<(String, PartitionId), Offset>, Failure> {
-    let queries: Vec<_> = partitions
-        .iter()
-        .map(|(topic, index)| (topic.clone(), *index, OffsetQuery::LatestCommitted))
-        .collect();
-    let listed = cluster.list_offsets(&queries).await?;
-    let end =
-        |(partition, listed): (_, ListedOffset)| (partition, listed.offset.unwrap_or_default());
-    Ok(listed.into_iter().map(end).collect())
 }
 
 /// Reads as a member of a group. What was printed is committed, nothing else.
@@ -179,7 +133,7 @@ async fn consume_group(
     let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
     known_topics(cluster, &names).await?;
     let mut options = GroupOptions::new(group.to_owned(), arguments.topics.clone(), reset);
-    options.fetcher = fetcher_options(arguments);
+    options.fetcher = reading(arguments).fetcher_options();
     let mut consumer = GroupConsumer::new(cluster.clone(), options);
     let outcome = read_group(arguments, &mut printer, &mut consumer).await;
     // Whatever has ended the reading: the others are not kept waiting, and what was printed is committed.
@@ -263,7 +217,9 @@ impl<'a> Printer<'a> {
                 number: self.number,
             };
             let written = match self.arguments {
-                ConsumeArguments { json: true, .. } => write_json(&shown, &mut self.out),
+                ConsumeArguments { json: true, .. } => {
+                    write_json(&shown, HeaderForm::Object, &mut self.out)
+                }
                 ConsumeArguments { as_rpk: true, .. } => write_object(&shown, &mut self.out),
                 _ => write_record(&self.template, &shown, &mut self.out),
             };

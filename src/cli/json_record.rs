@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Keys, values and headers that are not UTF-8 are written as `{"base64":"…"}`. Headers become a list of pairs where an
-//! object would lose one of them. On their way in `topic`, `offset` and unknown fields are passed over, and keys and values
+//! object would lose one of them. On their way in `offset` and unknown fields are passed over, and keys and values
 //! of other JSON types are taken as their JSON text.
 
 use std::io::{self, Write};
@@ -17,11 +17,24 @@ use serde_json::{Map, Value};
 use super::template::{Fields, Shown};
 use crate::record::Record;
 
+/// How headers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeaderForm {
+    /// As an object, unless it would lose one of them.
+    Object,
+    /// As a list of pairs, which keeps their order.
+    Pairs,
+}
+
 /// Prints a record as one line.
 ///
 /// # Errors
 /// Those of `out`.
-pub(super) fn write_json(shown: &Shown<'_>, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_json(
+    shown: &Shown<'_>,
+    form: HeaderForm,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let record = shown.record;
     write!(out, "{{\"topic\":")?;
     serde_json::to_writer(&mut *out, shown.topic)?;
@@ -33,7 +46,7 @@ pub(super) fn write_json(shown: &Shown<'_>, out: &mut impl Write) -> io::Result<
     write_bytes(record.key, out)?;
     out.write_all(b",\"value\":")?;
     write_bytes(record.value, out)?;
-    write_headers(record, out)?;
+    write_headers(record, form, out)?;
     out.write_all(b"}\n")
 }
 
@@ -45,7 +58,7 @@ fn write_bytes(bytes: Option<&[u8]>, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-fn write_headers(record: &Record<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_headers(record: &Record<'_>, form: HeaderForm, out: &mut impl Write) -> io::Result<()> {
     let mut names: Vec<&[u8]> = record.headers.clone().map(|(name, _)| name).collect();
     if names.is_empty() {
         return Ok(());
@@ -53,7 +66,7 @@ fn write_headers(record: &Record<'_>, out: &mut impl Write) -> io::Result<()> {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    let is_object = names.len() == count;
+    let is_object = form == HeaderForm::Object && names.len() == count;
     out.write_all(if is_object { b",\"headers\":{" } else { b",\"headers\":[" })?;
     for (index, (name, value)) in record.headers.clone().enumerate() {
         if index > 0 {
@@ -87,6 +100,7 @@ pub(super) fn read_json(line: &[u8]) -> Result<Fields, String> {
         value: bytes_of(object.get("value"), "value")?,
         ..Fields::default()
     };
+    fields.topic = object.get("topic").and_then(Value::as_str).map(str::to_owned);
     let number = |name: &str| match object.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
@@ -148,6 +162,7 @@ mod tests {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
+        form: HeaderForm,
     ) -> Vec<u8> {
         let mut builder = BatchBuilder::new();
         builder.push_with_headers(UnixMillis(17), key, value, headers);
@@ -157,7 +172,7 @@ mod tests {
         visit_records(&batch, |record| {
             let shown =
                 Shown { topic: "t", partition: 2, record: &record, batch: &header, number: 1 };
-            write_json(&shown, &mut out).unwrap();
+            write_json(&shown, form, &mut out).unwrap();
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -173,7 +188,10 @@ mod tests {
         ) {
             let borrowed: Vec<_> =
                 headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
-            let fields = read_json(&line(key.as_deref(), value.as_deref(), &borrowed)).unwrap();
+            let line = |form| line(key.as_deref(), value.as_deref(), &borrowed, form);
+            prop_assert_eq!(&read_json(&line(HeaderForm::Pairs)).unwrap().headers, &headers);
+            let fields = read_json(&line(HeaderForm::Object)).unwrap();
+            prop_assert_eq!(fields.topic.as_deref(), Some("t"));
             prop_assert_eq!(fields.key, key);
             prop_assert_eq!(fields.value, value);
             prop_assert_eq!((fields.timestamp, fields.partition), (Some(17), Some(2)));

@@ -44,6 +44,7 @@ mod personality;
 mod place;
 mod produce;
 mod progress;
+mod reading;
 mod redpanda;
 mod rpk;
 mod scratch;
@@ -51,6 +52,7 @@ mod serve;
 mod sources;
 mod template;
 mod topic;
+mod transfer;
 mod units;
 mod yaml;
 
@@ -81,6 +83,10 @@ enum Verb {
     Produce(produce::ProduceArguments),
     /// Print records, of any cluster
     Consume(consume::ConsumeArguments),
+    /// Write topics to a file, as JSON lines
+    Export(transfer::ExportArguments),
+    /// Write the records of such files into topics
+    Import(transfer::ImportArguments),
     /// See, reset and delete consumer groups of any cluster
     Group(group::GroupArguments),
     /// See a cluster's brokers, health, settings and transactions
@@ -117,6 +123,8 @@ pub fn main() -> ExitCode {
         Some(Verb::Topic(arguments)) => Ok(topic::run(&arguments)),
         Some(Verb::Produce(arguments)) => Ok(produce::run(&arguments)),
         Some(Verb::Consume(arguments)) => Ok(consume::run(&arguments)),
+        Some(Verb::Export(arguments)) => Ok(transfer::export(&arguments)),
+        Some(Verb::Import(arguments)) => Ok(transfer::import(&arguments)),
         Some(Verb::Group(arguments)) => Ok(group::run(&arguments)),
         Some(Verb::Cluster(arguments)) => Ok(cluster::run(&arguments)),
         Some(Verb::Doctor(arguments)) => Ok(doctor::run(&arguments)),

@@ -12,6 +12,7 @@ use super::input::{self, Delimiter, Input};
 use super::json_record::read_json;
 use super::template::{Fields, LineReader, Template};
 use super::topic::key_value;
+use super::transfer::is_description;
 use super::units;
 use crate::client::{ClientError, Cluster, NewRecord, Producer, ProducerOptions};
 use crate::model::{ErrorCode, PartitionId, UnixMillis};
@@ -214,7 +215,9 @@ struct Lines<'a> {
 impl Lines<'_> {
     async fn push(&mut self, producer: &mut Producer, line: Bytes) -> Result<(), Failure> {
         self.number += 1;
-        if matches!(self.form, Form::Json) && line.iter().all(u8::is_ascii_whitespace) {
+        // The line of an export that describes its topics is no record.
+        let is_none = line.iter().all(u8::is_ascii_whitespace) || is_description(&line);
+        if matches!(self.form, Form::Json) && is_none {
             return Ok(());
         }
         match self.form.read(line) {

@@ -1,7 +1,7 @@
 //! The verbs of the command line that speak to a cluster: what they print, for people and for programs, and how they fail.
 //!
 //! `tests/data/cli/*.txt` are transcripts. Each line that begins with `$ ` is run by a shell against a broker of the
-//! transcript's own; what follows is what it prints, standard error last, and its exit code if that is not 0.
+//! transcript's own, in a folder of its own; what follows is what it prints, standard error last, and its exit code if that is not 0.
 //! `UPDATE_TRANSCRIPTS=1` writes them anew.
 
 use std::fs;
@@ -71,6 +71,7 @@ fn run_transcript(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cli").join(name);
     let written = fs::read_to_string(&path).unwrap();
     let broker = broker();
+    let folder = tempfile::tempdir().unwrap();
     let mut found = String::new();
     for line in written.lines() {
         if line.starts_with("# ") {
@@ -78,7 +79,9 @@ fn run_transcript(name: &str) {
             found.push('\n');
         }
         let Some(run) = line.strip_prefix("$ ") else { continue };
-        let output = shell(&broker.kafka, run);
+        let mut shell = command("sh", &broker.kafka);
+        shell.args(["-c", run]).current_dir(&folder).env("XDG_CONFIG_HOME", folder.path());
+        let output = shell.output().unwrap();
         let printed = text(&output.stdout) + &text(&output.stderr);
         found.push_str(&format!("{line}\n{}", normalized(&printed, &broker.kafka)));
         if !found.ends_with('\n') {
@@ -113,6 +116,11 @@ fn transcript_of_groups() {
 #[test]
 fn transcript_of_the_cluster() {
     run_transcript("cluster.txt");
+}
+
+#[test]
+fn transcript_of_exports_and_copies() {
+    run_transcript("transfer.txt");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(in crate::cli) struct LineReader(Vec<Piece>);
 /// What a line has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Fields {
+    /// The topic that it is from, where that is told.
+    pub(in crate::cli) topic: Option<String>,
     pub(in crate::cli) key: Option<Vec<u8>>,
     pub(in crate::cli) value: Option<Vec<u8>>,
     pub(in crate::cli) headers: Vec<(String, Option<Vec<u8>>)>,

@@ -1,8 +1,10 @@
 //! `ottla topic`: topics seen, made, changed and removed.
 
 pub(super) mod change;
+mod copy;
 mod show;
 mod trim;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,10 @@ enum TopicVerb {
     AddPartitions(change::AddPartitionsArguments),
     /// Remove the first records of partitions; shows what it would do unless --execute is given
     Trim(trim::TrimArguments),
+    /// Copy the records of a topic into another one, of this or another cluster
+    Copy(copy::CopyArguments),
+    /// Show how topics grow, again and again
+    Watch(watch::WatchArguments),
 }
 
 /// What all of them take.
@@ -58,6 +64,8 @@ pub(super) fn run(arguments: &TopicArguments) -> ExitCode {
             (&arguments.common, change::add_partitions(arguments))
         }
         TopicVerb::Trim(arguments) => (&arguments.common, trim::trim(arguments)),
+        TopicVerb::Copy(arguments) => (&arguments.common, copy::copy(arguments)),
+        TopicVerb::Watch(arguments) => (&arguments.common, watch::watch(arguments)),
     };
     outcome.unwrap_or_else(|failure| failure.report(common.output.is_json()))
 }

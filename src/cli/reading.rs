@@ -1,0 +1,121 @@
+//! Which records a verb reads: topics and partitions, from where, to where.
+
+use std::collections::BTreeMap;
+
+use super::failure::Failure;
+use super::place::{Place, PlaceRange, resolve};
+use super::topic::known_topics;
+use crate::client::{
+    Cluster, Fetched, Fetcher, FetcherOptions, ListedOffset, OffsetQuery, Span, Spans,
+};
+use crate::model::{Offset, PartitionId};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading<'a> {
+    /// Topics, all of which have to be there.
+    pub(super) topics: &'a [String],
+    /// Only these partitions; all if there are none.
+    pub(super) partitions: &'a [i32],
+    /// From where, to where; from the start if nothing is said.
+    pub(super) range: Option<PlaceRange>,
+    /// Stop at the end of what is there, unless the range has an end.
+    pub(super) to_end: bool,
+    /// Leave out records of open and aborted transactions.
+    pub(super) read_committed: bool,
+}
+
+impl Reading<'_> {
+    pub(super) fn fetcher_options(&self) -> FetcherOptions {
+        FetcherOptions { read_committed: self.read_committed, ..FetcherOptions::default() }
+    }
+
+    /// The offsets of each partition from which and to which it is read.
+    pub(super) async fn spans(&self, cluster: &Cluster) -> Result<Spans, Failure> {
+        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let metadata = known_topics(cluster, &names).await?;
+        let mut chosen = Vec::new();
+        for topic in &metadata.topics {
+            let all = topic.partitions.iter().map(|partition| partition.index);
+            let wanted = |index: &PartitionId| {
+                self.partitions.is_empty() || self.partitions.contains(&index.0)
+            };
+            chosen.extend(all.filter(wanted).map(|index| (topic.name.clone(), index)));
+            for index in self.partitions {
+                metadata.leader_of(&topic.name, PartitionId(*index))?;
+            }
+        }
+        let range = self.range.unwrap_or(PlaceRange { from: Place::Start, until: None });
+        let until = range.until.or_else(|| self.to_end.then_some(Place::End));
+        let from = resolve(cluster, &chosen, range.from).await?;
+        let until = match until {
+            // Behind an open transaction nothing can be read, for who knows how long.
+            Some(Place::End) if self.read_committed => committed_ends(cluster, &chosen).await?,
+            Some(place) => resolve(cluster, &chosen, place).await?,
+            None => BTreeMap::new(),
+        };
+        // A number before the first record or behind the last one means the nearest that is there.
+        let starts = resolve(cluster, &chosen, Place::Start).await?;
+        let ends = resolve(cluster, &chosen, Place::End).await?;
+        let span = |(partition, from): ((String, PartitionId), Offset)| {
+            let start = starts.get(&partition).copied().unwrap_or(from);
+            let end = ends.get(&partition).copied().unwrap_or(from);
+            let until = until.get(&partition).copied();
+            let span = Span { from: from.clamp(start, end.max(start)), until };
+            (partition, span)
+        };
+        Ok(from.into_iter().map(span).collect())
+    }
+
+    /// Gives all that is there to `take`, with the offset at which its partition ends, until all partitions have ended. False
+    /// when the user stops it.
+    pub(super) async fn read(
+        &self,
+        cluster: &Cluster,
+        mut spans: Spans,
+        mut take: impl AsyncFnMut(&Fetched, Option<Offset>) -> Result<(), Failure>,
+    ) -> Result<bool, Failure> {
+        // What has nothing to give is done before it begins.
+        spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
+        let mut open = spans.clone();
+        let mut fetcher = Fetcher::new(cluster.clone(), spans, self.fetcher_options());
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        while !open.is_empty() {
+            let fetched = tokio::select! {
+                fetched = fetcher.next() => fetched?,
+                stopped = &mut interrupted => {
+                    stopped?;
+                    return Ok(false);
+                }
+            };
+            let key = (fetched.topic.clone(), fetched.partition);
+            let until = open.get(&key).and_then(|span| span.until);
+            take(&fetched, until).await?;
+            if until.is_some_and(|until| fetched.next >= until) {
+                open.remove(&key);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Where the records of decided transactions end.
+async fn committed_ends(
+    cluster: &Cluster,
+    partitions: &[(String, PartitionId)],
+) -> Result<BTreeMap<(String, PartitionId), Offset>, Failure> {
+    let queries: Vec<_> = partitions
+        .iter()
+        .map(|(topic, index)| (topic.clone(), *index, OffsetQuery::LatestCommitted))
+        .collect();
+    let listed = cluster.list_offsets(&queries).await?;
+    let end =
+        |(partition, listed): (_, ListedOffset)| (partition, listed.offset.unwrap_or_default());
+    Ok(listed.into_iter().map(end).collect())
+}
+
+/// How many offsets these spans have that end.
+pub(super) fn offsets_in(spans: &Spans) -> u64 {
+    let length = |span: &Span| span.until.map_or(0, |until| until.since(span.from).max(0));
+    spans.values().map(length).map(i64::cast_unsigned).sum()
+}
