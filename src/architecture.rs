@@ -141,6 +141,7 @@ const HOMES: &[(&str, &str)] = &[
     ("rustix", "env"),
     ("snap", "record"),
     ("socket2", "env"),
+    ("toml", "cli"),
     ("tracing_subscriber", "cli"),
     ("zstd", "record"),
 ];

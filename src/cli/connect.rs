@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::context::{self, Context};
 use super::failure::{Failure, broken};
+use super::sources::environment;
 use super::units;
 use crate::client::{Address, Cluster, ClusterOptions};
 use crate::env::Env;
@@ -14,16 +16,12 @@ use crate::env::Env;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionArguments {
-    /// Brokers to begin with
-    #[arg(
-        short = 'b',
-        long,
-        alias = "bootstrap-server",
-        env = "OTTLA_BOOTSTRAP",
-        value_name = "HOST:PORT,…",
-        default_value = "localhost:9092"
-    )]
-    pub(super) bootstrap: String,
+    /// Brokers to begin with [env: OTTLA_BOOTSTRAP] [default: those of the context, else localhost:9092]
+    #[arg(short = 'b', long, alias = "bootstrap-server", value_name = "HOST:PORT,…")]
+    bootstrap: Option<String>,
+    /// The cluster that has this name: see ottla context [env: OTTLA_CONTEXT]
+    #[arg(long, value_name = "NAME", conflicts_with = "bootstrap")]
+    context: Option<String>,
     /// How long to wait for brokers, at most
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30s")]
     timeout: Duration,
@@ -35,13 +33,35 @@ pub(super) struct ConnectionArguments {
     properties: Vec<String>,
 }
 
+/// Where a broker of this machine is.
+const DEFAULT_BOOTSTRAP: &str = "localhost:9092";
 /// Patience with connections ends before that with answers.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
 impl ConnectionArguments {
+    /// Where to begin, and the settings of the context if it is one that says so.
+    fn place(&self) -> Result<Context, Failure> {
+        let environment = environment();
+        let variable = |wanted: &str| {
+            let found = environment.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        let at = |bootstrap| Context { bootstrap, ..Context::default() };
+        if let Some(bootstrap) = &self.bootstrap {
+            return Ok(at(bootstrap.clone()));
+        }
+        if let (None, Some(bootstrap)) = (&self.context, variable("OTTLA_BOOTSTRAP")) {
+            return Ok(at(bootstrap));
+        }
+        let name = self.context.clone().or_else(|| variable("OTTLA_CONTEXT"));
+        let found = context::find(name.as_deref())?;
+        Ok(found.unwrap_or_else(|| at(DEFAULT_BOOTSTRAP.to_owned())))
+    }
+
     /// The addresses and times.
     pub(super) fn options(&self) -> Result<ClusterOptions, Failure> {
-        let bootstrap = Address::parse_list(&self.bootstrap)
+        let Context { bootstrap, settings } = self.place()?;
+        let bootstrap = Address::parse_list(&bootstrap)
             .map_err(|error| Failure::usage(error.to_string()).hint("write -b HOST:PORT"))?;
         let mut options = ClusterOptions {
             client_id: self.client_id.clone(),
@@ -50,8 +70,12 @@ impl ConnectionArguments {
             operation_timeout: self.timeout,
             ..ClusterOptions::new(bootstrap)
         };
-        for setting in &self.properties {
-            apply(&mut options, setting)?;
+        for (key, value) in &settings {
+            apply(&mut options, key, value)?;
+        }
+        for text in &self.properties {
+            let (key, value) = setting(text)?;
+            apply(&mut options, &key, &value)?;
         }
         Ok(options)
     }
@@ -81,11 +105,17 @@ pub(super) fn run_async(
     outcome
 }
 
-fn apply(options: &mut ClusterOptions, setting: &str) -> Result<(), Failure> {
-    let Some((key, value)) = setting.split_once('=') else {
-        return Err(Failure::usage(format!("-X {setting} is not KEY=VALUE")));
+/// Reads `KEY=VALUE` of a setting that is known.
+pub(super) fn setting(text: &str) -> Result<(String, String), Failure> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Failure::usage(format!("-X {text} is not KEY=VALUE")));
     };
-    match key.trim() {
+    apply(&mut ClusterOptions::new(Vec::new()), key.trim(), value)?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+fn apply(options: &mut ClusterOptions, key: &str, value: &str) -> Result<(), Failure> {
+    match key {
         "client.id" => value.clone_into(&mut options.client_id),
         "security.protocol" if value.eq_ignore_ascii_case("plaintext") => {}
         key if key.starts_with("ssl.")

@@ -29,6 +29,7 @@ mod config;
 mod configs;
 mod connect;
 mod consume;
+mod context;
 mod dev;
 mod doctor;
 mod failure;
@@ -91,6 +92,8 @@ enum Verb {
     Group(group::GroupArguments),
     /// See a cluster's brokers, health, settings and transactions
     Cluster(cluster::ClusterArguments),
+    /// Give clusters names, and choose one
+    Context(context::ContextArguments),
     /// Find out why a cluster cannot be used from here; 0 means that it can
     Doctor(doctor::DoctorArguments),
     /// Measure how fast a cluster writes, reads and passes on
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Import(arguments)) => Ok(transfer::import(&arguments)),
         Some(Verb::Group(arguments)) => Ok(group::run(&arguments)),
         Some(Verb::Cluster(arguments)) => Ok(cluster::run(&arguments)),
+        Some(Verb::Context(arguments)) => Ok(context::run(&arguments)),
         Some(Verb::Doctor(arguments)) => Ok(doctor::run(&arguments)),
         Some(Verb::Bench(arguments)) => Ok(bench::run(&arguments)),
         Some(Verb::Completions(arguments)) => Ok(completions::run::<Arguments>(&arguments)),

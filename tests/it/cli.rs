@@ -124,6 +124,11 @@ fn transcript_of_exports_and_copies() {
 }
 
 #[test]
+fn transcript_of_contexts() {
+    run_transcript("context.txt");
+}
+
+#[test]
 fn redpandas_tool_as_its_users_know_it() {
     run_transcript("rpk.txt");
 }
