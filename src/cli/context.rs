@@ -117,7 +117,7 @@ pub(super) fn run(arguments: &ContextArguments) -> ExitCode {
 /// The cluster of this name, or the current one if there is no name; none if nobody has chosen one.
 pub(super) fn find(name: Option<&str>) -> Result<Option<Context>, Failure> {
     let all = Known::load()?;
-    match name.or(all.current()) {
+    match name.or_else(|| all.current()) {
         None => Ok(None),
         Some(name) => all.get(name).map(|context| Some(context.clone())),
     }

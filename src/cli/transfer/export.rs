@@ -57,15 +57,13 @@ pub(in crate::cli) fn run(arguments: &ExportArguments) -> ExitCode {
 
 /// A new file: one that is there is not written over.
 fn create(path: &Path) -> Result<File, Failure> {
-    File::create_new(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Failure::new("FILE_EXISTS", EXISTS, format!("{} is there already", path.display()))
-                .hint("give another name, or remove it")
+    File::create_new(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            let message = format!("{} is there already", path.display());
+            let hint = "give another name, or remove it";
+            return Failure::new("FILE_EXISTS", EXISTS, message).hint(hint);
         }
-        _ => broken(&io::Error::new(
-            error.kind(),
-            format!("cannot make {}: {error}", path.display()),
-        )),
+        io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display())).into()
     })
 }
 

@@ -277,7 +277,7 @@ mod tests {
         let of = |placed: &Placed| {
             let key = (&placed.topic, placed.partition);
             let found = moves.iter().find(|it| (&it.topic, it.partition) == key);
-            let replicas = found.map_or(placed.replicas.clone(), |it| it.to.clone());
+            let replicas = found.map_or_else(|| placed.replicas.clone(), |it| it.to.clone());
             Placed { replicas, ..placed.clone() }
         };
         partitions.iter().map(of).collect()
