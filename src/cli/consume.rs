@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect::ConnectionArguments;
 use super::failure::Failure;
@@ -15,6 +16,7 @@ use super::reading::Reading;
 use super::rpk::write_object;
 use super::template::{Shown, Template, write_record};
 use super::topic::known_topics;
+
 use crate::client::{Cluster, Fetched, Fetcher, GroupConsumer, GroupOptions, ResetPolicy};
 use crate::model::{Offset, PartitionId};
 use crate::record::scan;
@@ -93,13 +95,11 @@ async fn consume(
     spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
     let mut open: BTreeMap<_, _> = spans.clone();
     let mut fetcher = Fetcher::new(cluster.clone(), spans, reading.fetcher_options());
+    let mut interrupted = signal(SignalKind::interrupt())?;
     while !open.is_empty() && !printer.is_done() {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
-            stopped = tokio::signal::ctrl_c() => {
-                stopped?;
-                break;
-            }
+            _ = interrupted.recv() => break,
         };
         let key = (fetched.topic.clone(), fetched.partition);
         let until = open.get(&key).and_then(|span| span.until);
@@ -149,13 +149,12 @@ async fn read_group(
     consumer: &mut GroupConsumer,
 ) -> Result<(), Failure> {
     let mut at_end: BTreeSet<(String, PartitionId)> = BTreeSet::new();
+    // From here on, so that one is not missed that comes while something is printed.
+    let mut interrupted = signal(SignalKind::interrupt())?;
     while !printer.is_done() {
         let fetched = tokio::select! {
             fetched = consumer.next() => fetched?,
-            stopped = tokio::signal::ctrl_c() => {
-                stopped?;
-                break;
-            }
+            _ = interrupted.recv() => break,
         };
         let printed = printer.print(&fetched, None)?;
         if printed > fetched.from {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::admin;
 use super::console_producer::properties_of;
 use super::options::{Known, Options, flag, valued};
@@ -245,11 +247,12 @@ async fn read(
     };
     let mut fetcher = Fetcher::new(cluster.clone(), spans, settings.fetcher());
     let mut deadline = settings.deadline(cluster);
+    let mut interrupted = signal(SignalKind::interrupt())?;
     while printer.count < settings.max {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
             () = env.steady.sleep_until(deadline) => break,
-            stopped = tokio::signal::ctrl_c() => return Ok(stopped?),
+            _ = interrupted.recv() => return Ok(()),
         };
         let before = printer.count;
         printer.print(&fetched)?;
@@ -277,6 +280,7 @@ async fn read_group(
     let mut consumer = GroupConsumer::new(cluster.clone(), options);
     let env = cluster.env().clone();
     let mut deadline = settings.deadline(cluster);
+    let mut interrupted = signal(SignalKind::interrupt())?;
     let outcome = loop {
         if printer.count >= settings.max {
             break Ok(());
@@ -284,7 +288,7 @@ async fn read_group(
         let fetched = tokio::select! {
             fetched = consumer.next() => fetched,
             () = env.steady.sleep_until(deadline) => break Ok(()),
-            stopped = tokio::signal::ctrl_c() => break stopped.map_err(Into::into),
+            _ = interrupted.recv() => break Ok(()),
         };
         let before = printer.count;
         let printed = match fetched {
