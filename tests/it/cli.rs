@@ -129,6 +129,11 @@ fn transcript_of_contexts() {
 }
 
 #[test]
+fn transcript_of_what_is_not_there_yet() {
+    run_transcript("not-yet.txt");
+}
+
+#[test]
 fn redpandas_tool_as_its_users_know_it() {
     run_transcript("rpk.txt");
 }

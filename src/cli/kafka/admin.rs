@@ -80,9 +80,7 @@ pub(super) fn run(
         cluster.operation_timeout = cluster.request_timeout;
     }
     if let Some(path) = options.value("command-config")? {
-        for property in properties::parse(&sources::read(Path::new(path))?)? {
-            apply(&mut cluster, &property.key, property.value)?;
-        }
+        apply_file(&mut cluster, path)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -91,8 +89,16 @@ pub(super) fn run(
     runtime.block_on(async { tool(Cluster::connect(Env::real(), cluster).await?).await })
 }
 
+/// The settings of a client in a file.
+pub(super) fn apply_file(options: &mut ClusterOptions, path: &str) -> anyhow::Result<()> {
+    for property in properties::parse(&sources::read(Path::new(path))?)? {
+        apply(options, &property.key, property.value)?;
+    }
+    Ok(())
+}
+
 /// A setting of a client. Those that concern neither us nor security are passed over.
-fn apply(options: &mut ClusterOptions, key: &str, value: String) -> anyhow::Result<()> {
+pub(super) fn apply(options: &mut ClusterOptions, key: &str, value: String) -> anyhow::Result<()> {
     match key {
         "client.id" => options.client_id = value,
         "security.protocol" if value.eq_ignore_ascii_case("plaintext") => {}

@@ -1,22 +1,22 @@
 //! `cub`: what scripts of Confluent's images wait with.
 //!
-//! `cub kafka-ready [-b HOST:PORT] BROKERS SECONDS` waits until somebody answers there as a broker. The rest is about ZooKeeper or other servers.
+//! `cub kafka-ready [-b HOST:PORT] BROKERS SECONDS` waits until so many brokers are there. The rest is about ZooKeeper or other
+//! servers.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::admin;
 use super::options::{Known, Options, valued};
+use crate::client::{Address, Cluster, ClusterOptions};
 use crate::env::Env;
 
 /// How long to wait between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// An ApiVersions request of version 0, which every broker answers: size, key, version, correlation id, no client id.
-const QUESTION: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
 
 const KAFKA_READY: &[Known] = &[
     valued(&["bootstrap-servers", "bootstrap_broker_list", "b"]),
@@ -44,37 +44,37 @@ fn kafka_ready(options: &Options) -> anyhow::Result<ExitCode> {
     };
     let (brokers, seconds) =
         (number(0, "the number of brokers")?, number(1, "the time in seconds")?);
-    if brokers > 1 {
-        bail!("{brokers} brokers are expected: several nodes are not there yet");
-    }
     let bootstrap = options.value("bootstrap-servers")?.unwrap_or("localhost:9092");
-    let first = bootstrap.split(',').next().unwrap_or_default();
-    let address = first.rsplit("://").next().unwrap_or(first);
-    let (host, port) =
-        address.rsplit_once(':').with_context(|| format!("{address} is not HOST:PORT"))?;
-    let port = port.parse().with_context(|| format!("{address} is not HOST:PORT"))?;
+    // Some scripts give what stands in `advertised.listeners`.
+    let addresses = bootstrap.split(',').map(|one| one.rsplit("://").next().unwrap_or(one));
+    let addresses = addresses.collect::<Vec<_>>().join(",");
+    let mut cluster = ClusterOptions::new(Address::parse_list(&addresses)?);
+    cluster.request_timeout = ANSWER_TIMEOUT;
+    if let Some(protocol) = options.value("security-protocol")? {
+        admin::apply(&mut cluster, "security.protocol", protocol.to_owned())?;
+    }
+    if let Some(path) = options.value("config")? {
+        admin::apply_file(&mut cluster, path)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    match runtime.block_on(wait(host.trim_matches(['[', ']']), port, Duration::from_secs(seconds)))
-    {
+    match runtime.block_on(wait(&cluster, brokers, Duration::from_secs(seconds))) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("ottla: no broker answers at {address} after {seconds} s: {error:#}");
+            eprintln!("ottla: not ready at {addresses} after {seconds} s: {error:#}");
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
-/// Asks until there is an answer; why there was none, when the time is up.
-async fn wait(host: &str, port: u16, limit: Duration) -> anyhow::Result<()> {
-    let env = Env::in_memory();
+/// Asks until there are enough brokers; why there were not, when the time is up.
+async fn wait(options: &ClusterOptions, brokers: u64, limit: Duration) -> anyhow::Result<()> {
+    let env = Env::real();
     let deadline = env.steady.now().plus(limit);
     loop {
-        let until = env.steady.now().plus(ANSWER_TIMEOUT);
-        let asked = env.steady.timeout_at(until, ask(&env, host, port)).await;
-        let answer = asked.map_err(Into::into).and_then(|answer| answer);
+        let answer = ask(&env, options, brokers).await;
         if answer.is_ok() || env.steady.now() >= deadline {
             return answer;
         }
@@ -82,14 +82,11 @@ async fn wait(host: &str, port: u16, limit: Duration) -> anyhow::Result<()> {
     }
 }
 
-async fn ask(env: &Env, host: &str, port: u16) -> anyhow::Result<()> {
-    let mut stream = env.net.connect(host, port).await?;
-    stream.write_all(&QUESTION).await?;
-    // Size, correlation id, error code.
-    let mut answer = [0; 10];
-    stream.read_exact(&mut answer).await?;
-    if answer[4..] != [0, 0, 0, 7, 0, 0] {
-        bail!("what answers is no broker");
+async fn ask(env: &Env, options: &ClusterOptions, brokers: u64) -> anyhow::Result<()> {
+    let cluster = Cluster::connect(env.clone(), options.clone()).await?;
+    let there = cluster.known().brokers.len();
+    if (there as u64) < brokers {
+        bail!("{there} of {brokers} brokers are there");
     }
     Ok(())
 }

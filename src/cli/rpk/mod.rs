@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::connect::run_async;
-use super::failure::Failure;
+use super::failure::{Failure, USAGE};
 use crate::client::{Address, Cluster, ClusterOptions};
 
 pub(super) use records::write_object;
@@ -63,6 +63,27 @@ struct Connection {
     /// Say more
     #[arg(short, long, global = true)]
     verbose: bool,
+    #[command(flatten)]
+    security: Security,
+}
+
+/// Options that mean TLS or SASL.
+#[derive(Clone, Debug, Args)]
+struct Security {
+    #[arg(long, global = true, hide = true)]
+    user: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    password: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    sasl_mechanism: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    tls_enabled: bool,
+    #[arg(long, global = true, hide = true)]
+    tls_truststore: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    tls_cert: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    tls_key: Option<String>,
 }
 
 impl Connection {
@@ -70,6 +91,38 @@ impl Connection {
     fn bootstrap(&self) -> &str {
         let given = self.options.iter().rev().find_map(|option| option.strip_prefix("brokers="));
         given.unwrap_or(&self.brokers)
+    }
+
+    /// What is asked for of TLS and SASL is refused, by its name.
+    fn check(&self) -> Result<(), Failure> {
+        let Security { user, password, sasl_mechanism, tls_enabled, .. } = &self.security;
+        let Security { tls_truststore, tls_cert, tls_key, .. } = &self.security;
+        let flags = [
+            ("--user", user.is_some()),
+            ("--password", password.is_some()),
+            ("--sasl-mechanism", sasl_mechanism.is_some()),
+            ("--tls-enabled", *tls_enabled),
+            ("--tls-truststore", tls_truststore.is_some()),
+            ("--tls-cert", tls_cert.is_some()),
+            ("--tls-key", tls_key.is_some()),
+        ];
+        let flag = flags.into_iter().find(|(_, given)| *given).map(|(name, _)| name.to_owned());
+        let is_secure = |key: &str| {
+            ["tls.", "sasl."].iter().any(|start| key.starts_with(start))
+                || ["user", "pass"].contains(&key)
+        };
+        let pairs = self.options.iter().filter_map(|option| option.split_once('='));
+        let mut secure = pairs.filter(|(key, value)| is_secure(key) && *value != "false");
+        let option = flag.or_else(|| secure.next().map(|(key, _)| format!("-X {key}")));
+        match option {
+            None => Ok(()),
+            Some(option) => Err(Failure::new(
+                "NOT_YET",
+                USAGE,
+                format!("{option}: TLS and SASL are not there yet"),
+            )
+            .hint("use a PLAINTEXT listener of the broker")),
+        }
     }
 
     fn run(
@@ -87,11 +140,11 @@ impl Connection {
 pub(super) fn run(arguments: &[String]) -> ExitCode {
     let words = ["rpk".to_owned()].into_iter().chain(arguments.iter().cloned());
     let Arguments { verb, connection } = Arguments::parse_from(words);
-    let outcome = match &verb {
+    let outcome = connection.check().and_then(|()| match &verb {
         Verb::Topic(verb) => topic::run(verb, &connection),
         Verb::Group(verb) => group::run(verb, &connection),
         Verb::Cluster(verb) => cluster::run(verb, &connection),
-    };
+    });
     outcome.unwrap_or_else(|failure| failure.report(false))
 }
 
