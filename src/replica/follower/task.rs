@@ -79,18 +79,24 @@ impl Task {
     /// Waits until what this replica has is as durable as its topics want it: to ask for what follows says to the leader that it
     /// has all before that.
     async fn settle(&self) {
-        let partitions: Vec<Arc<Partition>> = {
-            let partitions = self.lane.partitions.lock();
-            partitions.values().map(|followee| Arc::clone(&followee.partition)).collect()
-        };
-        let unsettled: Vec<_> = partitions
-            .into_iter()
-            .filter(|partition| partition.unsettled().is_some())
-            .inspect(|partition| self.manager.flush_soon(partition, None))
-            .collect();
-        for partition in unsettled {
-            while let Some(settled) = partition.unsettled() {
-                settled.woken().await;
+        loop {
+            let unsettled = |partition: &Arc<Partition>| {
+                let settled = partition.unsettled()?;
+                Some((Arc::clone(partition), settled))
+            };
+            let unsettled: Vec<_> = {
+                let partitions = self.lane.partitions.lock();
+                partitions.values().filter_map(|it| unsettled(&it.partition)).collect()
+            };
+            for (partition, _) in &unsettled {
+                self.manager.flush_soon(partition, None);
+            }
+            let Some((_, settled)) = unsettled.first() else { return };
+            // A disk without room is asked again, and a partition may be followed no more.
+            let steady = &self.manager.env.steady;
+            let deadline = steady.now().plus(self.config().backoff_max);
+            if steady.timeout_at(deadline, settled.woken()).await.is_err() {
+                tracing::debug!(leader = %self.lane.leader, "what is there is not durable yet");
             }
         }
     }
