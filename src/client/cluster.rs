@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -61,6 +62,8 @@ struct Shared {
     /// What was last heard of brokers; the topics are not kept.
     known: Mutex<Metadata>,
     connections: Mutex<BTreeMap<Address, Slot>>,
+    /// How often something was repeated: each time somebody else may know more.
+    repeated: AtomicUsize,
 }
 
 /// Held while a connection is made, so that two who want it do not make two.
@@ -93,7 +96,8 @@ impl Cluster {
     /// Of the last address, if none of them answers.
     pub async fn connect(env: Env, options: ClusterOptions) -> Result<Self, ClientError> {
         let (known, connections) = (Mutex::default(), Mutex::default());
-        let cluster = Self { shared: Arc::new(Shared { env, options, known, connections }) };
+        let shared = Shared { env, options, known, connections, repeated: AtomicUsize::new(0) };
+        let cluster = Self { shared: Arc::new(shared) };
         cluster.refresh().await?;
         Ok(cluster)
     }
@@ -258,6 +262,7 @@ impl Cluster {
             return false;
         }
         env.steady.sleep_until(until).await;
+        self.shared.repeated.fetch_add(1, Ordering::Relaxed);
         *pause = (*pause * 2).min(PAUSE_MAX);
         true
     }
@@ -281,8 +286,16 @@ impl Cluster {
         }
     }
 
-    /// A connection that is there; else one to any broker that is known; else to where we began.
+    /// A connection that is there; else one to any broker that is known; else to where we began. Once something had to be
+    /// repeated, brokers are asked in turn: one that is cut off from the others goes on telling what it knew.
     async fn any_connection(&self, known: &Metadata) -> Result<Connection, ClientError> {
+        let repeated = self.shared.repeated.load(Ordering::Relaxed);
+        let next = repeated.checked_rem(known.brokers.len()).filter(|_| repeated > 0);
+        if let Some(node) = next.and_then(|next| known.brokers.get(next))
+            && let Ok(connection) = self.connection_to(&node.address).await
+        {
+            return Ok(connection);
+        }
         let slots: Vec<_> = self.shared.connections.lock().values().cloned().collect();
         for slot in slots {
             let open = slot.lock().await.clone().filter(|connection| !connection.is_closed());

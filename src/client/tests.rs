@@ -6,11 +6,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::env::{BoxStream, Env, Listener};
+use crate::model::{BrokerId, ErrorCode};
 use crate::wire::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, HeartbeatRequest, HeartbeatResponse,
-    api_versions_response,
+    ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorResponse, HeartbeatRequest,
+    HeartbeatResponse, MetadataResponse, WireBrokerId, api_versions_response,
+    find_coordinator_response, metadata_response,
 };
-use crate::wire::{ApiKey, RequestHeader, Response, decode_request, encode_response};
+use crate::wire::{ApiKey, RequestHeader, Response, Text, decode_request, encode_response};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,12 +24,17 @@ async fn listen(env: &Env) -> (Listener, Address) {
 
 /// The next request of a client.
 async fn request(stream: &mut BoxStream) -> (RequestHeader, bytes::Bytes) {
-    let length = stream.read_i32().await.unwrap();
+    next_request(stream).await.unwrap()
+}
+
+/// The same; none if the client has gone.
+async fn next_request(stream: &mut BoxStream) -> Option<(RequestHeader, bytes::Bytes)> {
+    let length = stream.read_i32().await.ok()?;
     let mut frame = vec![0; usize::try_from(length).unwrap()];
     stream.read_exact(&mut frame).await.unwrap();
     let frame = bytes::Bytes::from(frame);
     let (header, body) = RequestHeader::decode(&frame).unwrap();
-    (header, frame.slice(body..))
+    Some((header, frame.slice(body..)))
 }
 
 async fn answer<M: Response>(stream: &mut BoxStream, version: i16, id: i32, message: &M) {
@@ -155,4 +162,55 @@ async fn requests_are_pipelined_and_a_broken_connection_fails_those_that_wait() 
         assert!(matches!(error, ClientError::Closed { .. }));
     };
     tokio::join!(both, client);
+}
+
+/// A broker that is cut off from the others may go on answering, with what it knew.
+#[tokio::test]
+async fn who_gets_no_further_with_one_broker_asks_another() {
+    let env = Env::in_memory();
+    let (stale, stale_address) = listen(&env).await;
+    let (fresh, fresh_address) = listen(&env).await;
+    let broker = |id: i32, address: &Address| {
+        let mut broker = metadata_response::MetadataResponseBroker::default();
+        (broker.node_id, broker.port) = (WireBrokerId(id), i32::from(address.port));
+        broker.host = Text::from_string(address.host.clone());
+        broker
+    };
+    let brokers = vec![broker(1, &stale_address), broker(2, &fresh_address)];
+    let serve = async |listener: &Listener, found: ErrorCode| {
+        loop {
+            let mut stream = listener.accept().await.unwrap();
+            while let Some((header, _)) = next_request(&mut stream).await {
+                let (version, id) = (header.api_version, header.correlation_id);
+                match ApiKey::from_code(header.api_key).unwrap() {
+                    ApiKey::ApiVersions => {
+                        let keys = [(ApiKey::Metadata, 9, 9), (ApiKey::FindCoordinator, 4, 4)];
+                        answer(&mut stream, version, id, &speaks(&keys)).await;
+                    }
+                    ApiKey::Metadata => {
+                        let mut all = MetadataResponse::default();
+                        all.brokers = brokers.clone();
+                        answer(&mut stream, version, id, &all).await;
+                    }
+                    _ => {
+                        let mut one = find_coordinator_response::Coordinator::default();
+                        (one.error_code, one.node_id) = (found.code(), WireBrokerId(2));
+                        let mut response = FindCoordinatorResponse::default();
+                        response.coordinators = vec![one];
+                        answer(&mut stream, version, id, &response).await;
+                    }
+                }
+            }
+        }
+    };
+    let ask = async {
+        let options = ClusterOptions::new(vec![stale_address.clone()]);
+        let cluster = Cluster::connect(env.clone(), options).await.unwrap();
+        cluster.coordinator(CoordinatorKind::Group, "g").await.unwrap()
+    };
+    tokio::select! {
+        found = ask => assert_eq!(found, BrokerId(2)),
+        () = serve(&stale, ErrorCode::CoordinatorNotAvailable) => {}
+        () = serve(&fresh, ErrorCode::None) => {}
+    }
 }
