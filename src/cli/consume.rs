@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect::ConnectionArguments;
 use super::failure::Failure;
@@ -14,6 +13,7 @@ use super::json_record::{HeaderForm, write_json};
 use super::place::{Place, PlaceRange};
 use super::reading::Reading;
 use super::rpk::write_object;
+use super::signals::Interrupt;
 use super::template::{Shown, Template, write_record};
 use super::topic::known_topics;
 
@@ -95,11 +95,11 @@ async fn consume(
     spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
     let mut open: BTreeMap<_, _> = spans.clone();
     let mut fetcher = Fetcher::new(cluster.clone(), spans, reading.fetcher_options());
-    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut interrupted = Interrupt::listen()?;
     while !open.is_empty() && !printer.is_done() {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
-            _ = interrupted.recv() => break,
+            () = interrupted.next() => break,
         };
         let key = (fetched.topic.clone(), fetched.partition);
         let until = open.get(&key).and_then(|span| span.until);
@@ -149,12 +149,11 @@ async fn read_group(
     consumer: &mut GroupConsumer,
 ) -> Result<(), Failure> {
     let mut at_end: BTreeSet<(String, PartitionId)> = BTreeSet::new();
-    // From here on, so that one is not missed that comes while something is printed.
-    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut interrupted = Interrupt::listen()?;
     while !printer.is_done() {
         let fetched = tokio::select! {
             fetched = consumer.next() => fetched?,
-            _ = interrupted.recv() => break,
+            () = interrupted.next() => break,
         };
         let printed = printer.print(&fetched, None)?;
         if printed > fetched.from {

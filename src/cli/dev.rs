@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::failure::{Failure, NO_CONNECTION, NOT_FOUND, NOT_NOW, REFUSED};
 use super::http::ask;
-use super::serve::{LogFormat, Signals, start_logging, start_runtime, warn_of};
+use super::serve::{LogFormat, start_logging, start_runtime, warn_of};
+use super::signals::Signals;
 use super::sources::SourceArguments;
 use crate::api::AllowAll;
 use crate::broker::{BrokerOptions, HTTP_PORT};
@@ -126,7 +127,7 @@ fn start(arguments: &StartArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(arguments: &StartArguments) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::listen()?;
     let env = Env::in_memory();
     let control = listen(&env, &arguments.http).await?;
     let http = control.local_address();

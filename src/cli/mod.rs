@@ -50,6 +50,7 @@ mod redpanda;
 mod rpk;
 mod scratch;
 mod serve;
+mod signals;
 mod sources;
 mod template;
 mod topic;

@@ -10,6 +10,7 @@ use super::connect::ConnectionArguments;
 use super::failure::{Failure, INTERRUPTED, REFUSED};
 use super::input::{self, Delimiter, Input};
 use super::json_record::read_json;
+use super::signals::Interrupt;
 use super::template::{Fields, LineReader, Template};
 use super::topic::key_value;
 use super::transfer::is_description;
@@ -159,6 +160,7 @@ async fn produce(
     arguments: &ProduceArguments,
     form: &Form,
 ) -> Result<ExitCode, Failure> {
+    let mut interrupted = Interrupt::listen()?;
     let options = ProducerOptions {
         compression: arguments.compression.into(),
         batch_bytes: arguments.batch_size.max(1),
@@ -175,7 +177,6 @@ async fn produce(
     let files = arguments.files.clone();
     let mut input = Input::open(cluster.env(), files, arguments.delimiter.clone());
     let mut lines = Lines { arguments, form, number: 0 };
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let exit = loop {
         while let Some(line) = input.take() {
             lines.push(&mut producer, line).await?;
@@ -187,10 +188,7 @@ async fn produce(
         report(&mut producer, arguments);
         let more = tokio::select! {
             more = input.fill() => more?,
-            stopped = &mut interrupted => {
-                stopped?;
-                break ExitCode::from(INTERRUPTED);
-            }
+            () = interrupted.next() => break ExitCode::from(INTERRUPTED),
         };
         if !more {
             while let Some(line) = input.take() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::failure::Failure;
 use super::place::{Place, PlaceRange, resolve};
+use super::signals::Interrupt;
 use super::topic::known_topics;
 use crate::client::{
     Cluster, Fetched, Fetcher, FetcherOptions, ListedOffset, OffsetQuery, Span, Spans,
@@ -79,14 +80,11 @@ impl Reading<'_> {
         spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
         let mut open = spans.clone();
         let mut fetcher = Fetcher::new(cluster.clone(), spans, self.fetcher_options());
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut interrupted = Interrupt::listen()?;
         while !open.is_empty() {
             let fetched = tokio::select! {
                 fetched = fetcher.next() => fetched?,
-                stopped = &mut interrupted => {
-                    stopped?;
-                    return Ok(false);
-                }
+                () = interrupted.next() => return Ok(false),
             };
             let key = (fetched.topic.clone(), fetched.partition);
             let until = open.get(&key).and_then(|span| span.until);

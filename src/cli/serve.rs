@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::signals::Signals;
 use super::sources::{SourceArguments, environment};
 use crate::api::AllowAll;
 use crate::broker::{Broker, BrokerOptions};
@@ -156,7 +156,7 @@ fn load(arguments: &ServeArguments) -> anyhow::Result<Loaded> {
 }
 
 async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     let (env, data) = if arguments.memory {
         (Env::in_memory(), DataPaths::one(MEMORY_DATA))
     } else {
@@ -207,29 +207,6 @@ pub(super) fn data_paths(data: Option<&Path>, loaded: &Loaded) -> anyhow::Result
     };
     let metadata = loaded.broker.metadata_dir.as_deref().map(absolute).transpose()?;
     Ok(DataPaths { logs, metadata })
-}
-
-/// SIGTERM and SIGINT, which mean the same.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Prints the line that says that clients can be served, and for a person some more.

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::admin;
 use super::console_producer::properties_of;
 use super::options::{Known, Options, flag, valued};
+use crate::cli::signals::Interrupt;
 use crate::client::{
     ClientError, Cluster, Fetched, Fetcher, FetcherOptions, GroupConsumer, GroupOptions,
     OffsetQuery, ResetPolicy, Span, Spans, Topics,
@@ -247,12 +246,12 @@ async fn read(
     };
     let mut fetcher = Fetcher::new(cluster.clone(), spans, settings.fetcher());
     let mut deadline = settings.deadline(cluster);
-    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut interrupted = Interrupt::listen()?;
     while printer.count < settings.max {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
             () = env.steady.sleep_until(deadline) => break,
-            _ = interrupted.recv() => return Ok(()),
+            () = interrupted.next() => return Ok(()),
         };
         let before = printer.count;
         printer.print(&fetched)?;
@@ -280,7 +279,7 @@ async fn read_group(
     let mut consumer = GroupConsumer::new(cluster.clone(), options);
     let env = cluster.env().clone();
     let mut deadline = settings.deadline(cluster);
-    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut interrupted = Interrupt::listen()?;
     let outcome = loop {
         if printer.count >= settings.max {
             break Ok(());
@@ -288,7 +287,7 @@ async fn read_group(
         let fetched = tokio::select! {
             fetched = consumer.next() => fetched,
             () = env.steady.sleep_until(deadline) => break Ok(()),
-            _ = interrupted.recv() => break Ok(()),
+            () = interrupted.next() => break Ok(()),
         };
         let before = printer.count;
         let printed = match fetched {

@@ -15,6 +15,7 @@ use crate::cli::json_record::read_json;
 use crate::cli::output::count;
 use crate::cli::produce::Codec;
 use crate::cli::progress::{Progress, bar};
+use crate::cli::signals::Interrupt;
 use crate::cli::topic::Common;
 use crate::client::{Cluster, NewRecord};
 use crate::model::{PartitionId, UnixMillis};
@@ -47,6 +48,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> ExitCode {
 }
 
 async fn import(cluster: &Cluster, arguments: &ImportArguments) -> Result<ExitCode, Failure> {
+    let mut interrupted = Interrupt::listen()?;
     let mut lines = Lines {
         cluster,
         arguments,
@@ -59,7 +61,6 @@ async fn import(cluster: &Cluster, arguments: &ImportArguments) -> Result<ExitCo
     let mut progress = Progress::new(&cluster.env().steady);
     let files = arguments.files.clone();
     let mut input = Input::open(cluster.env(), files, Delimiter(b"\n".to_vec()));
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut exit = ExitCode::SUCCESS;
     loop {
         while let Some(line) = input.take() {
@@ -75,8 +76,7 @@ async fn import(cluster: &Cluster, arguments: &ImportArguments) -> Result<ExitCo
         }
         let more = tokio::select! {
             more = input.fill() => more?,
-            stopped = &mut interrupted => {
-                stopped?;
+            () = interrupted.next() => {
                 exit = ExitCode::from(INTERRUPTED);
                 break;
             }

@@ -14,6 +14,7 @@ use self::plan::{Move, Placed, Seat, plan};
 use crate::cli::failure::{Failure, INTERRUPTED, NOT_FOUND, NOT_NOW, USAGE};
 use crate::cli::output::{Table, count, list, print_text};
 use crate::cli::progress::{Progress, bar};
+use crate::cli::signals::Interrupt;
 use crate::cli::topic::change::timeout_ms;
 use crate::cli::topic::{Common, known_topics};
 use crate::cli::units;
@@ -192,7 +193,7 @@ async fn alter(
 async fn wait(cluster: &Cluster, moves: &[Move]) -> Result<bool, Failure> {
     let steady = &cluster.env().steady;
     let mut progress = Progress::new(steady);
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupted = Interrupt::listen()?;
     loop {
         let left = cluster.retry(async || list_moving(cluster).await).await?;
         let is_ours = |it: &&Move| {
@@ -209,10 +210,7 @@ async fn wait(cluster: &Cluster, moves: &[Move]) -> Result<bool, Failure> {
         });
         tokio::select! {
             () = steady.sleep_until(steady.now().plus(LOOK_EVERY)) => {}
-            stopped = &mut interrupted => {
-                stopped?;
-                return Ok(false);
-            }
+            () = interrupted.next() => return Ok(false),
         }
     }
 }
