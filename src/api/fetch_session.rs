@@ -38,6 +38,7 @@ pub struct FetchSessions {
 struct Session {
     id: i32,
     uses_topic_ids: bool,
+    is_follower: bool,
     created: Instant,
     state: Mutex<State>,
 }
@@ -103,6 +104,7 @@ enum Kind {
     /// A session begins if there is room for it.
     Full {
         uses_topic_ids: bool,
+        is_follower: bool,
     },
     Incremental {
         session: Arc<Session>,
@@ -151,7 +153,9 @@ impl FetchSessions {
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
             self.cache.lock().remove(&id);
             let sessionless = epoch == FINAL_EPOCH;
-            let kind = if sessionless { Kind::Sessionless } else { Kind::Full { uses_topic_ids } };
+            let is_follower = request.replica_state.replica_id.0 >= 0;
+            let full = Kind::Full { uses_topic_ids, is_follower };
+            let kind = if sessionless { Kind::Sessionless } else { full };
             return Ok(Fetching { partitions: named, kind });
         }
         let mut cache = self.cache.lock();
@@ -192,8 +196,9 @@ impl FetchSessions {
     ) -> Fetched {
         let (error_code, session_id) = match fetching.kind {
             Kind::Sessionless => (ErrorCode::None, NO_SESSION),
-            Kind::Full { uses_topic_ids } => {
-                let id = self.create(&fetching.partitions, &partitions, uses_topic_ids, now);
+            Kind::Full { uses_topic_ids, is_follower } => {
+                let client = (uses_topic_ids, is_follower);
+                let id = self.create(&fetching.partitions, &partitions, client, now);
                 (ErrorCode::None, id)
             }
             Kind::Incremental { session, epoch_after } => {
@@ -216,14 +221,14 @@ impl FetchSessions {
         &self,
         wanted: &[(PartitionKey, Wanted)],
         told: &[(PartitionKey, FetchPartitionResponse)],
-        uses_topic_ids: bool,
+        (uses_topic_ids, is_follower): (bool, bool),
         now: Instant,
     ) -> i32 {
         if wanted.is_empty() {
             return NO_SESSION;
         }
         let mut cache = self.cache.lock();
-        if cache.len() >= self.slots && !evict(&mut cache, wanted.len(), now) {
+        if cache.len() >= self.slots && !evict(&mut cache, (is_follower, wanted.len()), now) {
             return NO_SESSION;
         }
         let id = loop {
@@ -245,24 +250,35 @@ impl FetchSessions {
         for (key, response) in told {
             state.tell(key, response);
         }
-        let session = Session { id, uses_topic_ids, created: now, state: Mutex::new(state) };
+        let state = Mutex::new(state);
+        let session = Session { id, uses_topic_ids, is_follower, created: now, state };
         cache.insert(id, Arc::new(session));
         id
     }
 }
 
 /// Removes a session in favour of a new one with `size` partitions: one that was not used for long, or else the smallest one
-/// that is no longer young, if it is not larger than the new one.
-fn evict(cache: &mut BTreeMap<i32, Arc<Session>>, size: usize, now: Instant) -> bool {
+/// that is no longer young, if it is not larger than the new one. That of a follower comes before those of all consumers,
+/// however young they are.
+fn evict(
+    cache: &mut BTreeMap<i32, Arc<Session>>,
+    (is_follower, size): (bool, usize),
+    now: Instant,
+) -> bool {
     let oldest = cache.values().map(|session| (session.state.lock().last_used, session.id)).min();
     let Some((last_used, oldest)) = oldest else { return false };
     if now.since(last_used) > EVICTION {
         return cache.remove(&oldest).is_some();
     }
-    let settled = cache.values().filter(|session| now.since(session.created) > EVICTION);
-    let smallest = settled.map(|session| (session.state.lock().line.len(), session.id)).min();
-    match smallest {
-        Some((found, id)) if found <= size => cache.remove(&id).is_some(),
+    let may_go = |session: &&Arc<Session>| {
+        now.since(session.created) > EVICTION || is_follower && !session.is_follower
+    };
+    let weight =
+        |session: &Arc<Session>| (session.is_follower, session.state.lock().line.len(), session.id);
+    match cache.values().filter(may_go).map(weight).min() {
+        Some((found_follower, found, id)) if (found_follower, found) <= (is_follower, size) => {
+            cache.remove(&id).is_some()
+        }
         _ => false,
     }
 }
@@ -552,6 +568,20 @@ mod tests {
         assert_eq!(gone, Err(ErrorCode::FetchSessionIdNotFound));
         assert_eq!(begin(&sessions, 2, 131), NO_SESSION, "the others are young or larger");
         assert_ne!(begin(&sessions, 1, 300), NO_SESSION, "one was not used for long");
+    }
+
+    #[test]
+    fn followers_come_before_consumers() {
+        let sessions = sessions(2);
+        assert!((0..2).all(|_| begin(&sessions, 5, 0) != NO_SESSION));
+        let follow = |partitions: &[(i32, i64)]| {
+            let mut request = request(NO_SESSION, INITIAL_EPOCH, partitions);
+            request.replica_state.replica_id = crate::model::BrokerId(2);
+            let fetching = sessions.begin(&request, 12, at(1)).unwrap();
+            sessions.end(fetching, Vec::new(), at(1)).session_id
+        };
+        assert!((0..2).all(|_| follow(&[(0, 0)]) != NO_SESSION), "consumers make room");
+        assert_eq!(follow(&[(0, 0), (1, 0)]), NO_SESSION, "followers that are young do not");
     }
 
     #[test]

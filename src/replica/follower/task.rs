@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::followed::{FollowError, Followed, LeaderAnswer, Question};
 use super::super::manager::ReplicaManager;
 use super::super::partition::Partition;
-use super::requests::{self, Asker};
+use super::requests::{self, Asker, Session};
 use super::{Lane, Pause};
 use crate::client::{Address, ClientError, Connection};
 use crate::config::ReplicationConfig;
@@ -27,6 +27,8 @@ type Asked = Vec<(Arc<Partition>, Question)>;
 pub(super) struct Task {
     manager: Arc<ReplicaManager>,
     lane: Arc<Lane>,
+    /// What the leader knows of what it is asked.
+    session: Session,
     /// Of the leader as a whole: it cannot be reached.
     pause: Pause,
     /// How many partitions come first the next time, in turn: the limit of an answer is not to starve those behind.
@@ -34,8 +36,8 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) const fn new(manager: Arc<ReplicaManager>, lane: Arc<Lane>) -> Self {
-        Self { manager, lane, pause: Pause { failures: 0, until: None }, turn: 0 }
+    pub(super) fn new(manager: Arc<ReplicaManager>, lane: Arc<Lane>) -> Self {
+        Self { manager, lane, session: Session::default(), pause: Pause::default(), turn: 0 }
     }
 
     /// Runs until the broker stops.
@@ -61,10 +63,13 @@ impl Task {
             }
             let lane = Arc::clone(&self.lane);
             let open = connection.take().filter(|connection: &Connection| !connection.is_closed());
-            let exchange = self.exchange(open, &asked);
+            // What is not heard to its end has its session renewed.
+            let mut session = self.session.take();
+            let exchange = self.exchange(open, &mut session, &asked);
             tokio::select! {
                 exchanged = exchange => match exchanged {
                     Ok((open, response)) => {
+                        self.session = session;
                         self.pause = Pause::default();
                         self.take(asked, response).await;
                         connection = Some(open);
@@ -148,6 +153,7 @@ impl Task {
     async fn exchange(
         &self,
         connection: Option<Connection>,
+        session: &mut Session,
         asked: &Asked,
     ) -> Result<(Connection, FetchResponse), ExchangeError> {
         let config = self.config();
@@ -161,14 +167,25 @@ impl Task {
         }
         let peers = &self.manager.peers;
         let asker = Asker { broker: self.manager.broker, broker_epoch: peers.broker_epoch() };
-        let questions = asked.iter().map(|(partition, question)| (partition.id(), *question));
-        let request = requests::request(asker, &config, questions);
         let patience = config.socket_timeout.saturating_add(config.fetch_wait_max);
-        let response = connection.call(version, &request, patience).await?;
-        if !response.error_code.is_none() {
-            return Err(ExchangeError::Refused(response.error_code));
+        loop {
+            let questions = asked.iter().map(|(partition, question)| (partition.id(), *question));
+            let request = session.request(asker, &config, questions);
+            let response = connection.call(version, &request, patience).await?;
+            match response.error_code {
+                ErrorCode::None => {
+                    session.answered(response.session_id);
+                    return Ok((connection, response));
+                }
+                // The leader needed its place for others.
+                ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch
+                    if session.has_begun() =>
+                {
+                    drop(session.take());
+                }
+                code => return Err(ExchangeError::Refused(code)),
+            }
         }
-        Ok((connection, response))
     }
 
     async fn connect(&self, config: &ReplicationConfig) -> Result<Connection, ExchangeError> {
