@@ -14,7 +14,7 @@ use super::append::jitter_ms;
 use super::checkpoint::{read_partition_metadata, write_partition_metadata};
 use super::cleaner::finish_swaps;
 use super::epochs::Epochs;
-use super::files::{DELETED_SUFFIX, Kind, PARTITION_METADATA_FILE, partition_dir};
+use super::files::{DELETED_SUFFIX, Kind, MOVED_TO_PREFIX, PARTITION_METADATA_FILE, partition_dir};
 use super::partition_log::{Log, LogPosition, Published, State, Writer};
 use super::producers::Producers;
 use super::scan::{Found, Headers, ScanError, Step, check_sum, read_marker};
@@ -136,6 +136,8 @@ struct Opening<'a> {
     bases: Vec<Offset>,
     /// Offsets of the producer snapshots on disk.
     snapshots: Vec<Offset>,
+    /// Base offsets of the transaction indexes on disk.
+    transactions: Vec<Offset>,
     epochs: Epochs,
     /// Base offsets of the segments that may have been torn: their transaction indexes may lack an entry.
     torn: Vec<Offset>,
@@ -169,6 +171,11 @@ impl<'a> Opening<'a> {
             if entry.name.ends_with(DELETED_SUFFIX) || entry.name.ends_with(".tmp") {
                 disk.remove_file(&path).map_err(OpenError::io(&path))?;
             }
+            // What is opened is where the partition is, so a move that was about to end has not.
+            if entry.name.starts_with(MOVED_TO_PREFIX) {
+                disk.remove_file(&path).map_err(OpenError::io(&path))?;
+                disk.sync_dir(&directory).map_err(OpenError::io(&directory))?;
+            }
         }
         Self::of_entries(disk, directory, (start, entries), rng, progress)
     }
@@ -192,11 +199,12 @@ impl<'a> Opening<'a> {
         rng: &'a Rng,
         progress: &'a RecoveryProgress,
     ) -> Result<Self, OpenError> {
-        let (mut bases, mut snapshots) = (Vec::new(), Vec::new());
+        let (mut bases, mut snapshots, mut transactions) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             match Kind::parse(&entry.name) {
                 Some((Kind::Records, base)) => bases.push(base),
                 Some((Kind::ProducerSnapshot, offset)) => snapshots.push(offset),
+                Some((Kind::TransactionIndex, base)) => transactions.push(base),
                 Some(_) | None => {}
             }
         }
@@ -213,6 +221,7 @@ impl<'a> Opening<'a> {
             progress,
             bases,
             snapshots,
+            transactions,
             epochs,
             torn: Vec::new(),
             scanned_bytes: 0,
@@ -327,7 +336,9 @@ impl<'a> Opening<'a> {
     ) -> Result<Growth, OpenError> {
         let may_be_torn = self.may_be_torn(next);
         if !may_be_torn {
-            let opened = Segment::open(self.disk, &self.directory, base, next.is_none());
+            let has_transactions = self.transactions.contains(&base);
+            let traits = (next.is_none(), has_transactions);
+            let opened = Segment::open(self.disk, &self.directory, base, traits);
             if let Some(segment) = opened.map_err(OpenError::io(&self.directory))? {
                 if next.is_some() {
                     segment.set_durable();

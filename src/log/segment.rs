@@ -129,12 +129,13 @@ impl Segment {
     /// records of a segment that grows: build it anew with [`reindex`](Self::reindex). The transaction index is left out of
     /// this: see [`TransactionIndex::is_damaged`].
     ///
-    /// Of a segment that grows, the largest timestamp is only known up to its last time index entry.
+    /// Of a segment that grows, the largest timestamp is only known up to its last time index entry. Of one that is known to
+    /// have no transaction index, none is looked for.
     pub(super) fn open(
         disk: &Arc<dyn Disk>,
         directory: &Path,
         base: Offset,
-        grows: bool,
+        (grows, has_transactions): (bool, bool),
     ) -> io::Result<Option<Arc<Self>>> {
         let path = Kind::Records.path(directory, base);
         let file =
@@ -154,6 +155,10 @@ impl Segment {
             timestamp: entry.timestamp,
             last_offset: base.plus(i64::from(entry.relative_offset)),
         });
+        let transactions = match has_transactions {
+            true => open_transactions(disk, directory, base)?,
+            false => TransactionIndex::absent(disk, directory, base),
+        };
         let segment = Self {
             base,
             directory: directory.to_owned(),
@@ -162,7 +167,7 @@ impl Segment {
             size: AtomicU32::new(size),
             offsets,
             times,
-            transactions: open_transactions(disk, directory, base)?,
+            transactions,
             latest: Mutex::new(latest),
             durable: AtomicBool::new(false),
             read_ends: Mutex::default(),

@@ -17,12 +17,13 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use super::files::Kind;
 use crate::env::{Disk, DiskFile, OpenMode, Residency};
 use crate::model::{Offset, ProducerId};
 
@@ -98,6 +99,12 @@ impl TransactionIndex {
     pub(super) fn create(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
         disk.remove_file(&path)?;
         Ok(Self { disk, path, state: RwLock::new(State::Empty) })
+    }
+
+    /// An index without entries, of which there is no file.
+    pub(super) fn absent(disk: &Arc<dyn Disk>, directory: &Path, base: Offset) -> Self {
+        let path = Kind::TransactionIndex.path(directory, base);
+        Self { disk: Arc::clone(disk), path, state: RwLock::new(State::Empty) }
     }
 
     /// The index of a segment that begins at `base`, as it is in the file.

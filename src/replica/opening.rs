@@ -147,12 +147,8 @@ impl ReplicaManager {
             let found = self.find_in((index, dir), wanted, &mut places);
             self.or_without(index, found)?;
         }
-        for (index, dir) in self.dirs.live() {
-            let here = places.current.iter().filter(|(_, place)| **place == index);
-            let settled = here.map(|(name, _)| self.settle_move(dir, name));
-            let away = settled.collect::<Result<Vec<_>, _>>();
-            let away = self.or_without(index, away)?.into_iter().flatten();
-            places.held.extend(away.flatten());
+        if self.dirs.any_offline() {
+            self.hold_moved(&mut places)?;
         }
         self.drop_lone_futures(&mut places);
         Ok(places)
@@ -219,20 +215,20 @@ impl ReplicaManager {
     }
 
     /// A move that was about to end when the broker did, and of which the other side is not there, has not ended: the partition
-    /// is where it was. Unless a directory is not in use, which may have it with newer records: then its name is given.
-    fn settle_move(
-        &self,
-        dir: &DataDir,
-        name: &PartitionName,
-    ) -> Result<Option<PartitionName>, DataDirError> {
-        let Some(to) = dir.moved_to(name)? else { return Ok(None) };
-        if self.dirs.with_id(to).is_none() && self.dirs.any_offline() {
-            return Ok(Some(name.clone()));
+    /// is where it was, and the opening of its log forgets the move. Unless the directory is not in use that may have it with
+    /// newer records: then it is held.
+    fn hold_moved(&self, places: &mut Places) -> Result<(), DataDirError> {
+        for (index, dir) in self.dirs.live() {
+            let here = places.current.iter().filter(|(_, place)| **place == index);
+            let is_away = |to| self.dirs.with_id(to).is_none();
+            let away = here.filter_map(|(name, _)| match dir.moved_to(name) {
+                Ok(to) => to.is_some_and(is_away).then(|| Ok(name.clone())),
+                Err(error) => Some(Err(error)),
+            });
+            let away = away.collect::<Result<Vec<_>, _>>();
+            places.held.extend(self.or_without(index, away)?.into_iter().flatten());
         }
-        let path = dir.partition_path(name);
-        let forgotten = dir.forget_move(name, to);
-        forgotten.map_err(|source| DataDirError::Io { path, source })?;
-        Ok(None)
+        Ok(())
     }
 
     /// Sets copies aside whose partition is gone: nobody knows whether they are whole. One whose partition may be in a directory
