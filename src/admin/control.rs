@@ -4,7 +4,8 @@ use hyper::header::ORIGIN;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
-use super::routes::{Answer, of_json, text};
+use super::health::Health;
+use super::routes::{Answer, of_health, of_json, text};
 use super::server;
 use crate::env::{Env, Listener};
 
@@ -22,6 +23,8 @@ pub struct Asked {
 pub enum Told {
     /// It is so, or was done.
     This(Value),
+    /// Whether all is well, and how it is, in lines for a person.
+    Health(bool, String),
     /// There is no such thing. One line for a person.
     Unknown(String),
     /// Not in this state. One line for a person.
@@ -56,6 +59,7 @@ where
 fn written(told: Told) -> Answer {
     match told {
         Told::This(value) => of_json(&value),
+        Told::Health(well, lines) => of_health(Health { well, text: lines }),
         Told::Unknown(line) => text(StatusCode::NOT_FOUND, line + "\n"),
         Told::NotNow(line) => text(StatusCode::CONFLICT, line + "\n"),
     }

@@ -56,7 +56,7 @@ async fn of_broker(admin: &Admin, serving: &Serving, path: &str) -> Answer {
     }
 }
 
-fn of_health(health: Health) -> Answer {
+pub(super) fn of_health(health: Health) -> Answer {
     let status = if health.well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text(status, health.text)
 }

@@ -1,4 +1,5 @@
-//! What is said over HTTP: `GET /dev/nodes`, `POST /dev/nodes/{id}/{action}`.
+//! What is said over HTTP: `GET /dev/nodes`, `POST /dev/nodes/{id}/{action}`, and whether the cluster is well, where a broker
+//! says it of itself.
 
 use serde_json::{Value, json};
 
@@ -21,15 +22,33 @@ async fn answer(nodes: &Nodes, asked: &Asked) -> Told {
         let all = (1..=nodes.all.len()).filter_map(|id| told(nodes, id, &nodes.state(id)?));
         return Told::This(json!({ "nodes": all.collect::<Vec<_>>() }));
     }
+    match &*asked.path {
+        // Whoever asks has the process, which is as well as it gets.
+        "/livez" if !asked.to_do => return Told::Health(true, String::new()),
+        "/readyz" | "/healthz" if !asked.to_do => return readiness(nodes),
+        _ => {}
+    }
     let Some((id, action)) = asked.to_do.then(|| errand(&asked.path)).flatten() else {
         let actions = Action::ALL.map(Action::name).join("|");
-        return Told::Unknown(format!("there are GET {NODES} and POST {NODES}/ID/{actions}"));
+        let known = format!("GET {NODES}, GET /readyz and POST {NODES}/ID/{actions}");
+        return Told::Unknown(format!("there are {known}"));
     };
     match nodes.act(id, action).await {
         None => Told::Unknown(format!("there is no node {id}: they are 1 to {}", nodes.all.len())),
         Some(Err(refused)) => Told::NotNow(refused.to_string()),
         Some(Ok(state)) => Told::This(told(nodes, id, &state).unwrap_or_default()),
     }
+}
+
+/// Whether most nodes serve, as a cluster has to have it, with the state of each.
+fn readiness(nodes: &Nodes) -> Told {
+    let states = (1..=nodes.all.len()).filter_map(|id| Some((id, nodes.state(id)?)));
+    let (mut lines, mut running) = (String::new(), 0);
+    for (id, state) in states {
+        running += usize::from(state == State::Running);
+        lines.push_str(&format!("node {id}: {}\n", state.name()));
+    }
+    Told::Health(2 * running > nodes.all.len(), lines)
 }
 
 /// Node and action of a path.

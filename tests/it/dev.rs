@@ -177,6 +177,22 @@ async fn what_cannot_be_done_is_said() {
     assert_eq!(dev.states().await, ["running"; 3]);
 }
 
+/// As long as most nodes run, the cluster is said to be well, where a broker says it of itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_that_of_most_nodes() {
+    let dev = Dev::start(&[]);
+    let http = dev.http.to_string();
+    let health = || output(&["health", "--http", &http]);
+    dev.done(2, "kill", "killed").await;
+    assert_eq!(health().status.code(), Some(0));
+    dev.done(1, "pause", "paused").await;
+    let ill = health();
+    assert_eq!(ill.status.code(), Some(1));
+    let lines = "node 1: paused\nnode 2: killed\nnode 3: running\n";
+    assert_eq!(String::from_utf8(ill.stderr).unwrap(), lines);
+    assert_eq!(request(dev.http, "GET", "/livez").await, (200, String::new()));
+}
+
 /// Without a majority a node starts and does not serve; it can be killed all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_waits_for_others_can_be_killed() {
