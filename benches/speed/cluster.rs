@@ -32,6 +32,8 @@ const ATTEMPT: Duration = Duration::from_millis(500);
 const IDLE_SECONDS: u64 = 10;
 /// Partitions that are created at once.
 const MANY: usize = 1_000;
+/// Topics with as many partitions, for a node to die with.
+const TOPICS: usize = 10;
 const PRODUCERS: usize = 4;
 /// Records of 1,000 bytes in a batch.
 const BATCH_RECORDS: usize = 16;
@@ -46,9 +48,14 @@ pub(crate) fn run(options: &Options) {
     let mut rounds = [(); 2].map(|()| Vec::new());
     for round in 0..options.rounds {
         let data = |name: &str| folder.0.join(format!("{name}-{round}"));
-        rounds[0].push(measure(options, Trio::ottla(&data("ottla"), round)));
+        let ottla = |name: &str, number| Trio::ottla(&data(name), 2 * round + number);
+        let mut figures = measure(options, ottla("ottla", 0));
+        figures.extend(measure_many(ottla("ottla-many", 1)));
+        rounds[0].push(figures);
         if options.kafka {
-            rounds[1].push(measure(options, Trio::kafka(&data("kafka"))));
+            let mut figures = measure(options, Trio::kafka(&data("kafka")));
+            figures.extend(measure_many(Trio::kafka(&data("kafka-many"))));
+            rounds[1].push(figures);
         }
     }
     for (index, (figure, _)) in rounds[0][0].iter().enumerate() {
@@ -71,6 +78,7 @@ fn goals(figure: &str) -> Vec<Goal> {
             vec![Goal::AtMost(1_000.0)]
         }
         "ms until 1,000 new partitions have leaders" => vec![Goal::AtMost(1_000.0)],
+        "ms until 3,333 partitions of a dead node have leaders" => vec![Goal::AtMost(2_000.0)],
         "CPU of an idle node, %" => vec![Goal::AtMost(1.0)],
         _ => Vec::new(),
     }
@@ -258,6 +266,37 @@ fn measure(options: &Options, mut trio: Trio) -> Figures {
         ("p99 of a request, ms", produced.2),
         ("ms from the death of the leader to the next acknowledgement", gap.as_secs_f64() * 1e3),
     ]
+}
+
+/// Kills one of three nodes that have many partitions between them, the one that leads the quorum.
+fn measure_many(mut trio: Trio) -> Figures {
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("many-{number}")).collect();
+    let spread: Vec<_> = [[1, 2, 3], [2, 3, 1], [3, 1, 2]].into_iter().cycle().take(MANY).collect();
+    names.iter().for_each(|name| trio.create(name, &spread));
+    let leader = trio.quorum_leader();
+    let killed = Instant::now();
+    drop(trio.nodes[leader - 1].take());
+    let left: Vec<SocketAddr> = trio
+        .nodes
+        .iter()
+        .zip(&trio.addresses)
+        .filter(|(node, _)| node.is_some())
+        .map(|(_, address)| *address)
+        .collect();
+    let leads = |id: i32| id >= 0 && id != leader as i32;
+    for name in &names {
+        let request = metadata_request(Some(name));
+        trio.until("others lead", || {
+            left.iter().all(|address| {
+                call(*address, 12, &request).is_some_and(|response| {
+                    let mut partitions = response.topics.iter().flat_map(|it| &it.partitions);
+                    partitions.all(|partition| leads(partition.leader_id.0))
+                })
+            })
+        });
+    }
+    let name = "ms until 3,333 partitions of a dead node have leaders";
+    vec![(name, killed.elapsed().as_secs_f64() * 1e3)]
 }
 
 /// Writes with `acks=all` to a partition with three replicas.
