@@ -1,5 +1,7 @@
-//! A disk for tests that remembers what would be found if the process or the power ended before each of its changes.
+//! A disk for tests that remembers what would be found if the process or the power ended before each of its changes, or tells
+//! somebody of each who may end them.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,22 @@ pub struct WatchedDisk {
     memory: MemoryDisk,
     /// Whether a change of a file is of interest.
     counts: fn(&Path) -> bool,
-    found: Arc<Mutex<Found>>,
+    watch: Watch,
+}
+
+#[derive(Clone)]
+enum Watch {
+    Remember(Arc<Mutex<Found>>),
+    Tell(Arc<dyn Fn(&MemoryDisk) + Send + Sync>),
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remember(found) => formatter.debug_tuple("Remember").field(found).finish(),
+            Self::Tell(_) => formatter.write_str("Tell"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,18 +66,27 @@ impl WatchedDisk {
     /// Watches a disk with a power model, but for changes of files that do not count.
     #[must_use]
     pub fn new(memory: MemoryDisk, counts: fn(&Path) -> bool) -> Self {
-        Self { memory, counts, found: Arc::default() }
+        Self { memory, counts, watch: Watch::Remember(Arc::default()) }
+    }
+
+    /// Tells `tell` of each change before it is made, and remembers nothing.
+    #[must_use]
+    pub fn telling(memory: MemoryDisk, tell: impl Fn(&MemoryDisk) + Send + Sync + 'static) -> Self {
+        Self { memory, counts: |_| true, watch: Watch::Tell(Arc::new(tell)) }
     }
 
     /// What is found from now on comes after this.
     pub fn mark(&self, mark: usize) {
-        self.found.lock().mark = mark;
+        if let Watch::Remember(found) = &self.watch {
+            found.lock().mark = mark;
+        }
     }
 
-    /// What would have been found so far, and what would be if the process ended now.
+    /// What would have been found so far, and what would be if the process ended now. Nothing, if it only tells.
     #[must_use]
     pub fn take_crashes(&self) -> Vec<Crash> {
-        let mut found = self.found.lock();
+        let Watch::Remember(found) = &self.watch else { return Vec::new() };
+        let mut found = found.lock();
         found.push(self.memory.process_end(), false);
         std::mem::take(&mut found.crashes)
     }
@@ -72,7 +98,11 @@ impl WatchedDisk {
     }
 
     fn change(&self) {
-        let mut found = self.found.lock();
+        let found = match &self.watch {
+            Watch::Remember(found) => found,
+            Watch::Tell(tell) => return tell(&self.memory),
+        };
+        let mut found = found.lock();
         let seed = found.crashes.len() as u64;
         for cut in 0..POWER_CUTS {
             found.push(self.memory.power_cut(&Rng::from_seed(seed + cut)), true);

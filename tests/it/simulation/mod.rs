@@ -4,6 +4,7 @@
 //! `cargo test --test it simulation` runs a few fixed seeds. `OTTLA_SEEDS=17` runs that one, `OTTLA_SEEDS=1000..2000` those, and
 //! a failure names the command that repeats it.
 
+mod bootstrap;
 mod world;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -24,7 +24,7 @@ use crate::rig::{Client, DATA, PATIENCE, creation};
 
 const NODES: usize = 3;
 const PARTITIONS: i32 = 3;
-const PORT: u16 = 9_092;
+pub(super) const PORT: u16 = 9_092;
 /// How often things break and are mended.
 const ROUNDS: usize = 4;
 /// What clients have to write between being mended and the next fault.
@@ -32,7 +32,7 @@ const RECORDS: usize = 20;
 /// How long it may take until everything is well again after it was mended.
 const MENDED_WITHIN: Duration = Duration::from_secs(60);
 /// The time of day when a simulation begins.
-const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
+pub(super) const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// What happens to the nodes.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +93,12 @@ pub(super) struct World {
     env: Env,
 }
 
-fn host(id: usize) -> IpAddr {
+pub(super) fn host(id: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(id).unwrap()))
 }
 
 /// Where the clients are.
-fn clients() -> IpAddr {
+pub(super) fn clients() -> IpAddr {
     host(100)
 }
 
