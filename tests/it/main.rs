@@ -42,6 +42,7 @@ mod killed;
 mod list_offsets;
 mod log_dirs;
 mod lost_files;
+mod machines;
 mod namespaces;
 mod nodes_killed;
 mod process;

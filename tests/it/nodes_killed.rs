@@ -5,35 +5,52 @@ use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use crate::crew::Crew;
 use crate::exactly_once::Epochs;
 use crate::history::{End, History};
 use crate::rig::{Client, PATIENCE, creation};
 
-const NODES: usize = 3;
-const PARTITIONS: i32 = 3;
+pub(crate) const NODES: usize = 3;
+pub(crate) const PARTITIONS: i32 = 3;
 /// What has to be acknowledged between a fault and the next.
 const RECORDS: usize = 150;
 
+/// What all nodes are started with.
+pub(crate) const OPTIONS: [&str; 4] = [
+    "min.insync.replicas=2",
+    "default.replication.factor=3",
+    "offsets.topic.num.partitions=3",
+    "transaction.state.log.num.partitions=3",
+];
+
+/// Where a node is to run.
+pub(crate) struct Place {
+    /// Its address.
+    pub(crate) host: String,
+    /// Its data directory.
+    pub(crate) data: PathBuf,
+    /// Where what it says is kept.
+    pub(crate) log: PathBuf,
+    /// The program that starts it, and its arguments; the broker's own if there are none.
+    pub(crate) starter: Vec<String>,
+}
+
 /// One node, and what it is started with.
-struct Node {
-    address: String,
-    arguments: Vec<String>,
-    data: PathBuf,
+pub(crate) struct Node {
+    pub(crate) address: String,
+    line: Vec<String>,
+    pub(crate) place: Place,
     process: Option<Child>,
 }
 
 impl Node {
     /// Starts it; it is not ready yet.
-    fn start(&mut self) {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.data.with_extension("log"))
-            .unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_ottla"))
-            .args(&self.arguments)
+    pub(crate) fn start(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(&self.place.log).unwrap();
+        let process = Command::new(&self.line[0])
+            .args(&self.line[1..])
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -44,7 +61,7 @@ impl Node {
     }
 
     /// Waits until it serves.
-    async fn ready(&mut self) {
+    pub(crate) async fn ready(&mut self) {
         let output = self.process.as_mut().unwrap().stdout.take().unwrap();
         let line = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
@@ -57,16 +74,16 @@ impl Node {
     }
 
     fn said(&self) -> String {
-        std::fs::read_to_string(self.data.with_extension("log")).unwrap()
+        std::fs::read_to_string(&self.place.log).unwrap()
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for its end, which a signal has brought about.
-    async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         let mut process = self.process.take().unwrap();
         let ended = tokio::task::spawn_blocking(move || process.wait().unwrap());
         tokio::time::timeout(PATIENCE, ended).await.expect("it ends in time").unwrap();
@@ -82,8 +99,8 @@ impl Drop for Node {
     }
 }
 
-struct Nodes {
-    all: Vec<Node>,
+pub(crate) struct Nodes {
+    pub(crate) all: Vec<Node>,
     _dir: tempfile::TempDir,
 }
 
@@ -92,24 +109,36 @@ impl Nodes {
     async fn start(network: u8, options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [high, low] = u16::try_from(std::process::id() % 65_536).unwrap().to_be_bytes();
-        let host = |id: usize| Ipv4Addr::new(127, high, low, network * 8 + id as u8).to_string();
-        let voters: Vec<String> =
-            (1..=NODES).map(|id| format!("{id}@{}:21093", host(id))).collect();
-        let node = |id: usize| {
-            let data = dir.path().join(format!("node-{id}"));
+        let place = |id: usize| Place {
+            host: Ipv4Addr::new(127, high, low, network * 8 + id as u8).to_string(),
+            data: dir.path().join(format!("node-{id}")),
+            log: dir.path().join(format!("node-{id}.log")),
+            starter: Vec::new(),
+        };
+        let places = (1..=NODES).map(place).collect();
+        Self::at(places, dir, options).await
+    }
+
+    /// Nodes that serve in these places, which are in a directory that is removed in the end.
+    pub(crate) async fn at(places: Vec<Place>, dir: tempfile::TempDir, options: &[&str]) -> Self {
+        let voter = |(place, id): (&Place, usize)| format!("{id}@{}:21093", place.host);
+        let voters: Vec<String> = places.iter().zip(1..).map(voter).collect();
+        let node = |(place, id): (Place, usize)| {
             let settings = [
                 format!("node.id={id}"),
-                format!("listeners=PLAINTEXT://{}:21092", host(id)),
+                format!("listeners=PLAINTEXT://{}:21092", place.host),
                 "process.roles=broker,controller".to_owned(),
                 format!("controller.quorum.voters={}", voters.join(",")),
             ];
             let settings = settings.into_iter().chain(options.iter().map(|it| (*it).to_owned()));
-            let mut arguments = ["serve", "--http", "off", "--data"].map(str::to_owned).to_vec();
-            arguments.push(data.to_str().unwrap().to_owned());
-            arguments.extend(settings.flat_map(|setting| ["-o".to_owned(), setting]));
-            Node { address: format!("{}:21092", host(id)), arguments, data, process: None }
+            let mut line = place.starter.clone();
+            line.push(env!("CARGO_BIN_EXE_ottla").to_owned());
+            line.extend(["serve", "--http", "off", "--data"].map(str::to_owned));
+            line.push(place.data.to_str().unwrap().to_owned());
+            line.extend(settings.flat_map(|setting| ["-o".to_owned(), setting]));
+            Node { address: format!("{}:21092", place.host), line, place, process: None }
         };
-        let mut all: Vec<Node> = (1..=NODES).map(node).collect();
+        let mut all: Vec<Node> = places.into_iter().zip(1..).map(node).collect();
         all.iter_mut().for_each(Node::start);
         for node in &mut all {
             node.ready().await;
@@ -117,12 +146,43 @@ impl Nodes {
         Self { all, _dir: dir }
     }
 
+    /// Creates the topic that clients work on, with all its replicas in sync; gives the clients.
+    pub(crate) async fn crew(&self) -> Arc<Crew> {
+        let mut client = Client::to(&self.all[0].address).await;
+        let mut request = creation("t", PARTITIONS, &[]);
+        request.topics[0].replication_factor = 3;
+        let created = client.call(7, &request).await;
+        assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+        self.in_sync("t").await;
+        Crew::new(&self.addresses(), "t", PARTITIONS)
+    }
+
+    /// Ends all nodes, whose replicas are then the same.
+    pub(crate) async fn end(mut self) {
+        self.in_sync("t").await;
+        // The last ones may have to fetch what the first ones have written to end their logs.
+        for node in &self.all {
+            node.signal("TERM");
+        }
+        for node in &mut self.all {
+            node.ended().await;
+        }
+        for partition in 0..PARTITIONS {
+            let logs = self.logs(&format!("t-{partition}"));
+            assert!(!logs[0].is_empty());
+            let shortest = logs.iter().map(Vec::len).min().unwrap();
+            for log in &logs {
+                assert!(log[..shortest] == logs[0][..shortest], "replicas of t-{partition} differ");
+            }
+        }
+    }
+
     fn addresses(&self) -> Vec<String> {
         self.all.iter().map(|node| node.address.clone()).collect()
     }
 
     /// Waits until every partition of a topic has all its replicas in sync, as each of the nodes knows.
-    async fn in_sync(&self, topic: &str) {
+    pub(crate) async fn in_sync(&self, topic: &str) {
         for node in &self.all {
             let mut client = Client::to(&node.address).await;
             let in_sync = async {
@@ -143,7 +203,7 @@ impl Nodes {
 
     /// What the segments of a partition hold on each node, one after the other.
     fn logs(&self, partition: &str) -> Vec<Vec<u8>> {
-        self.all.iter().map(|node| segments(&node.data.join(partition))).collect()
+        self.all.iter().map(|node| segments(&node.place.data.join(partition))).collect()
     }
 }
 
@@ -170,23 +230,8 @@ enum Fault {
 
 /// Has a crew at work while nodes suffer, one at a time; gives what the crew saw.
 async fn suffer(network: u8, faults: &[Fault]) -> History {
-    let mut nodes = Nodes::start(
-        network,
-        &[
-            "min.insync.replicas=2",
-            "default.replication.factor=3",
-            "offsets.topic.num.partitions=3",
-            "transaction.state.log.num.partitions=3",
-        ],
-    )
-    .await;
-    let mut client = Client::to(&nodes.all[0].address).await;
-    let mut request = creation("t", PARTITIONS, &[]);
-    request.topics[0].replication_factor = 3;
-    let created = client.call(7, &request).await;
-    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
-    nodes.in_sync("t").await;
-    let crew = Crew::new(&nodes.addresses(), "t", PARTITIONS);
+    let mut nodes = Nodes::start(network, &OPTIONS).await;
+    let crew = nodes.crew().await;
     let work = async {
         for (round, fault) in faults.iter().enumerate() {
             let victim = round % NODES;
@@ -216,27 +261,12 @@ async fn suffer(network: u8, faults: &[Fault]) -> History {
         }
     };
     let ((), history) = crew.beside(2, &[Epochs::Raised; 2], work).await;
-    nodes.in_sync("t").await;
-    // The last ones may have to fetch what the first ones have written to end their logs.
-    for node in &nodes.all {
-        node.signal("TERM");
-    }
-    for node in &mut nodes.all {
-        node.ended().await;
-    }
-    for partition in 0..PARTITIONS {
-        let logs = nodes.logs(&format!("t-{partition}"));
-        assert!(!logs[0].is_empty());
-        let shortest = logs.iter().map(Vec::len).min().unwrap();
-        for log in &logs {
-            assert!(log[..shortest] == logs[0][..shortest], "replicas of t-{partition} differ");
-        }
-    }
+    nodes.end().await;
     history
 }
 
 /// What was seen is no anomaly, and enough of it.
-fn check(history: &History, faults: usize) {
+pub(crate) fn check(history: &History, faults: usize) {
     let committed = history.ended.iter().filter(|ended| ended.end == End::Committed).count();
     assert!(committed > faults, "only {committed} transactions were committed");
     assert!(history.latest.len() > faults);
