@@ -182,23 +182,24 @@ async fn who_gets_no_further_with_one_broker_asks_another() {
             let mut stream = listener.accept().await.unwrap();
             while let Some((header, _)) = next_request(&mut stream).await {
                 let (version, id) = (header.api_version, header.correlation_id);
-                match ApiKey::from_code(header.api_key).unwrap() {
-                    ApiKey::ApiVersions => {
+                match ApiKey::from_code(header.api_key) {
+                    Some(ApiKey::ApiVersions) => {
                         let keys = [(ApiKey::Metadata, 9, 9), (ApiKey::FindCoordinator, 4, 4)];
                         answer(&mut stream, version, id, &speaks(&keys)).await;
                     }
-                    ApiKey::Metadata => {
+                    Some(ApiKey::Metadata) => {
                         let mut all = MetadataResponse::default();
                         all.brokers = brokers.clone();
                         answer(&mut stream, version, id, &all).await;
                     }
-                    _ => {
+                    Some(ApiKey::FindCoordinator) => {
                         let mut one = find_coordinator_response::Coordinator::default();
                         (one.error_code, one.node_id) = (found.code(), WireBrokerId(2));
                         let mut response = FindCoordinatorResponse::default();
                         response.coordinators = vec![one];
                         answer(&mut stream, version, id, &response).await;
                     }
+                    other => panic!("{other:?}"),
                 }
             }
         }

@@ -172,19 +172,20 @@ impl Task {
             let questions = asked.iter().map(|(partition, question)| (partition.id(), *question));
             let request = session.request(asker, &config, questions);
             let response = connection.call(version, &request, patience).await?;
-            match response.error_code {
-                ErrorCode::None => {
-                    session.answered(response.session_id);
-                    return Ok((connection, response));
-                }
-                // The leader needed its place for others.
-                ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch
-                    if session.has_begun() =>
-                {
-                    drop(session.take());
-                }
-                code => return Err(ExchangeError::Refused(code)),
+            let code = response.error_code;
+            if code.is_none() {
+                session.answered(response.session_id);
+                return Ok((connection, response));
             }
+            // The leader needed its place for others, perhaps.
+            let is_unknown = matches!(
+                code,
+                ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch
+            );
+            if !is_unknown || !session.has_begun() {
+                return Err(ExchangeError::Refused(code));
+            }
+            drop(session.take());
         }
     }
 

@@ -86,7 +86,7 @@ struct Node {
 
 enum Life {
     Starting(JoinHandle<Result<Broker, StartError>>),
-    Up(Broker),
+    Up(Box<Broker>),
 }
 
 impl Node {
@@ -116,7 +116,7 @@ impl Node {
     /// Waits until it serves.
     async fn broker(&mut self) -> &Broker {
         if let Life::Starting(starting) = &mut self.life {
-            self.life = Life::Up(starting.await.unwrap().unwrap());
+            self.life = Life::Up(Box::new(starting.await.unwrap().unwrap()));
         }
         match &self.life {
             Life::Up(broker) => broker,
