@@ -161,13 +161,15 @@ impl ReplicaManager {
         places: &mut Places,
     ) -> Result<(), DataDirError> {
         let found = dir.partitions()?;
+        // Where there is no choice, the opening of the log tells as well.
+        let is_only = self.dirs.live().count() == 1;
         for name in found.current {
             let path = dir.partition_path(&name);
-            let wanted = wanted.get(&name);
-            if wanted.is_none_or(|wanted| !dir.may_belong(&path, wanted.id.topic)) {
-                let aside = dir.mark_stray(&path, &name, &self.env.rng)?;
-                tracing::warn!(topic = %name.0, partition = %name.1, ?aside,
-                    "set aside the directory of a partition that is not ours");
+            let is_ours = wanted
+                .get(&name)
+                .is_some_and(|wanted| is_only || dir.may_belong(&path, wanted.id.topic));
+            if !is_ours {
+                self.set_aside(dir, &name)?;
                 continue;
             }
             match places.current.get(&name).copied() {
@@ -190,6 +192,22 @@ impl ReplicaManager {
             }
         }
         Ok(())
+    }
+
+    /// Sets the directory of a partition aside that is not ours.
+    fn set_aside(&self, dir: &DataDir, name: &PartitionName) -> Result<(), DataDirError> {
+        let aside = dir.mark_stray(&dir.partition_path(name), name, &self.env.rng)?;
+        tracing::warn!(topic = %name.0, partition = %name.1, ?aside,
+            "set aside the directory of a partition that is not ours");
+        Ok(())
+    }
+
+    /// Makes room for a partition where another topic's is, of which nothing is known from then on.
+    fn begin_anew(&self, dir: &DataDir, name: &PartitionName) -> Result<(), OpenFailure> {
+        let refused =
+            |error: &dyn std::error::Error| OpenFailure::Disk(WithCauses(error).to_string());
+        self.set_aside(dir, name).map_err(|error| refused(&error))?;
+        dir.kept_offsets().retain(|known| known != name).map_err(|error| refused(&error))
     }
 
     /// Which of two directories with the same partition counts: the one that it was being moved to when the broker ended.
@@ -323,7 +341,14 @@ impl ReplicaManager {
         let log = match self.dirs.get(index) {
             Some(dir) => {
                 let stop = LastStop { clean: dir.clean_epoch().is_some(), progress };
-                self.open_in(dir, topic, &wanted, stop).map_err(|error| error.to_string())
+                let mut opened = self.open_in(dir, topic, &wanted, stop);
+                if let Err(OpenFailure::OtherTopic(_)) = &opened {
+                    let name = (topic.clone(), wanted.id.partition);
+                    opened = self.begin_anew(dir, &name).and_then(|()| {
+                        self.open_in(dir, topic, &wanted, LastStop { clean: true, progress })
+                    });
+                }
+                opened.map_err(|error| error.to_string())
             }
             None => Err("its log directory has failed".to_owned()),
         };
@@ -434,6 +459,9 @@ enum OpenFailure {
     /// The disk refused.
     #[error("{0}")]
     Disk(String),
+    /// What is there is of another topic.
+    #[error("{0}")]
+    OtherTopic(String),
     /// Something else, or the volume is full.
     #[error("{0}")]
     Other(String),
@@ -444,9 +472,8 @@ impl From<OpenError> for OpenFailure {
         let words = WithCauses(&error).to_string();
         match error {
             OpenError::Io { source, .. } if !is_no_space(&source) => Self::Disk(words),
-            OpenError::Io { .. } | OpenError::Damaged { .. } | OpenError::OtherTopic { .. } => {
-                Self::Other(words)
-            }
+            OpenError::OtherTopic { .. } => Self::OtherTopic(words),
+            OpenError::Io { .. } | OpenError::Damaged { .. } => Self::Other(words),
         }
     }
 }
