@@ -1,4 +1,5 @@
-//! One broker as a value: made of its parts in order, ended in order. Several of them live in one process.
+//! One broker as a value: made of its parts in order, ended in order. Several of them live in one process. A node that is only a
+//! controller is one without partitions, which does not register, and serves tools at the controller's listener.
 //!
 //! **Start:** the listeners are bound (not yet accepting), the data directories are taken, the metadata log is read, logs are
 //! opened, the broker registers; then it accepts. **Stop:** connections get their last replies, services end, logs are made
@@ -14,17 +15,17 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, watch};
 
-use self::cluster::Membership;
+use self::cluster::{ControllerClients, Membership};
 use crate::admin::Admin;
 use crate::api::{
-    Advertised, Api, Authorizer, Connections, FetchSessions, OFFSETS_TOPIC, ProducerIds, Services,
-    TRANSACTIONS_TOPIC, View,
+    Advertised, Api, Authorizer, Connections, EndpointType, FetchSessions, OFFSETS_TOPIC,
+    ProducerIds, Services, TRANSACTIONS_TOPIC, View,
 };
 use crate::cluster::features;
 use crate::cluster::{
     Applied, ClusterImage, Command, ConfigResource, Event, NewTopic, Registration,
 };
-use crate::config::{BrokerConfig, Effective, HttpListener, Overrides};
+use crate::config::{BrokerConfig, Effective, HttpListener, Overrides, Roles};
 use crate::controller::{
     AppliedBatch, Caught, ClusterError, LocalQuorum, Proposed, Quorum, QuorumError, RaftLogError,
     RaftQuorum, Started, Storage, place,
@@ -44,6 +45,8 @@ use crate::txn::{MarkerWriter, TransactionShard};
 const API_KEYS: usize = 128;
 /// Where HTTP is served if nobody says.
 pub const HTTP_PORT: u16 = 8092;
+/// The epoch of a node that is no broker.
+const NO_BROKER_EPOCH: i64 = -1;
 /// Memory assumed of a machine that does not tell.
 const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 
@@ -80,9 +83,10 @@ pub struct Broker {
     /// The tasks of connections and requests, which end first.
     requests: Tasks,
     services: Arc<Services>,
+    roles: Roles,
     addresses: Vec<SocketAddr>,
     http: Option<SocketAddr>,
-    /// None if it is alone.
+    /// None if it is alone, or only a controller.
     membership: Option<Membership>,
 }
 
@@ -125,9 +129,12 @@ impl Broker {
         let server = Server::new(request_env.clone(), limits.clone(), budget(&env, &config));
         // A port that is taken is found out before anything is written.
         let listeners = bind(&server, &config).await?;
-        let nodes = match &config.quorum {
-            Some(quorum) => Some(cluster::bind(&server, &config, quorum).await?),
-            None => None,
+        let (nodes, clients) = match &config.quorum {
+            Some(quorum) => {
+                let (nodes, clients) = cluster::bind(&server, &config, quorum).await?;
+                (Some(nodes), clients)
+            }
+            None => (None, None),
         };
         let http = bind_http(&server, &config).await?;
         let http_address = http.as_ref().map(Listener::local_address);
@@ -136,7 +143,7 @@ impl Broker {
         if let Some(listener) = http {
             admin.serve(listener);
         }
-        let addresses: Vec<(Arc<str>, SocketAddr)> = listeners
+        let mut addresses: Vec<(Arc<str>, SocketAddr)> = listeners
             .iter()
             .map(|(name, listener)| (Arc::clone(name), listener.local_address()))
             .collect();
@@ -154,27 +161,44 @@ impl Broker {
         };
         let told = (endpoints, incarnation);
         let services = Arc::new(open(&env, request_env, options, (limits, told), founded).await?);
-        services.replicas.start_housekeeping();
-        let membership = match (&raft, &config.quorum) {
-            (Some(raft), Some(quorum)) => {
-                Some(cluster::serve(&env, raft, quorum, &services).await?)
+        let mut membership = None;
+        if config.roles.is_broker() {
+            services.replicas.start_housekeeping();
+            if let (Some(raft), Some(quorum)) = (&raft, &config.quorum) {
+                membership = Some(cluster::serve(&env, raft, quorum, &services).await?);
             }
-            (Some(_) | None, None) | (None, Some(_)) => None,
-        };
-        create_start_topics(&services, &config).await?;
+            create_start_topics(&services, &config).await?;
+        }
         let api = Arc::new(Api::new(Arc::clone(&services)));
-        for (name, listener) in listeners {
+        let select = |endpoint: EndpointType, name: &Arc<str>| {
             let (api, connections) = (Arc::clone(&api), services.connections.clone());
-            server.serve(listener, move |local, peer| {
-                (Arc::clone(&api), connections.enter(Arc::clone(&name), local, peer))
-            });
+            let name = Arc::clone(name);
+            move |local, peer| {
+                let listener = (endpoint, Arc::clone(&name));
+                (Arc::clone(&api), connections.enter(listener, local, peer))
+            }
+        };
+        for (name, listener) in listeners {
+            server.serve(listener, select(EndpointType::Broker, &name));
+        }
+        if let Some(ControllerClients { address, streams }) = clients {
+            let name = Arc::from(config.controller_listener_name.as_str());
+            server.serve_accepted(streams, select(EndpointType::Controller, &name));
+            addresses.push((name, address));
         }
         admin.ready(Arc::clone(&services), addresses.clone());
         let addresses = addresses.into_iter().map(|(_, address)| address).collect();
-        Ok(Self { env, requests, services, addresses, http: http_address, membership })
+        let (roles, http) = (config.roles, http_address);
+        Ok(Self { env, requests, services, roles, addresses, http, membership })
     }
 
-    /// The addresses that clients can connect to, one for each listener.
+    /// What it is for.
+    #[must_use]
+    pub const fn roles(&self) -> Roles {
+        self.roles
+    }
+
+    /// The addresses that clients can connect to, one for each listener, that of the controller last.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -218,6 +242,10 @@ impl Broker {
             cluster::hand_over(&self.env, &self.services, membership).await;
         }
         self.end_tasks().await;
+        // A controller holds nothing that would have to be made durable.
+        if !self.roles.is_broker() {
+            return Ok(());
+        }
         let (replicas, epoch) = (Arc::clone(&self.services.replicas), self.services.broker_epoch);
         let closed =
             self.env.tasks.spawn_blocking("close-logs", move || replicas.close(epoch)).await;
@@ -260,8 +288,10 @@ async fn bind_http(
     server: &Server,
     config: &BrokerConfig,
 ) -> Result<Option<Listener>, ListenError> {
-    let (host, port, wanted) = match (&config.http, config.listeners.first()) {
-        (HttpListener::Off, _) | (HttpListener::Unset, None) => return Ok(None),
+    let first = config.listeners.iter().chain(&config.controller_listeners).next();
+    let (host, port, wanted) = match (&config.http, first) {
+        (HttpListener::Off, _) => return Ok(None),
+        (HttpListener::Unset, None) => (&None, HTTP_PORT, false),
         (HttpListener::At { host, port }, _) => (host, *port, true),
         (HttpListener::Unset, Some(first)) => {
             let port = if first.port == 0 { 0 } else { HTTP_PORT };
@@ -301,7 +331,7 @@ async fn found_alone(env: &Env, options: &BrokerOptions) -> Result<Founded, Star
     Ok(Founded { data, image, index, applied: Some(applied), quorum: Arc::new(quorum), raft: None })
 }
 
-/// Opens the logs, registers the broker and takes note of what is agreed on.
+/// Opens the logs and registers the broker, if the node is one, and takes note of what is agreed on.
 async fn open(
     env: &Env,
     request_env: Env,
@@ -312,17 +342,16 @@ async fn open(
     let BrokerOptions { settings, authorizer, .. } = options;
     let Founded { data, image, index, applied, quorum, raft } = founded;
     let broker = settings.broker().node_id;
+    let is_broker = settings.broker().roles.is_broker();
     let previous_epoch = raft.as_ref().and_then(|_| cluster::clean_epoch(&data));
-    let meta = data.meta().clone();
+    let cluster_id = data.meta().cluster_id.clone();
     let directories = data.live().map(|(_, dir)| UuidText(dir.meta().directory_id)).collect();
-    let defaults = settings.topic(&Overrides::new());
-    let paths = |dirs: &[PathBuf]| dirs.iter().map(|dir| dir.to_string_lossy().into()).collect();
-    let log_dirs = paths(&settings.broker().log_dirs);
-    // What was set since it started is in the image by itself.
-    let cordoned_log_dirs = paths(&settings.broker().cordoned_log_dirs);
+    let configured = settings.clone();
     let settings = Arc::new(altered(settings, broker, &image));
     let replicas = Arc::new(ReplicaManager::new(env.clone(), broker, Arc::clone(&settings), data));
-    replicas.open_all(&image).await?;
+    if is_broker {
+        replicas.open_all(&image).await?;
+    }
     let first = View { index, image: Arc::clone(&image), settings: Arc::clone(&settings) };
     let applied = match (applied, &raft) {
         (Some(applied), _) => applied,
@@ -346,49 +375,29 @@ async fn open(
     let both = (&replicas, &markers);
     let transactions =
         coordinator_of_transactions(&request_env, broker, both, &settings, view.clone());
-    let follower = Follower {
-        env: env.clone(),
-        broker,
+    let held = is_broker.then(|| Held {
         replicas: Arc::clone(&replicas),
         groups: Arc::clone(&groups),
         transactions: Arc::clone(&transactions),
-        limits,
-        views,
-    };
+    });
+    let follower = Follower { env: env.clone(), broker, held, limits, views };
     env.tasks.spawn_service("apply-metadata", follower.run(applied));
-    let config = settings.broker();
-    // A node on its own has nobody who could take over.
-    let failed = raft.as_ref().map(|_| replicas.failed_replicas()).unwrap_or_default();
-    let mut commands = Vec::new();
-    if image.cluster_id().is_empty() {
-        let features = features::initial(image.features());
-        commands.push(Command::Bootstrap {
-            cluster_id: meta.cluster_id.clone(),
-            features,
-            min_insync_replicas: Some(defaults.min_insync_replicas),
-        });
-    }
-    commands.push(Command::RegisterBroker(Registration {
+    let registration = is_broker.then(|| Registration {
         directories,
         endpoints: cluster::registered(&endpoints),
-        rack: config.rack.clone(),
-        log_dirs,
-        cordoned_log_dirs,
         fenced: raft.is_some(),
         previous_epoch,
-        failed,
-        min_insync_replicas: defaults.min_insync_replicas,
-        unclean_leader_election: defaults.unclean_leader_election,
-        ..Registration::new(broker, incarnation)
-    }));
-    let mut proposed = register(&*quorum, commands).await?;
-    let broker_epoch = match proposed.outcomes.pop() {
-        Some(Ok(Applied::BrokerEpoch(epoch))) => epoch,
-        other => return Err(StartError::Register(format!("{other:?}"))),
-    };
-    let mut registered = view.clone();
-    let registered = registered.wait_for(|view| view.index >= proposed.index).await.map(drop);
-    registered.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))?;
+        // A node on its own has nobody who could take over.
+        failed: raft.as_ref().map(|_| replicas.failed_replicas()).unwrap_or_default(),
+        ..registration(&configured, incarnation)
+    });
+    let bootstrap = image.cluster_id().is_empty().then(|| Command::Bootstrap {
+        cluster_id,
+        features: features::initial(image.features()),
+        min_insync_replicas: Some(configured.topic(&Overrides::new()).min_insync_replicas),
+    });
+    let broker_epoch = register(&*quorum, view.clone(), bootstrap, registration).await?;
+    let config = settings.broker();
     let slots = usize::try_from(config.fetch_session_slots).unwrap_or(usize::MAX);
     Ok(Services {
         sessions: FetchSessions::new(slots, env.rng.clone()),
@@ -410,16 +419,51 @@ async fn open(
     })
 }
 
-/// Registers the broker. To do it twice does no harm, so it is done until it is known to be done.
-async fn register(quorum: &dyn Quorum, commands: Vec<Command>) -> Result<Proposed, StartError> {
-    loop {
+/// What a broker says of itself by its configuration. What was set since it started is in the image by itself.
+fn registration(configured: &Effective, incarnation: UuidText) -> Registration {
+    let (config, topic) = (configured.broker(), configured.topic(&Overrides::new()));
+    let paths = |dirs: &[PathBuf]| dirs.iter().map(|dir| dir.to_string_lossy().into()).collect();
+    Registration {
+        rack: config.rack.clone(),
+        log_dirs: paths(&config.log_dirs),
+        cordoned_log_dirs: paths(&config.cordoned_log_dirs),
+        min_insync_replicas: topic.min_insync_replicas,
+        unclean_leader_election: topic.unclean_leader_election,
+        ..Registration::new(config.node_id, incarnation)
+    }
+}
+
+/// Begins the state if nobody has, registers the broker if the node is one, and waits until `view` has that. Gives the broker's
+/// epoch. To do it twice does no harm, so it is done until it is known to be done.
+async fn register(
+    quorum: &dyn Quorum,
+    mut view: watch::Receiver<View>,
+    bootstrap: Option<Command>,
+    registration: Option<Registration>,
+) -> Result<i64, StartError> {
+    let is_broker = registration.is_some();
+    let commands: Vec<_> =
+        bootstrap.into_iter().chain(registration.map(Command::RegisterBroker)).collect();
+    if commands.is_empty() {
+        return Ok(NO_BROKER_EPOCH);
+    }
+    let mut proposed: Proposed = loop {
         match quorum.propose(commands.clone()).await {
             Err(error @ (QuorumError::NoLeader | QuorumError::Unknown)) => {
-                tracing::warn!(%error, "the broker is not registered yet");
+                tracing::warn!(%error, "the node is not registered yet");
             }
-            proposed => return Ok(proposed?),
+            proposed => break proposed?,
         }
-    }
+    };
+    let broker_epoch = match proposed.outcomes.pop() {
+        Some(Ok(Applied::BrokerEpoch(epoch))) => epoch,
+        // Another node may have begun it meanwhile.
+        _ if !is_broker => NO_BROKER_EPOCH,
+        other => return Err(StartError::Register(format!("{other:?}"))),
+    };
+    let registered = view.wait_for(|view| view.index >= proposed.index).await.map(drop);
+    registered.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))?;
+    Ok(broker_epoch)
 }
 
 /// Makes the topics of `ottla.create.topics` that are not there.
@@ -528,11 +572,17 @@ fn coordinator_of_transactions(
 struct Follower {
     env: Env,
     broker: BrokerId,
+    /// None if the node is only a controller.
+    held: Option<Held>,
+    limits: SharedLimits,
+    views: watch::Sender<View>,
+}
+
+/// What a broker holds.
+struct Held {
     replicas: Arc<ReplicaManager>,
     groups: Arc<Coordinator<GroupShard>>,
     transactions: Arc<Coordinator<TransactionShard>>,
-    limits: SharedLimits,
-    views: watch::Sender<View>,
 }
 
 impl Follower {
@@ -549,11 +599,13 @@ impl Follower {
                 image: Arc::clone(&step.image),
                 settings: Arc::clone(&settings),
             };
-            let replicas = Arc::clone(&self.replicas);
-            let apply = move || replicas.apply(&step.image, &settings, &step.events);
-            self.env.tasks.spawn_blocking("apply-metadata", apply).await;
-            self.groups.apply(&view.image);
-            self.transactions.apply(&view.image);
+            if let Some(held) = &self.held {
+                let replicas = Arc::clone(&held.replicas);
+                let apply = move || replicas.apply(&step.image, &settings, &step.events);
+                self.env.tasks.spawn_blocking("apply-metadata", apply).await;
+                held.groups.apply(&view.image);
+                held.transactions.apply(&view.image);
+            }
             self.views.send_replace(view);
         }
     }

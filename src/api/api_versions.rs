@@ -1,4 +1,4 @@
-//! ApiVersions, versions 0 to 4: what this broker speaks.
+//! ApiVersions, versions 0 to 4: what this broker speaks, or this controller.
 //!
 //! | version | what it added |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! a newer client can ask again. Source: `ApiVersionsRequest.getErrorResponse`, `ApiVersionsResponse` of Kafka's clients.
 
 use super::context::RequestContext;
-use super::dispatch::{Answer, Reply, send};
+use super::dispatch::{Answer, Reply, is_served, send};
 use crate::cluster::features::{self, SupportedFeature};
 use crate::model::ErrorCode;
 use crate::wire::messages::{
@@ -35,7 +35,8 @@ pub(super) fn start(
         context.connection.software.get_or_init(|| (name, software_version));
     }
     let mut answer = ApiVersionsResponse::default();
-    answer.api_keys = ApiEntry::ALL.iter().filter_map(|entry| api(entry)).collect();
+    let here = ApiEntry::ALL.iter().filter(|entry| is_served(entry, context.connection.endpoint));
+    answer.api_keys = here.filter_map(|entry| api(entry)).collect();
     let supported = features::SUPPORTED.iter().filter(|it| version >= 4 || it.min > 0);
     answer.supported_features = supported.map(supported_feature).collect();
     let view = context.services.view.borrow().clone();

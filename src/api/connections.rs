@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::context::ConnectionContext;
+use super::context::{ConnectionContext, EndpointType};
 
 /// The open connections of a broker. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,7 @@ impl Connections {
     #[must_use]
     pub fn enter(
         &self,
-        listener: Arc<str>,
+        listener: (EndpointType, Arc<str>),
         local: SocketAddr,
         peer: SocketAddr,
     ) -> Arc<ConnectionContext> {
@@ -70,8 +70,8 @@ mod tests {
     fn a_connection_is_listed_as_long_as_it_is_used() {
         let list = Connections::default();
         let address: SocketAddr = "127.0.0.1:9092".parse().unwrap();
-        let first = list.enter("A".into(), address, address);
-        let second = list.enter("B".into(), address, address);
+        let first = list.enter((EndpointType::Broker, "A".into()), address, address);
+        let second = list.enter((EndpointType::Controller, "B".into()), address, address);
         let listeners = || list.open().iter().map(|c| c.listener.to_string()).collect::<Vec<_>>();
         assert_eq!(listeners(), ["A", "B"]);
         let used = Arc::clone(&first);

@@ -70,9 +70,20 @@ pub struct View {
     pub settings: Arc<Effective>,
 }
 
+/// What a client has connected to (KIP-919).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointType {
+    /// A listener for clients.
+    Broker,
+    /// The controller's listener, for tools that see to the cluster.
+    Controller,
+}
+
 /// A connection, as handlers see it.
 #[derive(Debug)]
 pub struct ConnectionContext {
+    /// What accepted it.
+    pub endpoint: EndpointType,
     /// Name of the listener that accepted it.
     pub listener: Arc<str>,
     /// Our address, as the client dialled it.
@@ -92,7 +103,7 @@ pub struct ConnectionContext {
 impl ConnectionContext {
     /// A connection whose client has not said anything yet.
     pub(super) fn new(
-        listener: Arc<str>,
+        (endpoint, listener): (EndpointType, Arc<str>),
         local: SocketAddr,
         peer: SocketAddr,
         place: Place,
@@ -100,7 +111,7 @@ impl ConnectionContext {
         let principal = Arc::from("User:ANONYMOUS");
         let client_host = Text::from_string(format!("/{}", peer.ip().to_canonical()));
         let software = OnceLock::new();
-        Self { listener, local, peer, client_host, principal, software, _place: place }
+        Self { endpoint, listener, local, peer, client_host, principal, software, _place: place }
     }
 
     /// The client's library, for messages.

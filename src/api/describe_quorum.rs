@@ -6,7 +6,7 @@
 //! | 2 | directory ids, the nodes and their listeners, texts of errors (KIP-853) |
 //!
 //! The metadata log is asked for by the name that it has in Apache Kafka. Its offsets are the indexes of our log's entries.
-//! Nodes are told without listeners: controllers take no connections of their own.
+//! Of each voter it is told where tools reach it, under the first name of `controller.listener.names`.
 //!
 //! Source: `KafkaRaftClient.handleDescribeQuorumRequest`, `LeaderState.describeQuorum` of Apache Kafka.
 
@@ -20,7 +20,7 @@ use crate::model::ErrorCode;
 use crate::wire::Text;
 use crate::wire::messages::{
     DescribeQuorumRequest, DescribeQuorumResponse, WireBrokerId,
-    describe_quorum_response::{Node, PartitionData, ReplicaState, TopicData},
+    describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData},
 };
 
 pub(super) fn start(
@@ -47,13 +47,17 @@ pub(super) fn start(
     let now = context.services.env.clock.now().0;
     // Versions below 2 have no place for directories and nodes.
     let with_nodes = context.version() >= 2;
-    let mut described = |member: &QuorumMember| {
+    let listener = &view.settings.broker().controller_listener_name;
+    let mut described = |member: &QuorumMember, votes: bool| {
         let mut state = ReplicaState::default();
         state.replica_id = WireBrokerId(member.broker.0);
         if with_nodes {
             state.replica_directory_id = member.directory.0;
             let mut node = Node::default();
             node.node_id = WireBrokerId(member.broker.0);
+            let endpoint = member.endpoint.as_ref().filter(|_| votes);
+            node.listeners =
+                endpoint.map(|endpoint| told(listener, endpoint)).into_iter().collect();
             response.nodes.push(node);
         }
         // A node is as far as it was last heard of; who does not lead knows only its own end.
@@ -64,13 +68,23 @@ pub(super) fn start(
         (state.last_fetch_timestamp, state.last_caught_up_timestamp) = (caught_up, caught_up);
         state
     };
-    partition.current_voters = status.voters.iter().map(&mut described).collect();
-    partition.observers = status.observers.iter().map(&mut described).collect();
+    let voters = status.voters.iter().map(|voter| described(voter, true));
+    partition.current_voters = voters.collect();
+    let observers = status.observers.iter().map(|observer| described(observer, false));
+    partition.observers = observers.collect();
     let mut topic = TopicData::default();
     topic.topic_name.0 = Text::from_static_str(METADATA_TOPIC);
     topic.partitions = vec![partition];
     response.topics = vec![topic];
     Answer::Now(response)
+}
+
+fn told(name: &str, (host, port): &(String, u16)) -> Listener {
+    let mut listener = Listener::default();
+    listener.name = Text::from_string(name.to_owned());
+    listener.host = Text::from_string(host.clone());
+    listener.port = *port;
+    listener
 }
 
 /// Only its one partition can be asked for, and nothing beside it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::context::{ConnectionContext, RequestContext, Services};
+use super::context::{ConnectionContext, EndpointType, RequestContext, Services};
 use super::{
     acls, add_offsets_to_txn, add_partitions_to_txn, alter_configs, alter_replica_log_dirs,
     api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
@@ -92,10 +92,12 @@ impl Api {
             Err(error) => return Reply::Close(format!("a malformed request: {error}")),
         };
         let (key, version) = (header.api_key, header.api_version);
-        let Some(entry) = ApiEntry::of(key).filter(|entry| entry.served.is_some()) else {
-            let name = ApiEntry::of(key).map_or("unknown", |entry| entry.key.name());
+        let entry = ApiEntry::of(key);
+        let Some(entry) = entry.filter(|entry| is_served(entry, connection.endpoint)) else {
+            let name = entry.map_or("unknown", |entry| entry.key.name());
+            let at = &connection.listener;
             return Reply::Close(format!(
-                "a request of API key {key} ({name}), which is not served"
+                "a request of API key {key} ({name}), which is not served at {at}"
             ));
         };
         let context = RequestContext {
@@ -115,6 +117,15 @@ impl Api {
         }
         handle(context, count, entry.key, frame.slice(body_start..))
     }
+}
+
+/// Whether an API is answered there.
+pub(super) const fn is_served(entry: &ApiEntry, endpoint: EndpointType) -> bool {
+    let at_endpoint = match endpoint {
+        EndpointType::Broker => true,
+        EndpointType::Controller => entry.key.is_for_controllers(),
+    };
+    entry.served.is_some() && at_endpoint
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the registry says which ones are served")]

@@ -54,6 +54,7 @@ impl Advertised {
 #[cfg(test)]
 mod tests {
     use super::super::connections::Connections;
+    use super::super::context::EndpointType;
     use super::*;
 
     #[test]
@@ -68,7 +69,7 @@ mod tests {
             let advertised = Advertised::new(by_listener, external, gateways);
             let (local, peer) = (local.parse().unwrap(), peer.parse().unwrap());
             let (host, port) = advertised.endpoint_for(&Connections::default().enter(
-                listener.into(),
+                (EndpointType::Broker, listener.into()),
                 local,
                 peer,
             ));

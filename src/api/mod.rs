@@ -75,7 +75,7 @@ mod write_txn_markers;
 
 pub use authorizer::{AllowAll, Authorizer, Operation, Resource};
 pub use connections::Connections;
-pub use context::{ConnectionContext, Services, View};
+pub use context::{ConnectionContext, EndpointType, Services, View};
 pub use dispatch::{Api, Reply};
 pub use endpoints::Advertised;
 pub use fetch_session::FetchSessions;

@@ -1,4 +1,4 @@
-//! A broker of a cluster of several nodes: where the others reach it, how it gets the state, and how it leaves.
+//! A node of a cluster of several: where the others reach it, how it gets the state, and how it leaves.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -7,13 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::{BrokerOptions, Founded, StartError, backlog};
 
 use crate::api::{Services, View};
 use crate::cluster::{ClusterImage, Command, Endpoint, Outcome};
 use crate::config::{BrokerConfig, QuorumConfig};
 use crate::controller::{Joining, Lifecycle, Quorum as _, RaftQuorum, Session, join};
-use crate::env::{Env, Listener, host_name};
+use crate::env::{BoxStream, Env, Listener, host_name};
 use crate::log::{DataDirs, TakenDirs};
 use crate::model::{BrokerId, UuidText};
 use crate::net::{ListenError, Server};
@@ -29,21 +31,36 @@ pub(super) struct Membership {
     pub(super) lifecycle: Lifecycle,
 }
 
+/// Clients that may wait at the controller's listener until it serves them.
+const CLIENTS_WAITING_MAX: usize = 16;
+
 /// Where other nodes come to.
 #[derive(Debug)]
 pub(super) struct NodeListener {
     listener: Listener,
     /// What they are told, `host:port`.
     address: String,
+    /// Where the clients go that come there, if this node is a controller.
+    clients: Option<mpsc::Sender<BoxStream>>,
+}
+
+/// What comes to the listener of nodes and is none.
+#[derive(Debug)]
+pub(super) struct ControllerClients {
+    /// Where they come to.
+    pub(super) address: SocketAddr,
+    /// They.
+    pub(super) streams: mpsc::Receiver<BoxStream>,
 }
 
 /// Binds the listener for other nodes: that of the controller if there is one, else the address that
-/// `controller.quorum.voters` has for this node. A node that does not vote can be reached at any port.
+/// `controller.quorum.voters` has for this node. A node that does not vote can be reached at any port. Clients come to that of a
+/// controller, too.
 pub(super) async fn bind(
     server: &Server,
     config: &BrokerConfig,
     quorum: &QuorumConfig,
-) -> Result<NodeListener, ListenError> {
+) -> Result<(NodeListener, Option<ControllerClients>), ListenError> {
     let told = quorum.address(config.node_id);
     let told_host_and_port = told.and_then(|address| {
         let (host, port) = address.rsplit_once(':')?;
@@ -63,7 +80,12 @@ pub(super) async fn bind(
         host => format!("{host}:{}", bound.local_address().port()),
     };
     let address = told.map_or_else(fallback, str::to_owned);
-    Ok(NodeListener { listener: bound, address })
+    let (sender, streams) = mpsc::channel(CLIENTS_WAITING_MAX);
+    let is_controller = config.roles.is_controller();
+    let clients =
+        is_controller.then(|| ControllerClients { address: bound.local_address(), streams });
+    let sender = is_controller.then_some(sender);
+    Ok((NodeListener { listener: bound, address, clients: sender }, clients))
 }
 
 /// A host by which others reach a listener that is bound to `host`: that, or the name of this machine.
@@ -105,13 +127,18 @@ pub(super) async fn found(
     incarnation: UuidText,
 ) -> Result<Founded, StartError> {
     let config = options.settings.broker();
-    let (disk, paths) = (Arc::clone(&env.disk), options.data.clone());
+    let disk = Arc::clone(&env.disk);
+    let paths = match config.roles.is_broker() {
+        true => options.data.clone(),
+        false => options.data.of_metadata(),
+    };
     let taken = env.tasks.spawn_blocking("open-data", move || TakenDirs::take(&disk, &paths));
     let joining = Joining {
         node_id: config.node_id,
         cluster_id: config.cluster_id.clone(),
         quorum: quorum.clone(),
         listener: listener.listener,
+        clients: listener.clients,
         address: listener.address,
         incarnation,
     };

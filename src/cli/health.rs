@@ -59,7 +59,8 @@ pub(super) fn run(arguments: &HealthArguments) -> anyhow::Result<ExitCode> {
 
 /// Where a broker with this configuration serves HTTP.
 fn address(loaded: &Loaded) -> anyhow::Result<(String, u16)> {
-    let first = loaded.broker.listeners.first().and_then(|listener| listener.host.clone());
+    let listeners = loaded.broker.listeners.iter().chain(&loaded.broker.controller_listeners);
+    let first = listeners.take(1).find_map(|listener| listener.host.clone());
     let (host, port) = match &loaded.broker.http {
         HttpListener::Off => bail!("HTTP is switched off, and with it health"),
         HttpListener::Unset => (first, crate::broker::HTTP_PORT),

@@ -14,7 +14,7 @@ use super::signals::Signals;
 use super::sources::{SourceArguments, environment};
 use crate::api::AllowAll;
 use crate::broker::{Broker, BrokerOptions};
-use crate::config::{Effective, Loaded, Notice, Origin};
+use crate::config::{Effective, Loaded, Notice, Origin, Roles};
 use crate::env::{Env, raise_descriptor_limit};
 use crate::log::DataPaths;
 
@@ -216,6 +216,9 @@ fn announce(arguments: &ServeArguments, broker: &Broker, data: &DataPaths) {
     let mut out = std::io::stdout().lock();
     // Whoever started the broker may have closed its output: that is no reason to stop.
     drop(match arguments.words {
+        Words::Ottla if broker.roles() == Roles::Controller => {
+            writeln!(out, "ottla ready controller={kafka} http={http}")
+        }
         Words::Ottla => writeln!(out, "ottla ready kafka={kafka} http={http}"),
         Words::ApacheKafka => writeln!(
             out,
@@ -226,7 +229,7 @@ fn announce(arguments: &ServeArguments, broker: &Broker, data: &DataPaths) {
     });
     drop(out.flush());
     tracing::info!(cluster = %broker.cluster_id(), "ready");
-    if !std::io::stderr().is_terminal() {
+    if !std::io::stderr().is_terminal() || broker.roles() == Roles::Controller {
         return;
     }
     let kept = if arguments.memory {

@@ -18,7 +18,7 @@ use super::http::HttpListener;
 use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
 use super::offsets_topic::OffsetsTopicConfig;
-use super::quorum::QuorumConfig;
+use super::quorum::{QuorumConfig, Roles};
 use super::registry::is_host;
 use super::replication::ReplicationConfig;
 use super::sources::Origin;
@@ -30,6 +30,8 @@ use super::transactions::{TransactionSettings, TransactionsTopicConfig};
 pub struct BrokerConfig {
     /// `node.id`.
     pub node_id: BrokerId,
+    /// `process.roles`.
+    pub roles: Roles,
     /// The nodes that agree on the cluster's state; none on a single node.
     pub quorum: Option<QuorumConfig>,
     /// `inter.broker.listener.name`, or the first of `listeners`: how other brokers reach this one.
@@ -38,10 +40,12 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// `ottla.cluster.id`: the id that a new cluster gets; none means a random one.
     pub cluster_id: Option<String>,
-    /// `listeners` without those of the controller; at least one.
+    /// `listeners` without those of the controller; at least one, unless the node is only a controller: then none.
     pub listeners: Vec<Listener>,
     /// Those of `listeners` that `controller.listener.names` names.
     pub controller_listeners: Vec<Listener>,
+    /// The first of `controller.listener.names`: as what the address of a controller is told.
+    pub controller_listener_name: String,
     /// `advertised.listeners` without those of the controller; none if nothing is advertised. Each has the name of
     /// one in `listeners`.
     pub advertised_listeners: Option<Vec<Listener>>,
@@ -131,11 +135,22 @@ impl Layers<'_> {
         self.check_log_rules()?;
         let controller_names = self.list("controller.listener.names").unwrap_or_default();
         let (listeners, advertised_listeners) = self.listeners(&controller_names)?;
-        self.check_inter_broker(&listeners, advertised_listeners.as_deref(), &controller_names)?;
-        let (controller_listeners, listeners): (Vec<_>, Vec<_>) =
+        let roles = self.roles();
+        if roles.is_broker() {
+            let advertised = advertised_listeners.as_deref();
+            self.check_inter_broker(&listeners, advertised, &controller_names)?;
+        }
+        let (controller_listeners, mut listeners): (Vec<_>, Vec<_>) =
             listeners.into_iter().partition(|listener| is_named(listener, &controller_names));
-        if listeners.is_empty() {
-            return Err(self.against("listeners", "must have a listener for clients"));
+        match roles {
+            Roles::Both | Roles::Broker if listeners.is_empty() => {
+                return Err(self.against("listeners", "must have a listener for clients"));
+            }
+            Roles::Both | Roles::Broker => {}
+            Roles::Controller => {
+                self.check_controller_listeners(&listeners, &controller_listeners)?;
+                listeners.clear();
+            }
         }
         let idle_max = self.integer("connections.max.idle.ms");
         let request_memory = self.integer("ottla.request.memory.bytes");
@@ -143,12 +158,17 @@ impl Layers<'_> {
         let log_dirs = self.log_dirs();
         Ok(BrokerConfig {
             node_id,
-            quorum: self.quorum(node_id)?,
+            roles,
+            quorum: self.quorum(node_id, roles)?,
             inter_broker_listener: self.inter_broker_listener(&listeners),
             rack: self.text("broker.rack"),
             cluster_id: self.text("ottla.cluster.id"),
             listeners,
             controller_listeners,
+            controller_listener_name: controller_names
+                .first()
+                .map(|name| name.to_uppercase())
+                .unwrap_or_default(),
             advertised_listeners,
             external: self.external(),
             http: self.http(),
@@ -227,6 +247,36 @@ impl Layers<'_> {
         }
         advertised.retain(|listener| !is_named(listener, controller_names));
         Ok((bound, (!advertised.is_empty()).then_some(advertised)))
+    }
+
+    /// A node that is only a controller has no listener but those of `controller.listener.names`, and all of these. (Kafka asks for
+    /// one in any case; where nothing is said, the address in `controller.quorum.voters` is listened on.)
+    fn check_controller_listeners(
+        self,
+        others: &[Listener],
+        own: &[Listener],
+    ) -> Result<(), ConfigError> {
+        const LISTENERS: &str = "listeners";
+        const NAMES: &str = "controller.listener.names";
+        if self.text_and_origin(LISTENERS).1 == Origin::Default {
+            return Ok(());
+        }
+        if let Some(other) = others.first() {
+            let rule = format!(
+                "must only have listeners of {NAMES} with process.roles=controller, and has {}",
+                other.name
+            );
+            return Err(self.against(LISTENERS, rule));
+        }
+        let names = self.list(NAMES).unwrap_or_default();
+        let is_missing =
+            |name: &&String| !own.iter().any(|listener| listener.name.eq_ignore_ascii_case(name));
+        match names.iter().find(is_missing) {
+            Some(name) => {
+                Err(self.against(NAMES, format!("has {name}, which is not in {LISTENERS}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The listener between brokers is one that is advertised, and not the controller's (`KafkaConfig.validateValues` and

@@ -53,7 +53,7 @@ pub use key::{Inherited, Key, Literal, OwnDefault, Status, Update};
 pub use layers::{DynamicConfig, Layers, Overrides, Target, Unapplied};
 pub use listeners::{Listener, ListenerError, SecurityProtocol};
 pub use offsets_topic::OffsetsTopicConfig;
-pub use quorum::{QuorumConfig, QuorumTimers, Voter};
+pub use quorum::{QuorumConfig, QuorumTimers, Roles, Voter};
 pub use replication::ReplicationConfig;
 pub use sources::{Notice, Origin, Setting, SourceFile, Sources, StaticConfig};
 pub use start_topics::StartTopic;

@@ -7,6 +7,8 @@ use super::layers::Layers;
 use super::sources::Origin;
 use crate::model::BrokerId;
 
+/// The key of [`Roles`].
+const ROLES: &str = "process.roles";
 /// Between two signs of life of a leader, unless `controller.quorum.election.timeout.ms` is set.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 /// A leader that is heard of more often than this does little else.
@@ -17,6 +19,31 @@ const ELECTION: (Duration, Duration) = (Duration::from_millis(150), Duration::fr
 const BROKER_HEARTBEAT: Duration = Duration::from_millis(100);
 /// A broker that was not heard of for so long is fenced, unless `broker.session.timeout.ms` is set.
 const BROKER_SESSION: Duration = Duration::from_millis(1000);
+
+/// What a node is for (`process.roles`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Roles {
+    /// It votes on the cluster's state, holds partitions and serves clients.
+    Both,
+    /// It holds partitions and serves clients.
+    Broker,
+    /// It votes.
+    Controller,
+}
+
+impl Roles {
+    /// Whether the node holds partitions and serves clients.
+    #[must_use]
+    pub const fn is_broker(self) -> bool {
+        matches!(self, Self::Both | Self::Broker)
+    }
+
+    /// Whether the node votes.
+    #[must_use]
+    pub const fn is_controller(self) -> bool {
+        matches!(self, Self::Both | Self::Controller)
+    }
+}
 
 /// A node that votes (`id@host:port` in `controller.quorum.voters`).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,9 +115,12 @@ impl QuorumConfig {
 impl Layers<'_> {
     /// The cluster of several nodes that this one is part of; none if it is alone (`KafkaConfig.validateValues` of Apache
     /// Kafka has these rules).
-    pub(super) fn quorum(self, node: BrokerId) -> Result<Option<QuorumConfig>, ConfigError> {
+    pub(super) fn quorum(
+        self,
+        node: BrokerId,
+        roles: Roles,
+    ) -> Result<Option<QuorumConfig>, ConfigError> {
         const VOTERS: &str = "controller.quorum.voters";
-        const ROLES: &str = "process.roles";
         const SERVERS: &str = "controller.quorum.bootstrap.servers";
         let mut voters = Vec::new();
         for item in self.list(VOTERS).unwrap_or_default() {
@@ -101,28 +131,25 @@ impl Layers<'_> {
             voters.push(parsed.ok_or_else(malformed)?);
         }
         voters.sort_by_key(|voter| voter.id);
-        let roles = self.list(ROLES).unwrap_or_default();
-        let has_role = |role: &str| roles.iter().any(|other| other == role);
-        if voters.iter().all(|voter| voter.id == node) {
+        // A node that is only a controller is one for others to join, also where no other one votes.
+        let is_alone = voters.iter().all(|voter| voter.id == node);
+        if is_alone && (voters.is_empty() || roles != Roles::Controller) {
             // Alone, such a node would serve a cluster that nobody meant.
             if self.list(SERVERS).unwrap_or_default().len() > 1 {
                 let rule = format!("cannot name several nodes yet: {VOTERS} must, as id@host:port");
                 return Err(self.against(SERVERS, rule));
             }
-            if !has_role("broker") || !has_role("controller") {
-                let rule = format!("must be broker,controller unless {VOTERS} has other nodes");
-                return Err(self.against(ROLES, rule));
-            }
-            return Ok(None);
-        }
-        if !has_role("broker") {
-            return Err(self.against(
-                ROLES,
-                "must have broker: a node that is only a controller is not supported yet",
-            ));
+            let rule = match roles {
+                Roles::Both => return Ok(None),
+                Roles::Broker => {
+                    format!("must be broker,controller unless {VOTERS} has other nodes")
+                }
+                Roles::Controller => format!("must have broker unless {VOTERS} has node.id {node}"),
+            };
+            return Err(self.against(ROLES, rule));
         }
         let is_voter = voters.iter().any(|voter| voter.id == node);
-        if is_voter != has_role("controller") {
+        if is_voter != roles.is_controller() {
             let rule = match is_voter {
                 true => format!("must have controller, since {VOTERS} has node.id {node}"),
                 false => {
@@ -136,6 +163,18 @@ impl Layers<'_> {
         let interval = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
         let balance_interval = balances.then_some(interval);
         Ok(Some(QuorumConfig { voters, timers: self.quorum_timers()?, balance_interval }))
+    }
+
+    /// What the node is for.
+    pub(super) fn roles(self) -> Roles {
+        let roles = self.list(ROLES).unwrap_or_default();
+        let has = |role: &str| roles.iter().any(|other| other == role);
+        match (has("broker"), has("controller")) {
+            (true, false) => Roles::Broker,
+            (false, true) => Roles::Controller,
+            // The registry lets nothing else be said, and not nothing.
+            (true, true) | (false, false) => Roles::Both,
+        }
     }
 
     fn quorum_timers(self) -> Result<QuorumTimers, ConfigError> {
@@ -188,13 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_only_votes_is_one_of_several_even_alone() {
+        for voters in [VOTERS, "controller.quorum.voters=1@a:1"] {
+            let several = quorum(&[voters, "process.roles=controller"]).unwrap().unwrap();
+            assert!(several.is_voter(BrokerId(1)));
+        }
+    }
+
+    #[test]
     fn roles_and_voters_agree() {
         for (options, words) in [
             (&[VOTERS, "node.id=4"][..], "must not have controller"),
             (&[VOTERS, "process.roles=broker"], "must have controller"),
-            (&[VOTERS, "process.roles=controller"], "not supported yet"),
             (&["process.roles=broker"], "unless controller.quorum.voters has other nodes"),
-            (&["process.roles=controller"], "unless controller.quorum.voters has other nodes"),
+            (&["process.roles=controller"], "unless controller.quorum.voters has node.id 1"),
+            (&[VOTERS, "process.roles=controller", "node.id=4"], "must not have controller"),
             (&["controller.quorum.bootstrap.servers=a:1,b:1"], "controller.quorum.voters must"),
             (&[VOTERS, "broker.heartbeat.interval.ms=600"], "at most half"),
             (&[VOTERS, "controller.quorum.election.timeout.ms=29"], "at least 30"),

@@ -304,7 +304,7 @@ impl Core {
     fn member(&self, node_id: BrokerId, index: u64) -> QuorumMember {
         let node = self.membership.nodes.values().next();
         let directory = node.map(|node| node.directory_id).unwrap_or_default();
-        QuorumMember { broker: node_id, directory, end: Some(index + 1) }
+        QuorumMember { broker: node_id, directory, endpoint: None, end: Some(index + 1) }
     }
 
     /// Index of the last entry.

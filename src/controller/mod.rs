@@ -64,12 +64,14 @@ pub struct QuorumStatus {
 }
 
 /// A node of a quorum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumMember {
     /// The node.
     pub broker: BrokerId,
     /// Its directory with the metadata log.
     pub directory: UuidText,
+    /// Where it is reached by other nodes, and if it is a controller by tools: host and port. None on a single node.
+    pub endpoint: Option<(String, u16)>,
     /// Index of the entry after the last one that it is known to have. Only the leader knows this of others.
     pub end: Option<u64>,
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,80 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {
 
 /// A [`Stream`] of any kind.
 pub type BoxStream = Box<dyn Stream>;
+
+/// A stream of which the first bytes were read already: they come before the others.
+#[must_use]
+pub fn preceded(head: Bytes, stream: BoxStream) -> BoxStream {
+    Box::new(Preceded { head, stream })
+}
+
+#[derive(Debug)]
+struct Preceded {
+    head: Bytes,
+    stream: BoxStream,
+}
+
+impl Stream for Preceded {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.head.is_empty() {
+            true => self.stream.poll_read_ready(context),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn local_address(&self) -> SocketAddr {
+        self.stream.local_address()
+    }
+
+    fn peer_address(&self) -> SocketAddr {
+        self.stream.peer_address()
+    }
+}
+
+impl AsyncRead for Preceded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.head.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let length = self.head.len().min(buffer.remaining());
+        buffer.put_slice(&self.head.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Preceded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
 
 /// Where connections are accepted from and made to.
 #[derive(Clone, Debug)]
@@ -309,6 +384,22 @@ mod tests {
         let mut bytes = [0; 5];
         accepted.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_already_comes_first() {
+        let net = Net::real();
+        let listener = net.listen("127.0.0.1", 0, BACKLOG).await.unwrap();
+        let port = listener.local_address().port();
+        let mut dialled = net.connect("127.0.0.1", port).await.unwrap();
+        let mut accepted = preceded(Bytes::from_static(b"hel"), listener.accept().await.unwrap());
+        dialled.write_all(b"lo").await.unwrap();
+        let mut bytes = [0; 5];
+        // Fewer bytes at a time than there are.
+        accepted.read_exact(&mut bytes[..2]).await.unwrap();
+        accepted.read_exact(&mut bytes[2..]).await.unwrap();
+        assert_eq!(&bytes, b"hello");
+        assert_eq!(accepted.peer_address(), dialled.local_address());
     }
 
     #[tokio::test]

@@ -35,6 +35,13 @@ impl DataPaths {
     pub fn one(path: impl Into<PathBuf>) -> Self {
         Self { logs: vec![path.into()], metadata: None }
     }
+
+    /// That of the metadata log alone, as a node has it that holds no partitions.
+    #[must_use]
+    pub fn of_metadata(&self) -> Self {
+        let metadata = self.metadata.iter().chain(&self.logs).take(1);
+        Self { logs: metadata.cloned().collect(), metadata: None }
+    }
 }
 
 /// One of the directories for partitions, by its place in `log.dirs`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::budget::Budget;
 use super::connection::{Parts, serve};
@@ -146,35 +146,113 @@ impl Server {
     where
         S: Fn(SocketAddr, SocketAddr) -> (Arc<Api>, Arc<ConnectionContext>) + Send + Sync + 'static,
     {
-        let (env, shared, budget) = (self.env.clone(), self.limits.clone(), self.budget.clone());
-        let counts = Arc::clone(&self.counts);
+        let door = self.door(select);
         self.env.tasks.spawn_service("accept", async move {
             loop {
                 let accepted = tokio::select! {
-                    accepted = accept(&env, &listener, &shared, &counts) => accepted,
-                    () = env.tasks.cancelled() => return,
+                    accepted = door.accept(&listener) => accepted,
+                    () = door.env.tasks.cancelled() => return,
                 };
-                let Some(stream) = accepted else { continue };
-                let (local, peer) = (stream.local_address(), stream.peer_address());
-                let limits = shared.now();
-                let Some(place) = enter(&limits, &counts, peer.ip()) else {
-                    tracing::warn!(%peer, "refused a connection: max.connections.per.ip is reached");
-                    continue;
-                };
-                let (api, context) = select(local, peer);
-                let parts = Parts {
-                    env: env.clone(),
-                    api,
-                    context,
-                    budget: budget.clone(),
-                    frame_bytes_max: limits.frame_bytes_max,
-                    idle_max: limits.idle_max,
-                };
-                env.tasks.spawn("connection", async move {
-                    serve(stream, parts).await;
-                    drop(place);
-                });
+                if let Some(stream) = accepted {
+                    door.admit(stream);
+                }
             }
+        });
+    }
+
+    /// Serves connections that somebody else has accepted, within the same limits, until the tasks are cancelled.
+    pub fn serve_accepted<S>(&self, mut streams: mpsc::Receiver<BoxStream>, select: S)
+    where
+        S: Fn(SocketAddr, SocketAddr) -> (Arc<Api>, Arc<ConnectionContext>) + Send + Sync + 'static,
+    {
+        let door = self.door(select);
+        self.env.tasks.spawn_service("accept-clients", async move {
+            loop {
+                let next = async {
+                    door.room().await;
+                    streams.recv().await
+                };
+                let stream = tokio::select! {
+                    stream = next => stream,
+                    () = door.env.tasks.cancelled() => return,
+                };
+                match stream {
+                    Some(stream) => door.admit(stream),
+                    // Nobody accepts any more: the node is ending, too.
+                    None => return door.env.tasks.cancelled().await,
+                }
+            }
+        });
+    }
+
+    fn door<S>(&self, select: S) -> Door<S> {
+        let (env, limits, budget) = (self.env.clone(), self.limits.clone(), self.budget.clone());
+        Door { env, limits, budget, counts: Arc::clone(&self.counts), select }
+    }
+}
+
+/// Where connections come in.
+struct Door<S> {
+    env: Env,
+    limits: SharedLimits,
+    budget: Budget,
+    counts: Arc<Counts>,
+    select: S,
+}
+
+impl<S> Door<S>
+where
+    S: Fn(SocketAddr, SocketAddr) -> (Arc<Api>, Arc<ConnectionContext>),
+{
+    /// Waits until there may be one more.
+    async fn room(&self) {
+        while self.counts.by_ip.lock().total >= self.limits.now().connections_max {
+            self.counts.freed.notified().await;
+        }
+    }
+
+    /// The next connection, once there may be one more; `None` if it was gone at once or the machine has no descriptor left.
+    async fn accept(&self, listener: &Listener) -> Option<BoxStream> {
+        self.room().await;
+        match listener.accept().await {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                let gone = matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::NotConnected
+                        | io::ErrorKind::InvalidInput
+                );
+                if !gone {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    self.env.steady.sleep(ACCEPT_PAUSE).await;
+                }
+                None
+            }
+        }
+    }
+
+    /// Serves a connection, unless its address has as many as it may.
+    fn admit(&self, stream: BoxStream) {
+        let (local, peer) = (stream.local_address(), stream.peer_address());
+        let limits = self.limits.now();
+        let Some(place) = enter(&limits, &self.counts, peer.ip()) else {
+            tracing::warn!(%peer, "refused a connection: max.connections.per.ip is reached");
+            return;
+        };
+        let (api, context) = (self.select)(local, peer);
+        let parts = Parts {
+            env: self.env.clone(),
+            api,
+            context,
+            budget: self.budget.clone(),
+            frame_bytes_max: limits.frame_bytes_max,
+            idle_max: limits.idle_max,
+        };
+        self.env.tasks.spawn("connection", async move {
+            serve(stream, parts).await;
+            drop(place);
         });
     }
 }
@@ -195,35 +273,6 @@ fn hint(refusal: &io::Error, port: u16, option: &str) -> String {
         return format!(": the host has no address; name one of this machine, or {everywhere}");
     }
     String::new()
-}
-
-/// The next connection, once there may be one more; `None` if it was gone at once or the machine has no descriptor left.
-async fn accept(
-    env: &Env,
-    listener: &Listener,
-    limits: &SharedLimits,
-    counts: &Counts,
-) -> Option<BoxStream> {
-    while counts.by_ip.lock().total >= limits.now().connections_max {
-        counts.freed.notified().await;
-    }
-    match listener.accept().await {
-        Ok(stream) => Some(stream),
-        Err(error) => {
-            let gone = matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::NotConnected
-                    | io::ErrorKind::InvalidInput
-            );
-            if !gone {
-                tracing::warn!(%error, "cannot accept a connection");
-                env.steady.sleep(ACCEPT_PAUSE).await;
-            }
-            None
-        }
-    }
 }
 
 /// A place for a connection from `ip`, unless that address has as many as it may.

@@ -103,6 +103,44 @@ impl ApiEntry {
     }
 }
 
+impl ApiKey {
+    /// Whether Apache Kafka's controllers answer it on their own listener. (Not Fetch, by which only nodes read the metadata log.)
+    #[must_use]
+    pub const fn is_for_controllers(self) -> bool {
+        matches!(
+            self,
+            Self::SaslHandshake
+                | Self::ApiVersions
+                | Self::CreateTopics
+                | Self::DeleteTopics
+                | Self::DescribeAcls
+                | Self::CreateAcls
+                | Self::DeleteAcls
+                | Self::DescribeConfigs
+                | Self::AlterConfigs
+                | Self::SaslAuthenticate
+                | Self::CreatePartitions
+                | Self::CreateDelegationToken
+                | Self::RenewDelegationToken
+                | Self::ExpireDelegationToken
+                | Self::DescribeDelegationToken
+                | Self::ElectLeaders
+                | Self::IncrementalAlterConfigs
+                | Self::AlterPartitionReassignments
+                | Self::ListPartitionReassignments
+                | Self::AlterClientQuotas
+                | Self::DescribeUserScramCredentials
+                | Self::AlterUserScramCredentials
+                | Self::DescribeQuorum
+                | Self::UpdateFeatures
+                | Self::DescribeCluster
+                | Self::UnregisterBroker
+                | Self::AddRaftVoter
+                | Self::RemoveRaftVoter
+        )
+    }
+}
+
 impl fmt::Display for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

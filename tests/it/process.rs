@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 /// `ottla` with these arguments, ended when the value is dropped.
 pub(crate) struct Program {
     child: Child,
-    /// The address of the ready line.
+    /// The address of the ready line, that of the controller if the node is nothing else.
     pub(crate) kafka: String,
     /// That of HTTP, or `off`.
     pub(crate) http: String,
@@ -36,7 +36,8 @@ impl Program {
             child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("not a ready line: '{line}'\n{error}");
         };
-        let kafka = kafka.strip_prefix("kafka=").unwrap().to_owned();
+        let address = kafka.strip_prefix("kafka=").or_else(|| kafka.strip_prefix("controller="));
+        let kafka = address.unwrap().to_owned();
         let http = http.strip_prefix("http=").unwrap().to_owned();
         Self { child, kafka, http }
     }
@@ -97,6 +98,26 @@ fn http_is_where_the_ready_line_says() {
     let chosen = ["--listen", "127.0.0.1:0", "--memory", "--http", &first.http];
     let output = refused(&chosen);
     assert!(last_line(&output).contains("or choose another port with --http"), "{output:?}");
+}
+
+#[test]
+fn a_controller_alone_says_where_and_stops_with_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let voters = format!("controller.quorum.voters=1@{free}");
+    let mut arguments = vec!["--data", data.to_str().unwrap(), "--http", "127.0.0.1:0"];
+    arguments.extend(["-o", "process.roles=controller", "-o", &voters]);
+    let program = Program::start(&arguments);
+    assert_eq!(program.kafka, free.to_string());
+    let (code, said, _) = run(&["health", "--http", &program.http], &[]);
+    assert_eq!((code, said.lines().count()), (Some(0), 3), "{said}");
+    program.signal("TERM");
+    assert_eq!(program.end().0, Some(0));
+    let listener = ["--listen", "127.0.0.1:0"];
+    arguments.extend(listener);
+    let output = refused(&arguments);
+    assert!(last_line(&output).contains("and has PLAINTEXT"), "{output:?}");
 }
 
 #[test]

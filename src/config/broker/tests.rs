@@ -32,12 +32,14 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
         broker(&[]).unwrap(),
         BrokerConfig {
             node_id: BrokerId(1),
+            roles: Roles::Both,
             quorum: None,
             inter_broker_listener: "PLAINTEXT".into(),
             rack: None,
             cluster_id: None,
             listeners: vec![listener("PLAINTEXT", None, 9092)],
             controller_listeners: vec![],
+            controller_listener_name: "CONTROLLER".to_owned(),
             advertised_listeners: None,
             external: External::At { host: "localhost".into(), port: None },
             http: HttpListener::Unset,
@@ -182,6 +184,36 @@ fn listeners_are_read_with_tolerance() {
         config.advertised_listeners,
         Some(vec![listener("BROKER", None, 9093), listener("PLAINTEXT", Some("localhost"), 32768)])
     );
+}
+
+/// What Apache Kafka 4.3.1 lets a controller have as listeners, and that these may be left out.
+#[test]
+fn a_controller_has_no_listeners_for_clients() {
+    let roles = ["process.roles=controller", "controller.quorum.voters=1@a:7,2@b:7"];
+    let of = |options: &[&str]| broker(&[&roles, options].concat());
+    let config = of(&["listeners=CONTROLLER://:9093", "inter.broker.listener.name=PLAINTEXT"]);
+    let config = config.unwrap();
+    assert_eq!(config.roles, Roles::Controller);
+    assert_eq!(config.listeners, []);
+    assert_eq!(config.controller_listeners, [listener("CONTROLLER", None, 9093)]);
+    assert_eq!(config.controller_listener_name, "CONTROLLER");
+    let config = of(&[]).unwrap();
+    assert_eq!((config.listeners, config.controller_listeners), (vec![], vec![]));
+    for (options, words) in [
+        (&["listeners=CONTROLLER://:9093,PLAINTEXT://:9092"][..], "and has PLAINTEXT"),
+        (&["listeners=PLAINTEXT://:9092"], "must only have listeners of controller.listener.names"),
+        (
+            &["listeners=CONTROLLER://:1", "controller.listener.names=CONTROLLER,OTHER"],
+            "has OTHER, which is not in listeners",
+        ),
+        (
+            &["listeners=CONTROLLER://:1", "advertised.listeners=PLAINTEXT://a:1"],
+            "has listener PLAINTEXT, which is not in listeners",
+        ),
+    ] {
+        let error = of(options).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ table! {
     Inert "num.replica.alter.log.dirs.threads": Int;
     /// How many tasks fetch from each leader.
     Active "num.replica.fetchers": Int = 1, at_least(1), cluster_wide;
-    /// With `controller`, a node is one of `controller.quorum.voters`. `broker` cannot be left out in a cluster.
+    /// What the node is for: a broker serves clients and holds partitions, a controller is one of `controller.quorum.voters`. A node alone is both.
     Active "process.roles": List, some_items(&["broker", "controller"]), in_ottla(Text("broker,controller"));
     /// The longest pause before a follower tries again what its leader has refused. Shorter ones come first.
     Active "replica.fetch.backoff.ms": Int = 1000, at_least(0);

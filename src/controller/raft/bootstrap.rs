@@ -29,7 +29,7 @@ use super::{Raft, lifecycle};
 use crate::config::{QuorumConfig, Voter};
 use crate::controller::raft_log::{Found, Node, RaftLog, State, VERSION, Vote, snapshot_path};
 use crate::controller::{INBOX_LENGTH, RaftLogError, kraft};
-use crate::env::{Env, Listener, Rng};
+use crate::env::{BoxStream, Env, Listener, Rng};
 use crate::log::{DataDirError, DataDirs, TakenDirs};
 use crate::model::{BrokerId, UuidText, WithCauses};
 
@@ -57,7 +57,9 @@ pub struct Joining {
     pub quorum: QuorumConfig,
     /// Where other nodes come to.
     pub listener: Listener,
-    /// Where they reach that, as `host:port`.
+    /// Where clients go that come there; none if this node is no controller.
+    pub clients: Option<mpsc::Sender<BoxStream>>,
+    /// Where nodes reach the listener, as `host:port`.
     pub address: String,
     /// Drawn for this start.
     pub incarnation: UuidText,
@@ -148,6 +150,7 @@ pub async fn join(
         sessions: Mutex::new(Sessions::new(joining.quorum.timers.session)),
         proposals,
         prepares,
+        clients: joining.clients,
     });
     env.tasks.spawn_service("nodes", listener::accept(Arc::clone(&seat), joining.listener));
     env.tasks.spawn_service("proposals", take_proposals(Arc::clone(&seat), inbox));

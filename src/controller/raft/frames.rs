@@ -5,8 +5,11 @@
 //! 8 bytes   number of the question; its answer has the same
 //! n bytes   JSON: a Hello or Welcome first, then Ask one way and Told the other
 //! ```
-//! They are nothing of Kafka's: they go over the controller's listener, which no client is told of. The first frame of each
+//! They are nothing of Kafka's: they go over the controller's listener, beside what tools ask a controller. The first frame of each
 //! side says the version and who it is; after that a side that does not fit has closed the connection.
+//!
+//! The question that opens a connection has number 0. In the same place a request of Kafka has its API's key and version and its
+//! correlation id, which are all 0 in none that a controller answers: so the two are told apart.
 
 use std::io;
 
@@ -26,6 +29,8 @@ use crate::model::{BrokerId, UuidText};
 pub(super) const VERSION: u16 = 1;
 /// The largest frame that is taken: a snapshot of a very large cluster.
 const FRAME_BYTES_MAX: u32 = 1 << 30;
+/// The largest first frame: a stranger's word is not taken for more.
+const HELLO_BYTES_MAX: u32 = 1 << 16;
 /// As much of a frame gets its memory before its bytes have come.
 const FRAME_BYTES_TRUSTED: usize = 1 << 20;
 
@@ -166,22 +171,65 @@ pub(super) fn write(number: u64, message: &impl Serialize) -> Bytes {
     frame.freeze()
 }
 
+/// What stands before the message of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    length: u32,
+    number: u64,
+}
+
+impl Head {
+    /// Reads it; none at the end of the stream.
+    pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
+        let length = match stream.read_u32().await {
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Self { length, number: stream.read_u64().await? }))
+    }
+
+    /// Whether it begins the conversation of a node, and not one of a client of Kafka.
+    pub(super) const fn opens(self) -> bool {
+        self.number == 0
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(12);
+        bytes.put_u32(self.length);
+        bytes.put_u64(self.number);
+        bytes.freeze()
+    }
+}
+
 /// Reads a frame; none at the end of the stream.
 pub(super) async fn read<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<(u64, T)>> {
-    let length = match stream.read_u32().await {
-        Ok(length) => length,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !(8..=FRAME_BYTES_MAX).contains(&length) {
+    let Some(head) = Head::read(stream).await? else { return Ok(None) };
+    Ok(Some((head.number, read_message(stream, head, FRAME_BYTES_MAX).await?)))
+}
+
+/// Reads the message that opens a conversation.
+pub(super) async fn read_hello(
+    stream: &mut (impl AsyncRead + Unpin),
+    head: Head,
+) -> io::Result<Hello> {
+    read_message(stream, head, HELLO_BYTES_MAX).await
+}
+
+async fn read_message<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    Head { length, .. }: Head,
+    length_max: u32,
+) -> io::Result<T> {
+    if !(8..=length_max).contains(&length) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("a frame of {length} bytes"),
         ));
     }
-    let number = stream.read_u64().await?;
     let length = length as usize - 8;
     let mut body = BytesMut::with_capacity(length.min(FRAME_BYTES_TRUSTED));
     let mut rest = stream.take(length as u64);
@@ -190,6 +238,5 @@ pub(super) async fn read<T: DeserializeOwned>(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let message = serde_json::from_slice(&body)?;
-    Ok(Some((number, message)))
+    Ok(serde_json::from_slice(&body)?)
 }

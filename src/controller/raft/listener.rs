@@ -1,4 +1,5 @@
-//! The answering side: other nodes come to the controller's listener, say who they are, and ask.
+//! The answering side: other nodes come to the controller's listener, say who they are, and ask. Clients of Kafka that come
+//! there are passed on.
 
 use std::io;
 use std::sync::Arc;
@@ -11,18 +12,20 @@ use openraft::{ChangeMembers, RaftMetrics};
 use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::frames::{self, Ask, Hello, Told, VERSION, Welcome};
+use super::frames::{self, Ask, Head, Hello, Told, VERSION, Welcome};
 use super::peer::{Target, write_all};
 use super::quorum::{Proposal, Running, Seat, read_index};
 use crate::cluster::BrokerImage;
 use crate::controller::QuorumError;
 use crate::controller::raft_log::Node;
-use crate::env::{BoxStream, Listener};
+use crate::env::{BoxStream, Listener, preceded};
 
 /// Answers that wait to be written.
 const QUEUE: usize = 256;
 /// After an accept that failed, as with no free descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long whoever connects may take to say who it is.
+const HELLO_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a node may take to say whether it is there.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -50,7 +53,7 @@ pub(super) async fn accept(seat: Arc<Seat>, listener: Listener) {
 async fn serve(seat: Arc<Seat>, stream: BoxStream) {
     let env = seat.env.clone();
     let served = tokio::select! {
-        served = converse(seat, stream) => served,
+        served = receive(seat, stream) => served,
         () = env.tasks.cancelled() => Ok(()),
     };
     if let Err(error) = served {
@@ -58,17 +61,43 @@ async fn serve(seat: Arc<Seat>, stream: BoxStream) {
     }
 }
 
+/// Finds out whether a node has come or a client.
+async fn receive(seat: Arc<Seat>, mut stream: BoxStream) -> io::Result<()> {
+    let deadline = seat.env.steady.now().plus(HELLO_PATIENCE);
+    let first = async {
+        let Some(head) = Head::read(&mut stream).await? else { return Ok(None) };
+        if !head.opens() {
+            return Ok(Some((head, None)));
+        }
+        let hello = frames::read_hello(&mut stream, head).await?;
+        Ok::<_, io::Error>(Some((head, Some(hello))))
+    };
+    let first = seat.env.steady.timeout_at(deadline, first).await;
+    match first.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
+        None => {}
+        Some((_, Some(hello))) => converse(seat, stream, hello).await?,
+        Some((head, None)) => {
+            let peer = stream.peer_address();
+            let stream = preceded(head.bytes(), stream);
+            let passed_on = seat.clients.as_ref().map(|clients| clients.try_send(stream));
+            if !matches!(passed_on, Some(Ok(()))) {
+                tracing::info!(%peer, "closed a connection: no client is served at this address now");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Greets, and answers until the other side closes. Questions are answered as they are ready, not in their order.
-async fn converse(seat: Arc<Seat>, stream: BoxStream) -> io::Result<()> {
+async fn converse(seat: Arc<Seat>, stream: BoxStream, hello: Hello) -> io::Result<()> {
     let (read, mut write) = tokio::io::split(stream);
     let mut read = BufReader::new(read);
-    let Some((number, hello)) = frames::read::<Hello>(&mut read).await? else { return Ok(()) };
     if let Err(reason) = fits(&seat, &hello) {
         tracing::warn!(from = %hello.from.broker, %reason, "a node is refused");
-        return write.write_all(&frames::write(number, &Welcome::Refused(reason))).await;
+        return write.write_all(&frames::write(0, &Welcome::Refused(reason))).await;
     }
     let welcome = Welcome::Here(seat.standing());
-    write.write_all(&frames::write(number, &welcome)).await?;
+    write.write_all(&frames::write(0, &welcome)).await?;
     let (answers, queue) = mpsc::channel(QUEUE);
     let ended = tokio::select! {
         ended = answer_all(&seat, &hello, &mut read, &answers) => ended,

@@ -24,7 +24,7 @@ use crate::cluster::{ClusterImage, Command};
 use crate::controller::BATCH_LENGTH;
 use crate::controller::raft_log::{Membership, Node};
 use crate::controller::{AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus};
-use crate::env::Env;
+use crate::env::{BoxStream, Env};
 use crate::model::{BrokerId, Instant};
 
 /// How long a proposal may take.
@@ -46,13 +46,18 @@ pub(super) struct Peers {
 impl Peers {
     /// The way to a member. Its configured address counts more than the one that it once had.
     pub(super) fn member(&self, raft_id: u64, node: &Node) -> Arc<Peer> {
-        let configured = self.configured.get(&node.broker_id);
-        let address = configured.or_else(|| node.endpoints.first()).cloned().unwrap_or_default();
+        let address = self.address(node).unwrap_or_default().to_owned();
         let mut members = self.members.lock();
         let peer = members
             .entry((raft_id, address.clone()))
             .or_insert_with(|| Arc::new(self.new_peer(Target { address, raft_id: Some(raft_id) })));
         Arc::clone(peer)
+    }
+
+    /// The address of a member.
+    fn address<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
+        let configured = self.configured.get(&node.broker_id);
+        configured.or_else(|| node.endpoints.first()).map(String::as_str)
     }
 
     /// A way to whoever is at an address.
@@ -100,6 +105,8 @@ pub(super) struct Seat {
     pub(super) running: watch::Sender<Option<Running>>,
     pub(super) sessions: Mutex<Sessions>,
     pub(super) proposals: mpsc::Sender<Proposal>,
+    /// Where clients go that come to the listener of nodes; none if this node is no controller.
+    pub(super) clients: Option<mpsc::Sender<BoxStream>>,
     pub(super) prepares: mpsc::Sender<(String, oneshot::Sender<Result<(), String>>)>,
 }
 
@@ -241,7 +248,16 @@ impl Quorum for RaftQuorum {
                 Some(matched) => Some(matched.map_or(0, |matched| matched.index + 1)),
                 None => None,
             };
-            Some(QuorumMember { broker: node.broker_id, directory: node.directory_id, end })
+            let endpoint = self.seat.peers.address(node).and_then(|address| {
+                let (host, port) = address.rsplit_once(':')?;
+                Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+            });
+            Some(QuorumMember {
+                broker: node.broker_id,
+                directory: node.directory_id,
+                endpoint,
+                end,
+            })
         };
         QuorumStatus {
             leader: metrics.current_leader.and_then(member).map(|member| member.broker),

@@ -7,3 +7,4 @@ mod partitions;
 mod quorum;
 mod replication;
 pub(crate) mod rig;
+mod roles;

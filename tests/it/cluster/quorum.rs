@@ -6,9 +6,12 @@ use ottla::env::MemoryDisk;
 use ottla::log::MetaProperties;
 
 use super::rig::{Cluster, GAP_MAX, describe_quorum, eventually};
+use super::roles::described_controllers;
 use crate::rig::{Client, batch, creation};
 
-fn voters(partition: &ottla::wire::messages::describe_quorum_response::PartitionData) -> Vec<i32> {
+pub(super) fn voters(
+    partition: &ottla::wire::messages::describe_quorum_response::PartitionData,
+) -> Vec<i32> {
     let mut ids: Vec<i32> =
         partition.current_voters.iter().map(|voter| voter.replica_id.0).collect();
     ids.sort_unstable();
@@ -16,7 +19,7 @@ fn voters(partition: &ottla::wire::messages::describe_quorum_response::Partition
 }
 
 /// Creates a topic, however often it takes while a leader is elected.
-async fn create(client: &mut Client, name: &str) {
+pub(super) async fn create(client: &mut Client, name: &str) {
     eventually("created", async || {
         let response = client.call(7, &creation(name, 1, &[])).await;
         // A proposal whose fate was unknown may have been made.
@@ -43,6 +46,15 @@ async fn three_empty_nodes_agree() {
     client.create("t", 1, &[]).await;
     let seen = cluster.seen("t").await;
     assert!(seen.iter().all(|metadata| metadata.topics[0].topic_id == seen[0].topics[0].topic_id));
+}
+
+/// Tools find the controllers also where brokers vote.
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_vote_answer_tools_as_controllers() {
+    let cluster = Cluster::start(3, &[]).await;
+    for node in 1..=3 {
+        assert_eq!(described_controllers(&mut cluster.tool(node).await).await, [1, 2, 3]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,8 @@ pub(crate) struct Cluster {
     pub(crate) disks: Vec<Arc<dyn Disk>>,
     brokers: Vec<Option<Broker>>,
     options: Vec<String>,
+    /// The first so many nodes only vote, and the others do not; none if all do both.
+    controllers: usize,
     /// The data directories of each node.
     data: DataPaths,
 }
@@ -51,8 +53,17 @@ impl Cluster {
             disks: (0..count).map(disk).collect(),
             brokers: (0..count).map(|_| None).collect(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
+            controllers: 0,
             data: DataPaths::one(Path::new(DATA)),
         }
+    }
+
+    /// A cluster of empty nodes, of which the first only vote, and the others do not vote.
+    pub(crate) async fn apart(controllers: usize, brokers: usize, options: &[&str]) -> Self {
+        let mut cluster = Self::stopped(controllers + brokers, options);
+        cluster.controllers = controllers;
+        cluster.start_all().await;
+        cluster
     }
 
     /// A cluster whose nodes have these data directories each, on disks that can be made to fail.
@@ -71,20 +82,29 @@ impl Cluster {
     }
 
     /// The address of a node, which tells clusters apart, and test processes that run at the same time.
-    fn address(&self, id: usize) -> Ipv4Addr {
+    pub(crate) fn address(&self, id: usize) -> Ipv4Addr {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         Ipv4Addr::new(127, high | 0x80, low, (self.number * NODES_MAX) as u8 + id as u8)
     }
 
-    /// The settings of a node, which counts from 1, in a cluster of `voters`.
-    fn settings(&self, id: usize, voters: usize) -> Vec<String> {
+    /// The settings of a node, which counts from 1, in a cluster of `count`.
+    fn settings(&self, id: usize, count: usize) -> Vec<String> {
+        let (voters, roles) = match self.controllers {
+            0 => (count, "broker,controller"),
+            voters if id <= voters => (voters, "controller"),
+            voters => (voters, "broker"),
+        };
         let voter = |id| format!("{id}@{}:{NODE_PORT}", self.address(id));
         let voters: Vec<String> = (1..=voters).map(voter).collect();
+        let listener = match roles {
+            "controller" => format!("CONTROLLER://{}:{NODE_PORT}", self.address(id)),
+            _ => format!("PLAINTEXT://{}:{PORT}", self.address(id)),
+        };
         let mut all = vec![
             format!("node.id={id}"),
-            format!("listeners=PLAINTEXT://{}:{PORT}", self.address(id)),
+            format!("listeners={listener}"),
             "ottla.http.listener=off".to_owned(),
-            "process.roles=broker,controller".to_owned(),
+            format!("process.roles={roles}"),
             format!("controller.quorum.voters={}", voters.join(",")),
         ];
         all.extend_from_slice(&self.options);
@@ -166,9 +186,17 @@ impl Cluster {
         self.brokers[id - 1].as_ref().expect("it runs")
     }
 
-    /// A new connection to a node.
+    /// A new connection to a node, at the controller's listener if it has no other.
     pub(crate) async fn client(&self, id: usize) -> Client {
-        Client::to((self.address(id), PORT)).await
+        match id <= self.controllers {
+            true => self.tool(id).await,
+            false => Client::to((self.address(id), PORT)).await,
+        }
+    }
+
+    /// A new connection to the controller's listener of a node.
+    pub(crate) async fn tool(&self, id: usize) -> Client {
+        Client::to((self.address(id), NODE_PORT)).await
     }
 
     /// The node that leads the quorum, as another one knows it.
@@ -181,10 +209,10 @@ impl Cluster {
         .await
     }
 
-    /// Waits until every node that runs sees a topic, and says what each sees.
+    /// Waits until every broker that runs sees a topic, and says what each sees.
     pub(crate) async fn seen(&self, topic: &str) -> Vec<MetadataResponse> {
         let mut all = Vec::new();
-        for id in self.running() {
+        for id in self.running().into_iter().filter(|id| *id > self.controllers) {
             let mut client = self.client(id).await;
             let seen = eventually("the topic", async || {
                 let metadata = client.metadata(&[topic]).await;
