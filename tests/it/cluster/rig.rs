@@ -22,6 +22,9 @@ const PORT: u16 = 19_092;
 const NODE_PORT: u16 = 19_093;
 /// The nodes of a cluster are numbered below this.
 const NODES_MAX: u32 = 8;
+/// So many clusters of one process can be told apart, and so many processes.
+const CLUSTERS_MAX: u32 = 128;
+const PROCESSES_MAX: u32 = 8_192;
 
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 
@@ -83,8 +86,10 @@ impl Cluster {
 
     /// The address of a node, which tells clusters apart, and test processes that run at the same time.
     pub(crate) fn address(&self, id: usize) -> Ipv4Addr {
-        let [_, _, high, low] = std::process::id().to_be_bytes();
-        Ipv4Addr::new(127, high | 0x80, low, (self.number * NODES_MAX) as u8 + id as u8)
+        // Of the 23 bits below 127.128.0.0: 13 for the process, 7 for the cluster, 3 for the node.
+        let cluster = self.number % CLUSTERS_MAX * NODES_MAX + id as u32;
+        let host = (std::process::id() % PROCESSES_MAX) * CLUSTERS_MAX * NODES_MAX + cluster;
+        Ipv4Addr::from_bits(Ipv4Addr::new(127, 128, 0, 0).to_bits() | host)
     }
 
     /// The settings of a node, which counts from 1, in a cluster of `count`.
