@@ -1,12 +1,17 @@
 //! The client libraries, and what each of them can be asked to do.
 
-use anyhow::{Result, bail};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 
 use crate::client::{Client, Transport};
 use crate::java::Library;
 use crate::kcat::Kcat;
 use crate::librdkafka::Librdkafka;
 use crate::program::Program;
+use crate::workspace::{
+    native_modules, native_node, platformatic, platformatic_folder, rust_client,
+};
 
 /// A client library under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +46,16 @@ pub enum ClientKind {
     KafkaStreams,
     /// Node.
     KafkaJs,
-    /// Node; `@platformatic/kafka`.
+    /// Node; `@platformatic/kafka`, which needs a newer Node than the others.
     Platformatic,
+    /// Node, over librdkafka.
+    NodeRdkafka,
+    /// Its successor, `@confluentinc/kafka-javascript`, by the functions that both have and some more.
+    KafkaJavascript,
+    /// Rust: partitions alone.
+    Rskafka,
+    /// Rust.
+    Krafka,
 }
 
 /// What a client library can be asked to do.
@@ -52,8 +65,10 @@ pub enum Skill {
     Metadata,
     /// Create, enlarge and delete topics.
     Topics,
-    /// Produce.
+    /// Produce, and wait for all replicas.
     Produce,
+    /// Produce without waiting, or for the leader alone.
+    Acks,
     /// Produce with all four codecs.
     AllCodecs,
     /// Produce so that the broker recognises repeated batches.
@@ -94,7 +109,7 @@ pub enum Skill {
 
 impl ClientKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Kcat,
         Self::Librdkafka,
         Self::KafkaPython,
@@ -111,6 +126,10 @@ impl ClientKind {
         Self::KafkaStreams,
         Self::KafkaJs,
         Self::Platformatic,
+        Self::NodeRdkafka,
+        Self::KafkaJavascript,
+        Self::Rskafka,
+        Self::Krafka,
     ];
 
     /// The name that tests and reports use.
@@ -133,14 +152,52 @@ impl ClientKind {
             Self::KafkaStreams => "kafka-streams",
             Self::KafkaJs => "kafkajs",
             Self::Platformatic => "platformatic",
+            Self::NodeRdkafka => "node-rdkafka",
+            Self::KafkaJavascript => "kafka-javascript",
+            Self::Rskafka => "rskafka",
+            Self::Krafka => "krafka",
         }
     }
 
-    /// Whether `./test` runs it. The others are left to the whole matrix: they differ little from one of these, or have few
-    /// users.
+    /// Whether `./test` runs it. The others are left to the whole matrix: they differ little from one of these, have few
+    /// users, or take long to build.
     #[must_use]
     pub const fn is_run_daily(self) -> bool {
-        !matches!(self, Self::Java28 | Self::Java39 | Self::Platformatic)
+        !matches!(
+            self,
+            Self::Java28
+                | Self::Java39
+                | Self::Platformatic
+                | Self::NodeRdkafka
+                | Self::KafkaJavascript
+                | Self::Rskafka
+                | Self::Krafka
+        )
+    }
+
+    /// Whether its program is there, for those that `compat-tests/matrix` builds, which not every machine can.
+    ///
+    /// # Errors
+    /// When the folder for what is built cannot be made.
+    pub fn is_there(self) -> Result<bool> {
+        Ok(match self {
+            Self::Platformatic => platformatic_folder()?.exists(),
+            Self::Rskafka | Self::Krafka => rust_client()?.exists(),
+            _ => match self.package() {
+                Some(package) => native_modules()?.join(package).exists(),
+                None => true,
+            },
+        })
+    }
+
+    /// The package that brings librdkafka to Node; none for other clients.
+    #[must_use]
+    pub const fn package(self) -> Option<&'static str> {
+        match self {
+            Self::NodeRdkafka => Some("node-rdkafka"),
+            Self::KafkaJavascript => Some("@confluentinc/kafka-javascript"),
+            _ => None,
+        }
     }
 
     /// What a Java client runs on; none for other languages.
@@ -161,7 +218,7 @@ impl ClientKind {
     #[must_use]
     pub fn can(self, skill: Skill) -> bool {
         use Skill::{
-            AllCodecs, AlterConfigs, AutoCreation, ClassicGroups, Cluster, Configs, Consume,
+            Acks, AllCodecs, AlterConfigs, AutoCreation, ClassicGroups, Cluster, Configs, Consume,
             ConsumerGroups, DeleteRecords, Idempotence, Internals, MaxTimestamp, Metadata,
             NullHeaders, Offsets, Produce, Replies, Streams, Timestamps, Topics, Transactions,
         };
@@ -169,6 +226,7 @@ impl ClientKind {
             Self::Kcat => &[
                 Metadata,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 AutoCreation,
@@ -180,6 +238,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -199,6 +258,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -217,6 +277,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -238,6 +299,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -254,6 +316,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -272,6 +335,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Timestamps,
                 Consume,
@@ -285,6 +349,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -306,6 +371,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -328,6 +394,7 @@ impl ClientKind {
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -344,6 +411,7 @@ impl ClientKind {
             ],
             Self::SpringKafka => &[
                 Produce,
+                Acks,
                 AllCodecs,
                 Idempotence,
                 Timestamps,
@@ -353,13 +421,88 @@ impl ClientKind {
                 ClassicGroups,
             ],
             Self::KafkaStreams => &[Streams],
-            Self::Platformatic => {
-                &[Metadata, Topics, Produce, Idempotence, Timestamps, Consume, Offsets]
+            Self::Platformatic => &[
+                Metadata,
+                Topics,
+                Produce,
+                Acks,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                Replies,
+                Consume,
+                Offsets,
+                MaxTimestamp,
+                Configs,
+                AlterConfigs,
+                DeleteRecords,
+                Cluster,
+            ],
+            Self::NodeRdkafka => &[
+                Metadata,
+                Topics,
+                Produce,
+                Acks,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                Replies,
+                AutoCreation,
+                Consume,
+                Offsets,
+                ClassicGroups,
+                ConsumerGroups,
+                Transactions,
+            ],
+            Self::KafkaJavascript => &[
+                Metadata,
+                Topics,
+                Produce,
+                Acks,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                Replies,
+                AutoCreation,
+                Consume,
+                Offsets,
+                MaxTimestamp,
+                DeleteRecords,
+                ClassicGroups,
+                ConsumerGroups,
+                Transactions,
+            ],
+            Self::Rskafka => {
+                &[Produce, AllCodecs, Timestamps, Replies, Consume, Offsets, DeleteRecords]
             }
+            Self::Krafka => &[
+                Metadata,
+                Topics,
+                Produce,
+                Acks,
+                AllCodecs,
+                Idempotence,
+                Timestamps,
+                Replies,
+                NullHeaders,
+                AutoCreation,
+                Consume,
+                Offsets,
+                MaxTimestamp,
+                Configs,
+                AlterConfigs,
+                DeleteRecords,
+                Cluster,
+                Internals,
+                ClassicGroups,
+                ConsumerGroups,
+                Transactions,
+            ],
             Self::KafkaJs => &[
                 Metadata,
                 Topics,
                 Produce,
+                Acks,
                 Idempotence,
                 Timestamps,
                 Replies,
@@ -399,7 +542,15 @@ impl ClientKind {
             }
             Self::KafkaStreams => bail!("Kafka Streams has programs of its own"),
             Self::KafkaJs => Box::new(Program::node("client.js", bootstrap)?),
-            Self::Platformatic => Box::new(Program::node("platformatic.js", bootstrap)?),
+            Self::Platformatic => Box::new(Program::start(platformatic()?.arg(bootstrap))?),
+            Self::NodeRdkafka | Self::KafkaJavascript => {
+                let package = self.package().context("no package")?;
+                Box::new(Program::start(native_node("client.js", package)?.arg(bootstrap))?)
+            }
+            Self::Rskafka | Self::Krafka => {
+                let mut command = Command::new(rust_client()?);
+                Box::new(Program::start(command.args([self.name(), bootstrap]))?)
+            }
         };
         Ok(Client { transport })
     }

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ottla_compat_tests::ClientKind;
 use ottla_compat_tests::java::Library;
 use ottla_compat_tests::program::Program;
-use ottla_compat_tests::workspace::{built, sources};
+use ottla_compat_tests::workspace::{built, native_node, rust_client, sources};
 use serde::{Deserialize, Serialize};
 
 /// A library, and what its members agree on.
@@ -111,7 +111,15 @@ impl Member {
                 library.java().context("no Java library")?.class("GroupMember")?
             }
             ClientKind::SpringKafka => Library::SPRING.class("SpringMember")?,
-            ClientKind::KafkaStreams | ClientKind::Platformatic => {
+            ClientKind::NodeRdkafka | ClientKind::KafkaJavascript => {
+                native_node("member.js", library.package().context("no package")?)?
+            }
+            ClientKind::Krafka => {
+                let mut command = Command::new(rust_client()?);
+                command.arg("member");
+                command
+            }
+            ClientKind::KafkaStreams | ClientKind::Platformatic | ClientKind::Rskafka => {
                 bail!("{} has no program for members", library.name())
             }
             ClientKind::KafkaJs => {

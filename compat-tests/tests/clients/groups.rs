@@ -392,6 +392,13 @@ const STYLES: &[Style] = &[
     classic("kafka_go", ClientKind::KafkaGo, "range"),
     classic("sarama", ClientKind::Sarama, "range"),
     classic("kafkajs", ClientKind::KafkaJs, "roundrobin"),
+    classic("node_rdkafka", ClientKind::NodeRdkafka, "range"),
+    consumer("node_rdkafka_consumer", ClientKind::NodeRdkafka, "uniform"),
+    classic("kafka_javascript", ClientKind::KafkaJavascript, "cooperative-sticky"),
+    consumer("kafka_javascript_consumer", ClientKind::KafkaJavascript, "range"),
+    classic("krafka_eager", ClientKind::Krafka, "range"),
+    classic("krafka_cooperative", ClientKind::Krafka, "cooperative-sticky"),
+    consumer("krafka_consumer", ClientKind::Krafka, "uniform"),
 ];
 
 /// Whether members of a library are run that speak `protocol`.
@@ -405,5 +412,12 @@ pub(crate) fn can_be_slow(library: ClientKind) -> bool {
 }
 
 /// Styles whose members stop at the word `stall`.
-const SLOW: &[&str] =
-    &["librdkafka_eager", "librdkafka_consumer", "java_eager", "java_consumer", "kafka_python"];
+const SLOW: &[&str] = &[
+    "librdkafka_eager",
+    "librdkafka_consumer",
+    "java_eager",
+    "java_consumer",
+    "kafka_python",
+    "krafka_eager",
+    "krafka_consumer",
+];

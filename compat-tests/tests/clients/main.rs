@@ -68,10 +68,14 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Creates the topic of this scenario and waits until the client sees all its partitions led.
+    /// Creates the topic of this scenario and waits until all its partitions are led: by the client, if it can.
     fn create(&mut self, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
         let topic = self.topic.clone();
-        create(&mut self.client, &topic, partitions, configs)
+        if self.kind.can(Skill::Topics) {
+            create(&mut self.client, &topic, partitions, configs)
+        } else {
+            create(&mut records::admin(self)?, &topic, partitions, configs)
+        }
     }
 }
 

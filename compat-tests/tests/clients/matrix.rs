@@ -49,13 +49,22 @@ pub(crate) fn is_asked_for() -> bool {
     env::var_os("OTTLA_COMPAT_MATRIX").is_some()
 }
 
-/// The clients that are run.
+/// The clients that are run: of those that are asked for, all that are there.
 pub(crate) fn chosen() -> impl Iterator<Item = ClientKind> {
-    let only = env::var("OTTLA_COMPAT_CLIENT").ok();
-    ClientKind::ALL.into_iter().filter(move |kind| match &only {
-        Some(name) => kind.name() == name,
-        None => is_asked_for() || kind.is_run_daily(),
-    })
+    let only = only();
+    ClientKind::ALL
+        .into_iter()
+        .filter(move |kind| match &only {
+            Some(name) => kind.name() == name,
+            None => is_asked_for() || kind.is_run_daily(),
+        })
+        // What cannot tell is run, and fails.
+        .filter(|kind| kind.is_there().unwrap_or(true))
+}
+
+/// The one client that the run is for.
+pub(crate) fn only() -> Option<String> {
+    env::var("OTTLA_COMPAT_CLIENT").ok()
 }
 
 /// Whether a client has a cell in a row.

@@ -17,16 +17,6 @@ const APIS: (&str, &str) =
 const CLIENTS: (&str, &str) =
     ("<!-- begin: clients, printed by compat-tests -->\n", "<!-- end: clients -->");
 
-/// Clients that users have and nobody here has tried, with the reason.
-const NOT_RUN: [(&str, &str); 3] = [
-    (
-        "`@confluentinc/kafka-javascript`, `node-rdkafka`",
-        "their native part does not come with the registry's package; librdkafka itself is run",
-    ),
-    ("rskafka, krafka", "no program for them yet"),
-    ("the zstd codec of `@platformatic/kafka`", "needs Node 22"),
-];
-
 /// The clients on the page, their versions and the cells that they can have are those of the tests; what is in the cells is
 /// the result of the last whole run (`compat-tests/matrix`), which is written here when `UPDATE_DOCS` is set.
 pub(crate) fn clients(_: ServerKind) -> Result<()> {
@@ -36,9 +26,13 @@ pub(crate) fn clients(_: ServerKind) -> Result<()> {
     let known = parse(found, &heads);
     let updates = env::var_os("UPDATE_DOCS").is_some();
     let results = if updates { matrix::results()? } else { HashMap::new() };
+    // What was asked for and could not be run shows nothing that an earlier run had.
+    let only = matrix::only();
+    let is_kept = |client: &str| !updates || only.as_ref().is_some_and(|name| name != client);
     let expected = matrix(&heads, |cell| {
-        let cell = (cell.client.clone(), cell.row.clone());
-        results.get(&cell).or_else(|| known.get(&cell)).cloned().unwrap_or_else(|| "–".to_owned())
+        let key = (cell.client.clone(), cell.row.clone());
+        let kept = || known.get(&key).filter(|_| is_kept(&cell.client));
+        results.get(&key).or_else(kept).cloned().unwrap_or_else(|| "–".to_owned())
     })?;
     if updates {
         let (begin, end) = CLIENTS;
@@ -118,10 +112,6 @@ fn matrix(heads: &[String], result: impl Fn(&Cell) -> String) -> Result<String> 
         }
         table.push('\n');
     }
-    table.push_str("\nNot run:\n");
-    for (client, reason) in NOT_RUN {
-        table.push_str(&format!("- {client}: {reason}\n"));
-    }
     Ok(table)
 }
 
@@ -165,7 +155,15 @@ fn version(kind: ClientKind) -> Result<String> {
             let library = kind.java().and_then(|java| java.version());
             Ok(library.context("no version")?.to_owned())
         }
-        ClientKind::Platformatic => after("node/package.json", "\"@platformatic/kafka\": \""),
+        ClientKind::Platformatic => {
+            after("node/platformatic/package.json", "\"@platformatic/kafka\": \"")
+        }
         ClientKind::KafkaJs => after("node/package.json", "\"kafkajs\": \""),
+        ClientKind::NodeRdkafka | ClientKind::KafkaJavascript => {
+            let package = kind.package().context("no package")?;
+            after("node/native/package.json", &format!("\"{package}\": \""))
+        }
+        ClientKind::Rskafka => after("rust/Cargo.toml", "rskafka = \"="),
+        ClientKind::Krafka => after("rust/Cargo.toml", "krafka = { version = \"="),
     }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use ottla_compat_tests::java::output;
 use ottla_compat_tests::wait::bounded;
-use ottla_compat_tests::workspace::{built, sources};
+use ottla_compat_tests::workspace::{built, native_node, rust_client, sources};
 use ottla_compat_tests::{ClientKind, Server, ServerKind, Skill, wait_until};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -66,6 +66,14 @@ fn program(library: ClientKind) -> Result<Command> {
         let mut command = bounded(built()?.join("go/client"));
         command.args(["transactions", name]);
         return Ok(command);
+    }
+    if library == ClientKind::Krafka {
+        let mut command = bounded(rust_client()?);
+        command.arg("transactions");
+        return Ok(command);
+    }
+    if let Some(package) = library.package() {
+        return native_node("transactions.js", package);
     }
     let mut command = bounded(built()?.join("python/bin/python"));
     command.arg(sources().join("python/transactions.py")).arg(name);

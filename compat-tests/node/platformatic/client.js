@@ -6,7 +6,7 @@
 const fs = require('node:fs')
 const path = require('node:path')
 const readline = require('node:readline')
-const { Admin, Consumer, Producer } = require('@platformatic/kafka')
+const { Admin, ConfigResourceTypes, Consumer, IncrementalAlterConfigOperationTypes, Producer } = require('@platformatic/kafka')
 
 const base = { clientId: 'compat', bootstrapBrokers: [process.argv[2]], retries: 10, retryDelay: 100, autocreateTopics: false }
 const admin = new Admin(base)
@@ -56,8 +56,15 @@ const requests = {
         headers: new Map(record.headers.map(([name, value]) => [Buffer.from(name), decode(value)])),
         timestamp: record.timestamp === null ? undefined : BigInt(record.timestamp)
       }))
-      await producer.send({ messages, acks, compression: codec, idempotent })
-      return records.map(() => null)
+      const sent = await producer.send({ messages, acks, compression: codec, idempotent })
+      if (acks === 0) return records.map(() => null)
+      // Where the records of each partition begin.
+      const next = new Map(sent.offsets.map(({ partition, offset }) => [partition, Number(offset)]))
+      return records.map(({ partition }) => {
+        const offset = next.get(partition)
+        next.set(partition, offset + 1)
+        return offset
+      })
     } finally {
       await producer.close(true)
     }
@@ -84,7 +91,7 @@ const requests = {
   },
 
   'offsets': async ({ topic, at }) => {
-    const timestamp = { earliest: -2n, latest: -1n }[at] ?? BigInt(at.time)
+    const timestamp = { earliest: -2n, latest: -1n, 'max-timestamp': -3n }[at] ?? BigInt(at.time)
     const consumer = new Consumer({ ...base, groupId: 'none' })
     try {
       const offsets = await consumer.listOffsets({ topics: [topic], timestamp })
@@ -92,6 +99,32 @@ const requests = {
     } finally {
       await consumer.close(true)
     }
+  },
+
+  'describe-configs': async ({ topic }) => {
+    const resources = [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: topic }]
+    const [{ configs }] = await admin.describeConfigs({ resources })
+    return Object.fromEntries(configs.map(({ name, value }) => [name, value]))
+  },
+
+  'alter-configs': async ({ topic, changes }) => {
+    const configs = changes.map(({ op, name, value }) => ({
+      name, configOperation: IncrementalAlterConfigOperationTypes[op.toUpperCase()], value
+    }))
+    const resources = [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: topic, configs }]
+    await admin.incrementalAlterConfigs({ resources })
+    return null
+  },
+
+  'delete-records': async ({ topic, partition, before }) => {
+    const topics = [{ name: topic, partitions: [{ partition, offset: BigInt(before) }] }]
+    const [{ partitions }] = await admin.deleteRecords({ topics })
+    return Number(partitions[0].lowWatermark)
+  },
+
+  'describe-cluster': async () => {
+    const { id, brokers } = await admin.metadata({ topics: [], forceUpdate: true })
+    return { cluster_id: id, brokers: [...brokers].map(([id, { host, port }]) => ({ id, host, port })) }
   }
 }
 
