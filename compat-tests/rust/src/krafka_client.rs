@@ -173,8 +173,9 @@ impl Krafka {
         let spec = match at {
             At::Earliest => OffsetSpec::Earliest,
             At::Latest => OffsetSpec::Latest,
-            At::Time(millis) => OffsetSpec::Timestamp(millis),
             At::MaxTimestamp => OffsetSpec::MaxTimestamp,
+            // The admin client asks for ever where there is no such record.
+            At::Time(millis) => return self.offsets_for_time(topic, partitions, millis).await,
         };
         let specs = (0..partitions).map(|partition| (TopicPartition::new(topic, partition), spec));
         let found = self.admin.list_offsets(specs, ListOffsetsOptions::default()).await?;
@@ -182,6 +183,17 @@ impl Krafka {
         for (partition, listed) in found {
             offsets.insert(partition.partition, listed?.offset);
         }
+        Ok(json!(offsets.values().collect::<Vec<_>>()))
+    }
+
+    async fn offsets_for_time(&self, topic: &str, partitions: i32, millis: i64) -> Answer {
+        let consumer = self.kafka.consumer_without_group().build().await?;
+        let asked: Vec<_> = (0..partitions).map(|partition| (topic, partition)).collect();
+        let mut offsets = BTreeMap::new();
+        for ((_, partition), found) in consumer.offsets_for_times(&asked, millis).await {
+            offsets.insert(partition, found?);
+        }
+        consumer.close().await?;
         Ok(json!(offsets.values().collect::<Vec<_>>()))
     }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use ottla_compat_tests::java::output;
 use ottla_compat_tests::wait::bounded;
-use ottla_compat_tests::workspace::{built, native_node, rust_client, sources};
+use ottla_compat_tests::workspace::{built, native_node, platformatic, rust_client, sources};
 use ottla_compat_tests::{ClientKind, Server, ServerKind, Skill, wait_until};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -71,6 +71,9 @@ fn program(library: ClientKind) -> Result<Command> {
         let mut command = bounded(rust_client()?);
         command.arg("transactions");
         return Ok(command);
+    }
+    if library == ClientKind::Platformatic {
+        return platformatic("transactions.js");
     }
     if let Some(package) = library.package() {
         return native_node("transactions.js", package);
