@@ -174,7 +174,7 @@ impl Krafka {
             At::Earliest => OffsetSpec::Earliest,
             At::Latest => OffsetSpec::Latest,
             At::MaxTimestamp => OffsetSpec::MaxTimestamp,
-            // The admin client asks for ever where there is no such record.
+            // The admin client asks until its time is over where there is no such record.
             At::Time(millis) => return self.offsets_for_time(topic, partitions, millis).await,
         };
         let specs = (0..partitions).map(|partition| (TopicPartition::new(topic, partition), spec));
