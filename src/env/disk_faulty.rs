@@ -63,6 +63,12 @@ impl FaultyDisk {
         Self { inner, faults: Faults::default() }
     }
 
+    /// Another disk, with the faults of this one from now on.
+    #[must_use]
+    pub fn around(&self, inner: Arc<dyn Disk>) -> Self {
+        Self { inner, faults: Arc::clone(&self.faults) }
+    }
+
     /// Adds a fault. It holds for files that are open already, too.
     pub fn inject(&self, fault: Fault) {
         self.faults.list.lock().push(fault);

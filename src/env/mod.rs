@@ -29,6 +29,7 @@ mod rng;
 mod tasks;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 pub use clock::{Clock, Elapsed, SteadyClock};
 pub use disk::{DirLock, Disk, DiskEntry, DiskFile, DiskSpace, OpenMode, Residency, is_no_space};
@@ -93,14 +94,14 @@ impl Env {
     }
 
     /// The machine of a process in a simulation, in a runtime of one thread whose time is paused: all chance is `rng`'s, the
-    /// time of day is `time` now, and blocking work begins after at most so many milliseconds.
+    /// time of day is `time` now, and blocking work begins after at most so many milliseconds, which may be changed later: that is how slow its disk is.
     #[must_use]
     pub fn simulated(
         net: Net,
         disk: Arc<dyn Disk>,
         time: UnixMillis,
         rng: Rng,
-        pool_wait_max_ms: u32,
+        pool_wait_max_ms: Arc<AtomicU32>,
     ) -> Self {
         let steady = SteadyClock::new();
         let tasks = Tasks::simulated(rng.clone(), pool_wait_max_ms);

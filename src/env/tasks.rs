@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -32,7 +33,7 @@ pub struct Tasks {
 #[derive(Clone, Debug)]
 struct Pool {
     rng: Rng,
-    wait_max_ms: u32,
+    wait_max_ms: Arc<AtomicU32>,
     /// Tells in the log whose tasks these are.
     span: tracing::Span,
 }
@@ -47,9 +48,9 @@ impl Tasks {
         }
     }
 
-    /// Tasks of a simulation, where blocking work begins after at most so many milliseconds and blocks everything. What they log
+    /// Tasks of a simulation, where blocking work begins after at most so many milliseconds, as of now, and blocks everything. What they log
     /// is in the present span.
-    pub(super) fn simulated(rng: Rng, wait_max_ms: u32) -> Self {
+    pub(super) fn simulated(rng: Rng, wait_max_ms: Arc<AtomicU32>) -> Self {
         let pool = Pool { rng, wait_max_ms, span: tracing::Span::current() };
         Self { simulated: Some(pool), ..Self::new() }
     }
@@ -118,7 +119,7 @@ impl Tasks {
         let handle = match self.simulated.clone() {
             None => self.tracker.spawn_blocking(work),
             Some(Pool { rng, wait_max_ms, span }) => self.tracker.spawn(async move {
-                let wait = u64::from(rng.below(wait_max_ms + 1));
+                let wait = u64::from(rng.below(wait_max_ms.load(Ordering::Relaxed) + 1));
                 tokio::time::sleep(Duration::from_millis(wait)).await;
                 span.in_scope(work)
             }),
@@ -256,7 +257,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_simulation_has_one_thread() {
-        let (tasks, here) = (Tasks::simulated(Rng::from_seed(1), 9), std::thread::current().id());
+        let (tasks, here) =
+            (Tasks::simulated(Rng::from_seed(1), Arc::new(9.into())), std::thread::current().id());
         let there = tasks.child().spawn_blocking("looks", || std::thread::current().id());
         assert_eq!(there.await, here);
     }

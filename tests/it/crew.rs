@@ -1,9 +1,12 @@
 //! Clients that write, read and watch a topic while its brokers are disturbed, and note what they saw in a [`History`].
+//! `crew/groups.rs` has those that are members of groups.
+
+mod groups;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ottla::client::{
@@ -25,6 +28,25 @@ use crate::transactor::Transactor;
 /// Batches that a producer has under way at once.
 const BURST: usize = 5;
 
+/// Who is at work.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Staff {
+    pub(crate) writers: usize,
+    pub(crate) transactors: Vec<Epochs>,
+    /// Members of a group that commit offsets, and read nothing.
+    pub(crate) counters: usize,
+    /// Members of a group that make a record of each one that they read, in transactions; there has to be a topic
+    /// [`OUTPUT`](Crew::OUTPUT).
+    pub(crate) workers: Vec<Epochs>,
+}
+
+impl Staff {
+    /// So many writers, and these transactors.
+    pub(crate) fn writing(writers: usize, transactors: &[Epochs]) -> Self {
+        Self { writers, transactors: transactors.to_vec(), ..Self::default() }
+    }
+}
+
 /// The clients of one topic. They end when they are told that it is over.
 pub(crate) struct Crew {
     env: Env,
@@ -34,15 +56,20 @@ pub(crate) struct Crew {
     history: Mutex<History>,
     values: AtomicU64,
     processes: AtomicU32,
-    /// How many records were acknowledged.
+    /// How many records were acknowledged, transactions were committed, offsets of counters were acknowledged, and transactions of
+    /// workers were committed.
     acknowledged: watch::Sender<usize>,
-    /// How many transactions were committed.
     committed: watch::Sender<usize>,
-    has_transactors: AtomicBool,
+    counted: watch::Sender<usize>,
+    worked: watch::Sender<usize>,
+    staff: Mutex<Staff>,
     over: CancellationToken,
 }
 
 impl Crew {
+    /// What workers write to.
+    pub(crate) const OUTPUT: &str = "o";
+
     /// A crew that knows brokers by these addresses. The topic has to be there.
     pub(crate) fn new(bootstrap: &[String], topic: &str, partitions: i32) -> Arc<Self> {
         let env = Env::with_disk(Arc::new(MemoryDisk::new()));
@@ -61,13 +88,29 @@ impl Crew {
             processes: AtomicU32::new(0),
             acknowledged: watch::Sender::new(0),
             committed: watch::Sender::new(0),
-            has_transactors: AtomicBool::new(false),
+            counted: watch::Sender::new(0),
+            worked: watch::Sender::new(0),
+            staff: Mutex::default(),
             over: CancellationToken::new(),
         })
     }
 
     fn now(&self) -> Moment {
         u64::try_from(self.env.steady.now().since_start().as_nanos()).unwrap()
+    }
+
+    /// The topics that are read.
+    fn topics(&self) -> Vec<&str> {
+        let has_output = !self.staff.lock().workers.is_empty();
+        let output = has_output.then_some(Self::OUTPUT);
+        std::iter::once(self.topic.as_str()).chain(output).collect()
+    }
+
+    /// Their partitions.
+    fn keys(&self) -> Vec<(String, PartitionId)> {
+        let partitions = || (0..self.partitions).map(PartitionId);
+        let keys = |topic: &str| partitions().map(|at| (topic.to_owned(), at)).collect::<Vec<_>>();
+        self.topics().into_iter().flat_map(keys).collect()
     }
 
     fn key(&self, partition: i32) -> Key {
@@ -81,17 +124,21 @@ impl Crew {
         Cluster::connect(self.env.clone(), options).await.ok()
     }
 
-    /// Waits until so many more records are acknowledged than now, and one more transaction is committed if there are
-    /// transactors.
+    /// Waits until so many more records are acknowledged than now, and all others have come forward as well.
     pub(crate) async fn write_on(&self, records: usize) {
-        let (acknowledged, committed) = (&self.acknowledged, &self.committed);
-        let commits = usize::from(self.has_transactors.load(Ordering::Relaxed));
-        for (counted, more) in [(acknowledged, records), (committed, commits)] {
+        let staff = self.staff.lock().clone();
+        let goals = [
+            ("records are acknowledged", &self.acknowledged, records),
+            ("transactions are committed", &self.committed, staff.transactors.len().min(1)),
+            ("counters commit", &self.counted, staff.counters.min(1)),
+            ("workers commit", &self.worked, staff.workers.len().min(1)),
+        ];
+        for (what, counted, more) in goals {
             let mut counted = counted.subscribe();
             let wanted = *counted.borrow() + more;
             let reached = counted.wait_for(|count| *count >= wanted);
             let reached = tokio::time::timeout(PATIENCE, reached).await;
-            reached.expect("records are acknowledged, and transactions committed").unwrap();
+            reached.unwrap_or_else(|_| panic!("{what}")).unwrap();
         }
     }
 
@@ -170,7 +217,8 @@ impl Crew {
         let id = format!("transactor-{process}");
         let mut transactor = None;
         for number in 0.. {
-            if self.over.is_cancelled() {
+            // Nothing is left open.
+            if self.over.is_cancelled() && transactor.is_some() {
                 return;
             }
             let Some(open) = &mut transactor else {
@@ -192,7 +240,7 @@ impl Crew {
             let partition = i32::try_from((transaction + part) % 3).unwrap() % self.partitions;
             let value = self.values.fetch_add(1, Ordering::Relaxed);
             let invoked = self.now();
-            let written = open.write(&self.topic, partition, value).await;
+            let written = open.write(&self.topic, partition, &[value]).await;
             let (completed, key) = (self.now(), self.key(partition));
             let fate = written.as_ref().map_or(Fate::Unknown, |offset| Fate::Written(*offset));
             let transaction = Some(transaction);
@@ -213,7 +261,7 @@ impl Crew {
             (false, _) => End::Aborted,
         };
         self.committed.send_modify(|count| *count += usize::from(end == End::Committed));
-        let ended = Ended { transaction, invoked, end };
+        let ended = Ended { transaction, invoked, completed: self.now(), end };
         self.history.lock().ended.push(ended);
         self.acknowledged.send_modify(|count| *count += 3 * usize::from(is_well));
         is_well
@@ -221,13 +269,13 @@ impl Crew {
 
     /// Reads all partitions from their starts on, following what is written.
     async fn read(self: Arc<Self>, read_committed: bool) {
-        let mut positions: BTreeMap<i32, i64> = (0..self.partitions).map(|at| (at, 0)).collect();
+        let mut positions: BTreeMap<(String, PartitionId), Offset> =
+            self.keys().into_iter().map(|key| (key, Offset(0))).collect();
         while !self.over.is_cancelled() {
             let Some(cluster) = self.cluster().await else { continue };
-            let spans = positions.iter().map(|(partition, from)| {
-                let span = Span { from: Offset(*from), until: None };
-                ((self.topic.clone(), PartitionId(*partition)), span)
-            });
+            let spans = positions
+                .iter()
+                .map(|(key, from)| (key.clone(), Span { from: *from, until: None }));
             let options = FetcherOptions { read_committed, ..FetcherOptions::default() };
             let mut fetcher = Fetcher::new(cluster, spans.collect(), options);
             loop {
@@ -237,22 +285,15 @@ impl Crew {
                 };
                 let Ok(fetched) = next else { break };
                 self.note(&fetched, read_committed);
-                positions.insert(fetched.partition.0, fetched.next.0);
+                positions.insert((fetched.topic.clone(), fetched.partition), fetched.next);
             }
         }
     }
 
     fn note(&self, fetched: &Fetched, committed: bool) {
-        let mut records: Vec<(i64, Value)> = Vec::new();
-        fetched
-            .visit(|record| {
-                let value = record.value.expect("records have values").try_into().unwrap();
-                records.push((record.offset.0, Value::from_be_bytes(value)));
-                ControlFlow::Continue(())
-            })
-            .expect("whole batches");
+        let records = values(fetched);
         let (from, next) = (fetched.from.0, fetched.next.0);
-        let (key, completed) = (self.key(fetched.partition.0), self.now());
+        let (key, completed) = ((fetched.topic.clone(), fetched.partition.0), self.now());
         self.history.lock().reads.push(Read { key, committed, from, next, records, completed });
     }
 
@@ -267,33 +308,38 @@ impl Crew {
                 continue;
             };
             let mut history = self.history.lock();
-            for ((_, partition), listed) in listed {
-                let (key, offset) = (self.key(partition.0), listed.offset.unwrap().0);
+            for ((topic, partition), listed) in listed {
+                let (key, offset) = ((topic, partition.0), listed.offset.unwrap().0);
                 history.latest.push(Latest { process, key, offset, invoked });
             }
         }
     }
 
     fn queries(&self) -> Vec<(String, PartitionId, OffsetQuery)> {
-        let query = |partition| (self.topic.clone(), PartitionId(partition), OffsetQuery::Latest);
-        (0..self.partitions).map(query).collect()
+        let query = |(topic, partition)| (topic, partition, OffsetQuery::Latest);
+        self.keys().into_iter().map(query).collect()
     }
 
-    /// Has so many writers and these transactors at work, readers of either kind and one who watches the ends, while `work`
-    /// goes on; gives what it gave, and the history. What was broken has to be mended when `work` ends.
+    /// Has a staff at work, readers of either kind and one who watches the ends, while `work` goes on; gives what it gave, and
+    /// the history. What was broken has to be mended when `work` ends.
     pub(crate) async fn beside<T>(
         self: &Arc<Self>,
-        writers: usize,
-        transactors: &[Epochs],
+        staff: Staff,
         work: impl Future<Output = T>,
     ) -> (T, History) {
-        self.has_transactors.store(!transactors.is_empty(), Ordering::Relaxed);
+        *self.staff.lock() = staff.clone();
         let (local, mut clients) = (LocalSet::new(), JoinSet::new());
-        for _ in 0..writers {
+        for _ in 0..staff.writers {
             clients.spawn_local_on(self.clone().write(), &local);
         }
-        for epochs in transactors {
-            clients.spawn_local_on(self.clone().transact(*epochs), &local);
+        for epochs in staff.transactors {
+            clients.spawn_local_on(self.clone().transact(epochs), &local);
+        }
+        for _ in 0..staff.counters {
+            clients.spawn_local_on(self.clone().count(), &local);
+        }
+        for epochs in staff.workers {
+            clients.spawn_local_on(self.clone().transform(epochs), &local);
         }
         for read_committed in [false, true] {
             clients.spawn_local_on(self.clone().read(read_committed), &local);
@@ -329,16 +375,32 @@ impl Crew {
                     (at.clone(), Span { from: Offset(0), until: Some(end(listed)) })
                 })
                 .collect();
-            let mut missing: BTreeMap<i32, i64> =
-                spans.iter().map(|((_, at), span)| (at.0, span.until.unwrap().0)).collect();
+            let mut missing: BTreeMap<(String, PartitionId), Offset> =
+                spans.iter().map(|(key, span)| (key.clone(), span.until.unwrap())).collect();
             let options = FetcherOptions { read_committed, ..FetcherOptions::default() };
             let mut fetcher = Fetcher::new(cluster.clone(), spans, options);
             while !missing.is_empty() {
                 let fetched = fetcher.next().await.expect("records up to the end");
                 self.note(&fetched, read_committed);
-                missing.retain(|at, end| fetched.partition.0 != *at || fetched.next.0 < *end);
+                missing.retain(|(topic, at), end| {
+                    (&fetched.topic, fetched.partition) != (&*topic, *at) || fetched.next < *end
+                });
             }
         }
+        self.note_all_committed(&cluster).await;
         std::mem::take(&mut self.history.lock())
     }
+}
+
+/// What is wanted of what was read, with its offsets.
+fn values(fetched: &Fetched) -> Vec<(i64, Value)> {
+    let mut records: Vec<(i64, Value)> = Vec::new();
+    fetched
+        .visit(|record| {
+            let value = record.value.expect("records have values").try_into().unwrap();
+            records.push((record.offset.0, Value::from_be_bytes(value)));
+            ControlFlow::Continue(())
+        })
+        .expect("whole batches");
+    records
 }

@@ -61,6 +61,7 @@ pub(crate) enum End {
 pub(crate) struct Ended {
     pub(crate) transaction: u64,
     pub(crate) invoked: Moment,
+    pub(crate) completed: Moment,
     pub(crate) end: End,
 }
 
@@ -85,6 +86,54 @@ pub(crate) struct Latest {
     pub(crate) key: Key,
     pub(crate) offset: i64,
     pub(crate) invoked: Moment,
+}
+
+/// A group was told how far it has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Commit {
+    pub(crate) process: u32,
+    pub(crate) group: String,
+    pub(crate) key: Key,
+    pub(crate) offset: i64,
+    /// The generation of the member that told it.
+    pub(crate) generation: i32,
+    /// The transaction that it is part of.
+    pub(crate) transaction: Option<u64>,
+    pub(crate) invoked: Moment,
+    pub(crate) completed: Moment,
+    pub(crate) is_acknowledged: bool,
+}
+
+/// A group was asked how far it has come, and gave an answer that no open transaction may change.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    pub(crate) group: String,
+    pub(crate) key: Key,
+    /// -1 for none.
+    pub(crate) offset: i64,
+    pub(crate) invoked: Moment,
+    pub(crate) completed: Moment,
+}
+
+/// A member was given its share in a generation.
+#[derive(Clone, Debug)]
+pub(crate) struct Joined {
+    pub(crate) group: String,
+    pub(crate) member: String,
+    pub(crate) generation: i32,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) invoked: Moment,
+    pub(crate) completed: Moment,
+}
+
+/// A record was made of another one, and sent in the transaction that commits how far the group has read.
+#[derive(Clone, Debug)]
+pub(crate) struct Transformed {
+    pub(crate) group: String,
+    /// Where the other one is.
+    pub(crate) key: Key,
+    pub(crate) input: Value,
+    pub(crate) output: Value,
 }
 
 /// What must not be.
@@ -114,6 +163,20 @@ pub(crate) enum Anomaly {
     Reordered(Key, Value, Value),
     /// The end of a partition went back for one that watches it, or lies before what was acknowledged already.
     EndWentBack(Key, i64),
+    /// A group was given an offset although a later one was acknowledged, or none.
+    CommitWentBack(String, Key, i64),
+    /// A group was given an offset that nobody has committed, at least not yet, or in a transaction that was aborted.
+    UncommittedOffset(String, Key, i64),
+    /// A generation is not after one that its members were told of before.
+    GenerationWentBack(String, i32),
+    /// Two members of a generation have the same partition.
+    SharedPartition(String, Key, i32),
+    /// A record was made of another one twice, in transactions that were committed.
+    ProcessedTwice(Key, Value),
+    /// A group has passed a record, but what was to be made of it in the same transaction is not there.
+    Unprocessed(Key, Value),
+    /// What was made of a record is there, but the group has not passed it.
+    ProcessedAhead(Key, Value),
 }
 
 /// Everything that was noted.
@@ -123,6 +186,10 @@ pub(crate) struct History {
     pub(crate) ended: Vec<Ended>,
     pub(crate) reads: Vec<Read>,
     pub(crate) latest: Vec<Latest>,
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) committed: Vec<Committed>,
+    pub(crate) joined: Vec<Joined>,
+    pub(crate) transformed: Vec<Transformed>,
 }
 
 impl History {
@@ -136,6 +203,9 @@ impl History {
         self.check_reads(&places, &mut found);
         self.check_transactions(&mut found);
         self.check_latest(&mut found);
+        self.check_committed(&mut found);
+        self.check_generations(&mut found);
+        self.check_transformed(&places, &mut found);
         found.into_iter().collect()
     }
 
@@ -336,6 +406,146 @@ impl History {
     }
 }
 
+/// A commit as it takes effect, which is at some time from the first to the second.
+struct Effect<'a> {
+    commit: &'a Commit,
+    /// `None` if it never may.
+    from: Option<Moment>,
+    /// `None` if nobody said that it did.
+    to: Option<Moment>,
+}
+
+impl Effect<'_> {
+    /// Whether it has taken effect, if ever, before another one could: who knows not yet whether it will.
+    fn is_before(&self, other: &Self) -> bool {
+        let (one, two) = (self.commit, other.commit);
+        let is_fenced = one.generation < two.generation;
+        let is_ended = one.transaction.is_some() && two.transaction.is_some();
+        let is_ended = is_ended && one.process == two.process && one.completed < two.invoked;
+        let is_done = self.to.is_some_and(|to| other.from.is_some_and(|from| to < from));
+        is_done || is_fenced || is_ended
+    }
+}
+
+impl History {
+    /// Whether groups were given what they have committed last: each partition of a group is a register, in which an offset is put
+    /// at some time between question and answer. One whose answer never came may arrive later, but not after its generation has
+    /// passed or its producer has ended another transaction.
+    fn check_committed(&self, found: &mut BTreeSet<Anomaly>) {
+        let ends = self.end();
+        let effect = |commit: &'_ Commit| match commit.transaction {
+            None => (Some(commit.invoked), commit.is_acknowledged.then_some(commit.completed)),
+            Some(id) => match ends.get(&id) {
+                None => (None, None),
+                Some(ended) if ended.end == End::Aborted => (None, None),
+                Some(ended) => {
+                    let is_told = ended.end == End::Committed && commit.is_acknowledged;
+                    (Some(ended.invoked), is_told.then_some(ended.completed))
+                }
+            },
+        };
+        let mut registers: BTreeMap<(&String, &Key), Vec<Effect<'_>>> = BTreeMap::new();
+        for commit in &self.commits {
+            let (from, to) = effect(commit);
+            let register = registers.entry((&commit.group, &commit.key)).or_default();
+            register.push(Effect { commit, from, to });
+        }
+        for given in &self.committed {
+            let (group, key) = (given.group.clone(), given.key.clone());
+            let register = registers.get(&(&given.group, &given.key));
+            let register = register.map(Vec::as_slice).unwrap_or_default();
+            let mut done =
+                register.iter().filter(|effect| effect.to.is_some_and(|to| to < given.invoked));
+            if given.offset == -1 {
+                if done.next().is_some() {
+                    found.insert(Anomaly::CommitWentBack(group, key, given.offset));
+                }
+                continue;
+            }
+            let done: Vec<_> = done.collect();
+            let mut possible = register
+                .iter()
+                .filter(|effect| effect.commit.offset == given.offset)
+                .filter(|effect| effect.from.is_some_and(|from| from <= given.completed))
+                .peekable();
+            if possible.peek().is_none() {
+                found.insert(Anomaly::UncommittedOffset(group, key, given.offset));
+            } else if possible.all(|effect| done.iter().any(|later| effect.is_before(later))) {
+                found.insert(Anomaly::CommitWentBack(group, key, given.offset));
+            }
+        }
+    }
+
+    /// Whether generations rise, and give each partition to one member. What a group has told its members lasts as long as there are
+    /// offsets of it: a group without is nothing that anybody keeps.
+    fn check_generations(&self, found: &mut BTreeSet<Anomaly>) {
+        let mut owners: BTreeMap<(&String, i32, &Key), &String> = BTreeMap::new();
+        for joined in &self.joined {
+            for key in &joined.keys {
+                let owner =
+                    owners.entry((&joined.group, joined.generation, key)).or_insert(&joined.member);
+                if *owner != &joined.member {
+                    let group = joined.group.clone();
+                    found.insert(Anomaly::SharedPartition(group, key.clone(), joined.generation));
+                }
+            }
+            let is_later = |before: &&Joined| {
+                before.group == joined.group
+                    && before.completed < joined.invoked
+                    && before.generation > joined.generation
+            };
+            let has_committed = |before: &Joined| {
+                self.commits.iter().any(|commit| {
+                    commit.group == before.group
+                        && commit.is_acknowledged
+                        && commit.completed < joined.invoked
+                })
+            };
+            if self.joined.iter().filter(is_later).any(has_committed) {
+                found.insert(Anomaly::GenerationWentBack(joined.group.clone(), joined.generation));
+            }
+        }
+    }
+
+    /// Whether what was made of records is there once for each that its group has passed, and for no other, as far as readers
+    /// of what is committed can see. The last answer to how far a group has come counts.
+    fn check_transformed(
+        &self,
+        places: &BTreeMap<Key, BTreeMap<i64, Value>>,
+        found: &mut BTreeSet<Anomaly>,
+    ) {
+        let reads = self.reads.iter().filter(|read| read.committed);
+        let seen: BTreeSet<Value> =
+            reads.flat_map(|read| read.records.iter().map(|(_, value)| *value)).collect();
+        let mut ends: BTreeMap<(&String, &Key), &Committed> = BTreeMap::new();
+        for given in &self.committed {
+            let last = ends.entry((&given.group, &given.key)).or_insert(given);
+            *last = if given.invoked >= last.invoked { given } else { last };
+        }
+        let mut made: BTreeMap<(&String, &Key), BTreeSet<Value>> = BTreeMap::new();
+        for one in self.transformed.iter().filter(|one| seen.contains(&one.output)) {
+            let inputs = made.entry((&one.group, &one.key)).or_default();
+            if !inputs.insert(one.input) {
+                found.insert(Anomaly::ProcessedTwice(one.key.clone(), one.input));
+            }
+        }
+        let groups: BTreeSet<&String> = self.transformed.iter().map(|one| &one.group).collect();
+        for ((group, key), end) in ends.into_iter().filter(|((group, _), _)| groups.contains(group))
+        {
+            let made = made.remove(&(group, key)).unwrap_or_default();
+            for (offset, value) in places.get(key).into_iter().flatten() {
+                let is_passed = *offset < end.offset;
+                if is_passed && seen.contains(value) && !made.contains(value) {
+                    found.insert(Anomaly::Unprocessed(key.clone(), *value));
+                }
+                if !is_passed && made.contains(value) {
+                    found.insert(Anomaly::ProcessedAhead(key.clone(), *value));
+                }
+            }
+        }
+    }
+}
+
 /// Histories that are as they should be, and one for each anomaly.
 mod tests {
     use super::*;
@@ -363,11 +573,11 @@ mod tests {
     }
 
     fn ended(transaction: u64, end: End) -> Ended {
-        Ended { transaction, invoked: 500, end }
+        Ended { transaction, invoked: 500, completed: 510, end }
     }
 
     fn anomalies(sent: Vec<Sent>, ended: Vec<Ended>, reads: Vec<Read>) -> Vec<Anomaly> {
-        History { sent, ended, reads, latest: Vec::new() }.anomalies()
+        History { sent, ended, reads, ..History::default() }.anomalies()
     }
 
     #[test]
@@ -391,7 +601,7 @@ mod tests {
             Latest { process: 1, key: key(), offset: 1, invoked: 15 },
             Latest { process: 1, key: key(), offset: 6, invoked: 80 },
         ];
-        let history = History { sent, ended: ends, reads, latest };
+        let history = History { sent, ended: ends, reads, latest, ..History::default() };
         assert_eq!(history.anomalies(), []);
     }
 
@@ -498,5 +708,111 @@ mod tests {
         let latest = vec![latest(5, 20), latest(4, 30)];
         let history = History { latest, ..History::default() };
         assert_eq!(history.anomalies(), [Anomaly::EndWentBack(key(), 4)]);
+    }
+
+    fn commit(offset: i64, at: Moment) -> Commit {
+        Commit {
+            process: 0,
+            group: "g".to_owned(),
+            key: key(),
+            offset,
+            generation: 1,
+            transaction: None,
+            invoked: at,
+            completed: at + 1,
+            is_acknowledged: true,
+        }
+    }
+
+    fn unknown(commit: Commit) -> Commit {
+        Commit { is_acknowledged: false, ..commit }
+    }
+
+    fn given(offset: i64, at: Moment) -> Committed {
+        Committed { group: "g".to_owned(), key: key(), offset, invoked: at, completed: at + 1 }
+    }
+
+    fn of_group(commits: Vec<Commit>, ended: Vec<Ended>, given: Committed) -> Vec<Anomaly> {
+        History { commits, ended, committed: vec![given], ..History::default() }.anomalies()
+    }
+
+    #[test]
+    fn an_acknowledged_offset_that_is_gone_went_back() {
+        let both = || vec![commit(5, 10), commit(8, 20)];
+        let went_back = |offset| [Anomaly::CommitWentBack("g".to_owned(), key(), offset)];
+        assert_eq!(of_group(both(), vec![], given(8, 30)), []);
+        assert_eq!(of_group(both(), vec![], given(5, 30)), went_back(5));
+        assert_eq!(of_group(both(), vec![], given(-1, 30)), went_back(-1));
+        // Asked meanwhile, either is right.
+        assert_eq!(of_group(both(), vec![], given(5, 20)), []);
+        // One that is on its way may arrive later, as long as its member is one.
+        let late = || vec![unknown(commit(5, 10)), commit(8, 20)];
+        assert_eq!(of_group(late(), vec![], given(5, 30)), []);
+        let newer = Commit { generation: 2, ..commit(8, 20) };
+        assert_eq!(of_group(vec![late().remove(0), newer], vec![], given(5, 30)), went_back(5));
+        // That of a transaction may not, once its producer has ended another one.
+        let part = |transaction, commit| Commit { transaction: Some(transaction), ..commit };
+        let commits = vec![part(1, commit(5, 10)), part(2, commit(8, 600))];
+        let second = Ended { invoked: 610, completed: 620, ..ended(2, End::Committed) };
+        let ends = vec![ended(1, End::Unknown), second];
+        assert_eq!(of_group(commits, ends, given(5, 700)), went_back(5));
+    }
+
+    #[test]
+    fn an_offset_of_no_ended_transaction_is_uncommitted() {
+        let part = || vec![Commit { transaction: Some(7), ..commit(5, 10) }];
+        let uncommitted = [Anomaly::UncommittedOffset("g".to_owned(), key(), 5)];
+        let committed = || vec![ended(7, End::Committed)];
+        assert_eq!(of_group(part(), committed(), given(5, 600)), []);
+        assert_eq!(of_group(part(), committed(), given(5, 400)), uncommitted);
+        assert_eq!(of_group(part(), vec![ended(7, End::Aborted)], given(5, 600)), uncommitted);
+        assert_eq!(of_group(part(), vec![], given(5, 600)), uncommitted);
+        assert_eq!(of_group(vec![], vec![], given(5, 600)), uncommitted);
+    }
+
+    fn joined(generation: i32, member: &str, at: Moment) -> Joined {
+        let (group, member, keys) = ("g".to_owned(), member.to_owned(), vec![key()]);
+        Joined { group, member, generation, keys, invoked: at, completed: at + 1 }
+    }
+
+    #[test]
+    fn a_generation_after_a_later_one_went_back() {
+        let joined = vec![joined(5, "a", 10), joined(4, "b", 20)];
+        let history = History { joined, commits: vec![commit(1, 15)], ..History::default() };
+        assert_eq!(history.anomalies(), [Anomaly::GenerationWentBack("g".to_owned(), 4)]);
+        // Nobody keeps a group that has committed nothing.
+        assert_eq!(History { commits: vec![], ..history }.anomalies(), []);
+    }
+
+    #[test]
+    fn a_partition_of_two_members_is_shared() {
+        let joined = vec![joined(5, "a", 10), joined(5, "a", 20), joined(5, "b", 30)];
+        let history = History { joined, ..History::default() };
+        assert_eq!(history.anomalies(), [Anomaly::SharedPartition("g".to_owned(), key(), 5)]);
+    }
+
+    /// A group that has made records 11 and 12 of 1 and 2.
+    fn transforming(outputs: &[(i64, Value)], end: i64) -> History {
+        let made = |input, output| Transformed { group: "g".to_owned(), key: key(), input, output };
+        let output = Read { key: ("o".to_owned(), 0), ..committed(read(0, outputs, 9)) };
+        History {
+            commits: vec![commit(end, 10)],
+            committed: vec![given(end, 20)],
+            reads: vec![committed(read(0, &[(0, 1), (1, 2)], 2)), output],
+            transformed: vec![made(1, 11), made(2, 12), made(2, 13)],
+            ..History::default()
+        }
+    }
+
+    #[test]
+    fn records_are_made_of_those_that_a_group_has_passed() {
+        assert_eq!(transforming(&[(0, 11), (1, 12)], 2).anomalies(), []);
+        assert_eq!(transforming(&[(0, 11)], 1).anomalies(), []);
+        let twice = transforming(&[(0, 11), (1, 12), (2, 13)], 2);
+        assert_eq!(twice.anomalies(), [Anomaly::ProcessedTwice(key(), 2)]);
+        let missing = transforming(&[(0, 11)], 2);
+        assert_eq!(missing.anomalies(), [Anomaly::Unprocessed(key(), 2)]);
+        let ahead = transforming(&[(0, 11), (1, 12)], 1);
+        assert_eq!(ahead.anomalies(), [Anomaly::ProcessedAhead(key(), 2)]);
     }
 }

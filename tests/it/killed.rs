@@ -1,6 +1,6 @@
 //! A broker that is killed again and again while clients write and read: nothing is lost, doubled or out of order.
 
-use crate::crew::Crew;
+use crate::crew::{Crew, Staff};
 use crate::exactly_once::Epochs;
 use crate::history::{End, History};
 use crate::process::Program;
@@ -31,7 +31,7 @@ async fn killed(writers: usize, transactors: &[Epochs]) -> History {
         }
         program
     };
-    let (program, history) = crew.beside(writers, transactors, work).await;
+    let (program, history) = crew.beside(Staff::writing(writers, transactors), work).await;
     drop(program);
     assert!(history.latest.len() > KILLS);
     history

@@ -312,7 +312,7 @@ async fn suffer(network: &Network, faults: &[Fault], options: &[&str]) {
             nodes.in_sync("t").await;
         }
     };
-    let ((), history) = crew.beside(2, &[Epochs::Raised; 2], work).await;
+    let ((), history) = crew.beside(Staff::writing(2, &[Epochs::Raised; 2]), work).await;
     check(&history, faults.len());
     nodes.end().await;
 }

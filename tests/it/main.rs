@@ -43,6 +43,7 @@ mod list_offsets;
 mod log_dirs;
 mod lost_files;
 mod machines;
+mod member;
 mod namespaces;
 mod nodes_killed;
 mod process;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use crate::crew::Crew;
+use crate::crew::{Crew, Staff};
 use crate::exactly_once::Epochs;
 use crate::history::{End, History};
 use crate::rig::{Client, PATIENCE, creation};
@@ -260,7 +260,7 @@ async fn suffer(network: u8, faults: &[Fault]) -> History {
             nodes.in_sync("t").await;
         }
     };
-    let ((), history) = crew.beside(2, &[Epochs::Raised; 2], work).await;
+    let ((), history) = crew.beside(Staff::writing(2, &[Epochs::Raised; 2]), work).await;
     nodes.end().await;
     history
 }

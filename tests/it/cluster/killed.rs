@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::rig::{Cluster, eventually};
-use crate::crew::Crew;
+use crate::crew::{Crew, Staff};
 use crate::exactly_once::Epochs;
 use crate::history::{End, History};
 use crate::process::Program;
@@ -156,7 +156,7 @@ async fn killed(nodes: &mut impl Nodes, writers: usize, transactors: &[Epochs]) 
         crew.write_on(RECORDS).await;
         in_sync(nodes).await;
     };
-    crew.beside(writers, transactors, work).await.1
+    crew.beside(Staff::writing(writers, transactors), work).await.1
 }
 
 #[tokio::test(flavor = "multi_thread")]

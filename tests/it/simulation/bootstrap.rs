@@ -93,7 +93,7 @@ impl Node {
     fn start(network: &Network, at: usize, disk: Arc<dyn Disk>, memory: MemoryDisk) -> Self {
         let id = at + 1;
         let chance = Rng::from_seed(id as u64);
-        let env = Env::simulated(network.host(host(id)), disk, BEGIN, chance, 3);
+        let env = Env::simulated(network.host(host(id)), disk, BEGIN, chance, Arc::new(3.into()));
         let voters: Vec<String> = (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
         let settings = [
             format!("node.id={id}"),

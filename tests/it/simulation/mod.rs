@@ -5,11 +5,14 @@
 //! a failure names the command that repeats it.
 
 mod bootstrap;
+mod node;
 mod world;
 
+use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use std::panic::catch_unwind;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,8 +53,31 @@ impl Outcome {
     }
 }
 
+thread_local! {
+    static PANICS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How often something has panicked in the simulation of this thread, in whatever task.
+fn panics() -> u32 {
+    PANICS.get()
+}
+
+/// Counts from zero.
+fn count_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.set(PANICS.get() + 1);
+            before(info);
+        }));
+    });
+    PANICS.set(0);
+}
+
 /// Runs a seed from its beginning to its end.
 fn run(seed: u64) -> Outcome {
+    count_panics();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true);
     #[cfg(tokio_unstable)]

@@ -2,27 +2,24 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::api::AllowAll;
-use ottla::broker::{Broker, BrokerOptions, StartError};
-use ottla::config::{self, Effective, Sources};
-use ottla::env::{Disk as _, Env, MemoryDisk, Network, OpenMode, Residency, Rng};
-use ottla::log::DataPaths;
+use ottla::env::{Env, Fault as DiskFault, MemoryDisk, Network, Rng};
 use ottla::model::UnixMillis;
 use ottla::wire::messages::{MetadataRequest, MetadataResponse};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::Instrument as _;
 
-use crate::crew::Crew;
+use super::node::{MORE, Node};
+use super::panics;
+use crate::crew::{Crew, Staff};
 use crate::exactly_once::Epochs;
 use crate::history::History;
-use crate::rig::{Client, DATA, PATIENCE, creation};
+use crate::rig::{Client, creation};
 
 const NODES: usize = 3;
+/// What clients write to: themselves, and those that make records of records.
+const TOPICS: [&str; 2] = ["t", Crew::OUTPUT];
 const PARTITIONS: i32 = 3;
 pub(super) const PORT: u16 = 9_092;
 /// How often things break and are mended.
@@ -35,7 +32,7 @@ const MENDED_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const BEGIN: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// What happens to the nodes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Fault {
     /// A process ends as by `kill -9`; what it has written is there for the next one.
     Kill(usize),
@@ -57,6 +54,10 @@ enum Fault {
     Jump(usize),
     /// Everything is slow for a while, or fast again.
     Latency(u32),
+    /// Its disk fails, is full or has nothing in memory.
+    Break(usize, DiskFault),
+    /// Its disk is slow: this is the longest wait, in milliseconds.
+    Slow(usize, u32),
     LetGo,
 }
 
@@ -67,20 +68,6 @@ enum Fault {
 struct Toll {
     kills: u32,
     power_cuts: u32,
-}
-
-/// One node.
-struct Node {
-    address: IpAddr,
-    disk: MemoryDisk,
-    settings: Vec<String>,
-    life: Life,
-}
-
-enum Life {
-    Down,
-    Starting(Env, JoinHandle<Result<Broker, StartError>>),
-    Up(Broker),
 }
 
 /// A cluster with its clients.
@@ -132,18 +119,19 @@ impl World {
                 "offsets.topic.num.partitions=2",
                 "transaction.state.log.num.partitions=2",
                 "log.index.size.max.bytes=4096",
+                "group.initial.rebalance.delay.ms=0",
+                "group.min.session.timeout.ms=1000",
             ];
             settings.extend(common.map(str::to_owned));
             if Self::is_synced(seed) {
                 settings.push("ottla.durability=fsync".to_owned());
             }
-            let disk = MemoryDisk::with_power_model();
-            Node { address: host(id), disk, settings, life: Life::Down }
+            Node::new(id, host(id), settings, seed.is_multiple_of(2))
         };
         let nodes = (1..=NODES).map(node).collect();
         let net = network.host(clients());
         let chance = Rng::from_seed(rng.next_u64());
-        let env = Env::simulated(net, Arc::new(MemoryDisk::new()), BEGIN, chance, 0);
+        let env = Env::simulated(net, Arc::new(MemoryDisk::new()), BEGIN, chance, Arc::default());
         Self { seed, rng, network, nodes, env }
     }
 
@@ -158,10 +146,12 @@ impl World {
         (0..NODES).for_each(|at| self.start(at));
         self.all_up().await;
         let mut client = self.client(0).await;
-        let mut request = creation("t", PARTITIONS, &[("segment.bytes", "1048576")]);
-        request.topics[0].replication_factor = 3;
-        let created = client.call(7, &request).await;
-        assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+        for topic in TOPICS {
+            let mut request = creation(topic, PARTITIONS, &[("segment.bytes", "1048576")]);
+            request.topics[0].replication_factor = 3;
+            let created = client.call(7, &request).await;
+            assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+        }
         self.in_sync().await;
         let addresses: Vec<String> =
             self.nodes.iter().map(|node| format!("{}:{PORT}", node.address)).collect();
@@ -169,6 +159,12 @@ impl World {
         let crew_at_work = Arc::clone(&crew);
         // Both versions of transactions, each in worlds of its own.
         let epochs = if self.seed % 3 == 1 { Epochs::Kept } else { Epochs::Raised };
+        let staff = Staff {
+            writers: 2,
+            transactors: vec![epochs; 2],
+            counters: 2,
+            workers: vec![epochs; 2],
+        };
         let work = async {
             for _ in 0..ROUNDS {
                 crew_at_work.write_on(RECORDS).await;
@@ -177,7 +173,7 @@ impl World {
             crew_at_work.write_on(RECORDS).await;
             self
         };
-        let (world, history) = Box::pin(crew.beside(2, &[epochs; 2], work)).await;
+        let (world, history) = Box::pin(crew.beside(staff, work)).await;
         world.in_sync().await;
         world.replicas_are_the_same();
         world.end().await;
@@ -191,11 +187,14 @@ impl World {
             let fault = self.draw(&mut toll);
             self.suffer(fault).await;
             sleep(Duration::from_millis(u64::from(self.rng.below(1_800)))).await;
+            self.nodes.iter_mut().for_each(|node| node.notice(&self.network));
         }
         self.network.let_go();
         self.network.set_latency(1, 10);
         for at in 0..NODES {
-            if matches!(self.nodes[at].life, Life::Down) {
+            self.nodes[at].mend_disk();
+            self.nodes[at].get_over(&self.network);
+            if self.nodes[at].is_down() {
                 self.start(at);
             }
         }
@@ -208,8 +207,8 @@ impl World {
     fn draw(&self, toll: &mut Toll) -> Fault {
         let is_synced = Self::is_synced(self.seed);
         let at = self.rng.below(u32::try_from(NODES).unwrap()) as usize;
-        let is_down = matches!(self.nodes[at].life, Life::Down);
-        match self.rng.below(14) {
+        let is_down = self.nodes[at].is_down();
+        match self.rng.below(18) {
             _ if is_down => Fault::Start(at),
             0..3 if is_synced || toll.power_cuts == 0 => {
                 toll.kills += 1;
@@ -226,7 +225,27 @@ impl World {
             10 => Fault::Hide(at),
             11 => Fault::Jump(at),
             12 => Fault::Latency(self.rng.below(120)),
+            13 => Fault::Slow(at, self.rng.below(1_500)),
+            // Whatever the broker does then, it may end of it.
+            14..17 if is_synced || toll.power_cuts == 0 => {
+                toll.kills += 1;
+                Fault::Break(at, self.disk_fault())
+            }
             _ => Fault::LetGo,
+        }
+    }
+
+    /// Draws how a disk fails, and where.
+    fn disk_fault(&self) -> DiskFault {
+        let places =
+            ["", "/t-", "/__consumer", "/__transaction", "checkpoint", ".index", ".log", MORE];
+        let place = places[self.rng.below(8) as usize].to_owned();
+        match self.rng.below(6) {
+            0 => DiskFault::Write(place),
+            1 => DiskFault::Sync(place),
+            2 => DiskFault::Read(place),
+            3 => DiskFault::Cold(place),
+            _ => DiskFault::NoSpaceAfter(u64::from(self.rng.below(20_000))),
         }
     }
 
@@ -236,9 +255,9 @@ impl World {
             |at: usize| (0..NODES).filter(move |other| *other != at).map(|id| host(id + 1));
         let network = self.network.clone();
         match fault {
-            Fault::Kill(at) => self.crash(at, false),
-            Fault::PowerCut(at) => self.crash(at, true),
-            Fault::Stop(at) => self.stop(at).await,
+            Fault::Kill(at) => self.nodes[at].crash(&network, None),
+            Fault::PowerCut(at) => self.nodes[at].crash(&network, Some(&self.rng)),
+            Fault::Stop(at) => self.nodes[at].stop(&network).await,
             Fault::Start(at) => self.start(at),
             Fault::Mute(at) => others(at).for_each(|other| network.hold(host(at + 1), other)),
             Fault::Deafen(at) => others(at).for_each(|other| network.hold(other, host(at + 1))),
@@ -250,13 +269,14 @@ impl World {
                 network.hold(host(at + 1), clients());
                 network.hold(clients(), host(at + 1));
             }
-            Fault::Jump(at) => {
-                if let Life::Up(broker) = &self.nodes[at].life {
-                    broker.env().clock.advance(Duration::from_secs(1_800));
-                }
-            }
+            Fault::Jump(at) => self.nodes[at].jump(Duration::from_secs(1_800)),
             Fault::Latency(max) => network.set_latency(1, max.max(1)),
-            Fault::LetGo => network.let_go(),
+            Fault::Break(at, fault) => self.nodes[at].break_disk(fault),
+            Fault::Slow(at, wait_ms) => self.nodes[at].slow_down(wait_ms),
+            Fault::LetGo => {
+                network.let_go();
+                self.nodes.iter().for_each(Node::mend_disk);
+            }
         }
     }
 
@@ -266,61 +286,13 @@ impl World {
         let passed = self.env.steady.now().since_start().as_millis();
         let time = BEGIN.plus_millis(skew + i64::try_from(passed).unwrap());
         let pool_wait_ms = if self.rng.below(4) == 0 { 40 } else { 3 };
-        let node = &mut self.nodes[at];
-        let net = self.network.host(node.address);
-        let disk = Arc::new(node.disk.clone());
-        let span = tracing::info_span!("node", id = at + 1);
-        let env = span.in_scope(|| Env::simulated(net, disk, time, chance, pool_wait_ms));
-        let sources = Sources { options: &node.settings, ..Sources::default() };
-        let options = BrokerOptions {
-            settings: Effective::new(config::load(sources).unwrap()),
-            data: DataPaths::one(Path::new(DATA)),
-            durable: true,
-            authorizer: Arc::new(AllowAll),
-        };
-        let starting = tokio::spawn(Broker::start(env.clone(), options).instrument(span));
-        node.life = Life::Starting(env, starting);
-    }
-
-    /// Ends a process, or a machine, in the middle of what it does.
-    fn crash(&mut self, at: usize, is_power_cut: bool) {
-        let node = &mut self.nodes[at];
-        if is_power_cut {
-            node.disk = node.disk.power_cut(&self.rng);
-            self.network.cut_power(node.address);
-        } else {
-            node.disk = node.disk.process_end();
-            self.network.end_process(node.address);
-        }
-        // What is left of it has neither disk nor network, and goes away.
-        match std::mem::replace(&mut node.life, Life::Down) {
-            Life::Down => {}
-            Life::Starting(env, starting) => {
-                starting.abort();
-                env.tasks.cancel();
-            }
-            Life::Up(broker) => drop(tokio::spawn(broker.kill())),
-        }
-    }
-
-    async fn stop(&mut self, at: usize) {
-        match std::mem::replace(&mut self.nodes[at].life, Life::Down) {
-            Life::Up(broker) => {
-                broker.stop().await.unwrap();
-                self.network.end_process(host(at + 1));
-            }
-            other @ (Life::Down | Life::Starting(..)) => self.nodes[at].life = other,
-        }
+        self.nodes[at].start(&self.network, time, chance, pool_wait_ms);
     }
 
     /// Waits until every node serves.
     async fn all_up(&mut self) {
-        for (at, node) in self.nodes.iter_mut().enumerate() {
-            if let Life::Starting(_, starting) = &mut node.life {
-                let started = timeout(MENDED_WITHIN, starting).await;
-                let started = started.unwrap_or_else(|_| panic!("node {} does not start", at + 1));
-                node.life = Life::Up(started.unwrap().unwrap());
-            }
+        for node in &mut self.nodes {
+            node.up(MENDED_WITHIN).await;
         }
     }
 
@@ -354,17 +326,18 @@ impl World {
 
     /// R24: the replicas of a partition are the same, as far as they go.
     fn replicas_are_the_same(&self) {
-        for partition in 0..PARTITIONS {
+        let partitions = TOPICS.iter().flat_map(|topic| (0..PARTITIONS).map(move |at| (topic, at)));
+        for (topic, partition) in partitions {
             let logs: Vec<Vec<u8>> =
-                self.nodes.iter().map(|node| log(&node.disk, partition)).collect();
+                self.nodes.iter().map(|node| node.log(topic, partition)).collect();
             let shortest = logs.iter().map(Vec::len).min().unwrap();
-            assert!(shortest > 0, "t-{partition} is empty somewhere");
+            assert!(shortest > 0 || *topic != "t", "t-{partition} is empty somewhere");
             for log in &logs {
                 let differ = log.iter().zip(&logs[0]).position(|(byte, other)| byte != other);
                 let lengths: Vec<usize> = logs.iter().map(Vec::len).collect();
                 assert!(
                     differ.is_none_or(|at| at >= shortest),
-                    "replicas of t-{partition} differ from byte {differ:?} on; they have {lengths:?}"
+                    "replicas of {topic}-{partition} differ from byte {differ:?} on; they have {lengths:?}"
                 );
             }
         }
@@ -373,30 +346,8 @@ impl World {
     /// Ends all nodes, and sees that none of them has broken.
     async fn end(self) {
         for node in self.nodes {
-            let Life::Up(broker) = node.life else { panic!("all are up") };
-            assert!(!broker.env().tasks.has_failed(), "a task has failed");
-            timeout(PATIENCE, broker.kill()).await.expect("it ends");
+            node.end().await;
         }
+        assert_eq!(panics(), 0, "a task has panicked");
     }
-}
-
-/// What the segments of a partition hold, one after the other.
-fn log(disk: &MemoryDisk, partition: i32) -> Vec<u8> {
-    let directory = PathBuf::from(DATA).join(format!("t-{partition}"));
-    let mut names: Vec<String> = disk
-        .list(&directory)
-        .unwrap()
-        .into_iter()
-        .map(|entry| entry.name)
-        .filter(|name| name.ends_with(".log"))
-        .collect();
-    names.sort();
-    tracing::info!(?directory, ?names, "log");
-    let mut all = Vec::new();
-    for name in names {
-        let file = disk.open(&directory.join(name), OpenMode::Read).unwrap();
-        let length = file.len().unwrap();
-        all.extend_from_slice(&file.read(0..length, Residency::Any).unwrap().unwrap());
-    }
-    all
 }
