@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ottla::client::{
-    Address, Cluster, ClusterOptions, Fetched, Fetcher, FetcherOptions, NewRecord, OffsetQuery,
-    Producer, ProducerOptions, Span, Spans,
+    Address, Cluster, ClusterOptions, CoordinatorKind, Fetched, Fetcher, FetcherOptions, NewRecord,
+    OffsetQuery, Producer, ProducerOptions, Span, Spans,
 };
 use ottla::env::{Env, MemoryDisk};
-use ottla::model::{Offset, PartitionId};
+use ottla::model::{BrokerId, Offset, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
@@ -40,6 +40,41 @@ pub(crate) struct Staff {
     pub(crate) workers: Vec<Epochs>,
 }
 
+/// A moment in the work of a transactor, worker or counter at which its coordinator may be disturbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It is about to ask for an epoch, and to have aborted what it has open.
+    Begin,
+    /// To write the first record, which makes a partition part of its transaction.
+    Write,
+    /// To write the last one.
+    WriteMore,
+    /// To commit offsets in its transaction.
+    CommitOffsets,
+    /// To end it.
+    End,
+    /// It was told that it is ended: the markers are on their way.
+    Ended,
+    /// To join a group.
+    Join,
+    /// To commit offsets without a transaction.
+    Count,
+}
+
+impl Phase {
+    /// In the order of a life.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Begin,
+        Self::Write,
+        Self::WriteMore,
+        Self::CommitOffsets,
+        Self::End,
+        Self::Ended,
+        Self::Join,
+        Self::Count,
+    ];
+}
+
 impl Staff {
     /// So many writers, and these transactors.
     pub(crate) fn writing(writers: usize, transactors: &[Epochs]) -> Self {
@@ -63,6 +98,8 @@ pub(crate) struct Crew {
     counted: watch::Sender<usize>,
     worked: watch::Sender<usize>,
     staff: Mutex<Staff>,
+    /// What somebody is about to do, and the broker that coordinates it.
+    steps: watch::Sender<Option<(Phase, BrokerId)>>,
     over: CancellationToken,
 }
 
@@ -91,6 +128,7 @@ impl Crew {
             counted: watch::Sender::new(0),
             worked: watch::Sender::new(0),
             staff: Mutex::default(),
+            steps: watch::Sender::new(None),
             over: CancellationToken::new(),
         })
     }
@@ -140,6 +178,47 @@ impl Crew {
             let reached = tokio::time::timeout(PATIENCE, reached).await;
             reached.unwrap_or_else(|_| panic!("{what}")).unwrap();
         }
+    }
+
+    /// Waits until somebody comes to this, and gives who coordinates it.
+    pub(crate) async fn comes_to(&self, phase: Phase) -> BrokerId {
+        let mut steps = self.steps.subscribe();
+        steps.mark_unchanged();
+        loop {
+            steps.changed().await.expect("the sender is here");
+            if let Some((at, coordinator)) = *steps.borrow_and_update()
+                && at == phase
+            {
+                return coordinator;
+            }
+        }
+    }
+
+    fn step(&self, phase: Phase, coordinator: BrokerId) {
+        self.steps.send_replace(Some((phase, coordinator)));
+    }
+
+    /// Has a transactional id begin anew; nothing if that was refused or is not to be had.
+    async fn begin(&self, cluster: Cluster, id: &str, epochs: Epochs) -> Option<Transactor> {
+        let kind = CoordinatorKind::Transaction;
+        let coordinator = cluster.coordinator(kind, id).await.ok()?;
+        self.step(Phase::Begin, coordinator);
+        Transactor::begin(cluster, id, epochs).await.ok()
+    }
+
+    /// Ends a transaction, and notes how.
+    async fn end(&self, open: &mut Transactor, transaction: u64, commits: bool) -> Option<End> {
+        let invoked = self.now();
+        self.step(Phase::End, open.coordinator());
+        let is_ended = open.end(commits).await.is_ok();
+        self.step(Phase::Ended, open.coordinator());
+        let end = match (commits, is_ended) {
+            (true, true) => End::Committed,
+            (true, false) => End::Unknown,
+            (false, _) => End::Aborted,
+        };
+        self.history.lock().ended.push(Ended { transaction, invoked, completed: self.now(), end });
+        is_ended.then_some(end)
     }
 
     /// Writes records one burst after the other, each burst to the next partition, idempotent and with `acks=all`.
@@ -223,7 +302,7 @@ impl Crew {
             }
             let Some(open) = &mut transactor else {
                 let Some(cluster) = self.cluster().await else { continue };
-                transactor = Transactor::begin(cluster, &id, epochs).await.ok();
+                transactor = self.begin(cluster, &id, epochs).await;
                 continue;
             };
             let transaction = u64::from(process) << 32 | number;
@@ -240,6 +319,11 @@ impl Crew {
             let partition = i32::try_from((transaction + part) % 3).unwrap() % self.partitions;
             let value = self.values.fetch_add(1, Ordering::Relaxed);
             let invoked = self.now();
+            match part {
+                0 => self.step(Phase::Write, open.coordinator()),
+                2 => self.step(Phase::WriteMore, open.coordinator()),
+                _ => {}
+            }
             let written = open.write(&self.topic, partition, &[value]).await;
             let (completed, key) = (self.now(), self.key(partition));
             let fate = written.as_ref().map_or(Fate::Unknown, |offset| Fate::Written(*offset));
@@ -253,18 +337,18 @@ impl Crew {
         }
         // What cannot be ended is aborted when its id begins anew.
         let commits = is_well && !transaction.is_multiple_of(3);
-        let invoked = self.now();
-        is_well = is_well && open.end(commits).await.is_ok();
-        let end = match (commits, is_well) {
-            (true, true) => End::Committed,
-            (true, false) => End::Unknown,
-            (false, _) => End::Aborted,
+        let end = match is_well {
+            true => self.end(open, transaction, commits).await,
+            false => {
+                let (invoked, completed) = (self.now(), self.now());
+                let ended = Ended { transaction, invoked, completed, end: End::Aborted };
+                self.history.lock().ended.push(ended);
+                None
+            }
         };
-        self.committed.send_modify(|count| *count += usize::from(end == End::Committed));
-        let ended = Ended { transaction, invoked, completed: self.now(), end };
-        self.history.lock().ended.push(ended);
-        self.acknowledged.send_modify(|count| *count += 3 * usize::from(is_well));
-        is_well
+        self.committed.send_modify(|count| *count += usize::from(end == Some(End::Committed)));
+        self.acknowledged.send_modify(|count| *count += 3 * usize::from(end.is_some()));
+        end.is_some()
     }
 
     /// Reads all partitions from their starts on, following what is written.

@@ -89,10 +89,13 @@ impl Member {
         Ok(check(api, code, || format!("group '{}'", self.group), None)?)
     }
 
-    async fn coordinator(&self) -> Result<Target, ClientError> {
-        let node = self.cluster.coordinator(CoordinatorKind::Group, &self.group).await?;
-        // Whoever was there may be at another address now.
-        Ok(Target::Node(node))
+    /// Who coordinates its group.
+    pub(crate) async fn coordinator(&self) -> Result<BrokerId, ClientError> {
+        self.cluster.coordinator(CoordinatorKind::Group, &self.group).await
+    }
+
+    async fn target(&self) -> Result<Target, ClientError> {
+        Ok(Target::Node(self.coordinator().await?))
     }
 
     /// Joins a generation, and gives the partitions that it has there.
@@ -109,8 +112,7 @@ impl Member {
             .with_member_id(text(&self.id))
             .with_protocol_type(Text::from_static_str("consumer"))
             .with_protocols(vec![protocol]);
-        let coordinator = self.coordinator().await?;
-        let connection = self.cluster.connection(coordinator).await?;
+        let connection = self.cluster.connection(self.target().await?).await?;
         let joined = connection.call(9, &request, 3 * SESSION).await?;
         if joined.error_code == ErrorCode::MemberIdRequired.code() {
             self.id = joined.member_id.to_string();
@@ -147,7 +149,7 @@ impl Member {
             .with_group_id(self.group_id())
             .with_generation_id(self.generation)
             .with_member_id(text(&self.id));
-        let response = self.cluster.request(self.coordinator().await?, &request).await?;
+        let response = self.cluster.request(self.target().await?, &request).await?;
         self.ok(ApiKey::Heartbeat, response.error_code)
     }
 
@@ -156,7 +158,7 @@ impl Member {
         let member = leave_group_request::MemberIdentity::default().with_member_id(text(&self.id));
         let request =
             LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![member]);
-        let response = self.cluster.request(self.coordinator().await?, &request).await?;
+        let response = self.cluster.request(self.target().await?, &request).await?;
         self.ok(ApiKey::LeaveGroup, response.error_code)
     }
 
@@ -181,7 +183,7 @@ impl Member {
             }],
         };
         let make = |_| request;
-        let response = self.cluster.request_with(self.coordinator().await?, 9, make).await?;
+        let response = self.cluster.request_with(self.target().await?, 9, make).await?;
         let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
         partitions
             .try_for_each(|partition| self.ok(ApiKey::OffsetCommit, partition.error_code.code()))
@@ -210,7 +212,7 @@ impl Member {
             require_stable: true,
         };
         let make = |_| request;
-        let response = self.cluster.request_with(self.coordinator().await?, 9, make).await?;
+        let response = self.cluster.request_with(self.target().await?, 9, make).await?;
         let group = &response.groups[0];
         self.ok(ApiKey::OffsetFetch, group.error_code.code())?;
         let mut committed = BTreeMap::new();

@@ -9,9 +9,9 @@ use ottla::client::{Cluster, Fetched, Fetcher, FetcherOptions, Span};
 use ottla::model::{Offset, PartitionId};
 use tokio::time::timeout;
 
-use super::{Crew, values};
+use super::{Crew, Phase, values};
 use crate::exactly_once::Epochs;
-use crate::history::{Commit, Committed, End, Ended, Fate, Joined, Sent, Transformed};
+use crate::history::{Commit, Committed, End, Fate, Joined, Sent, Transformed};
 use crate::member::{Cure, Member, cure};
 use crate::rig::PATIENCE;
 use crate::transactor::Transactor;
@@ -54,6 +54,7 @@ impl Crew {
             return true;
         }
         let invoked = self.now();
+        self.step_of(place, Phase::Join).await;
         let assigned = match place.member.join().await {
             Ok(assigned) => assigned,
             Err(error) => {
@@ -107,6 +108,12 @@ impl Crew {
         }));
     }
 
+    async fn step_of(&self, place: &Place, phase: Phase) {
+        if let Ok(coordinator) = place.member.coordinator().await {
+            self.step(phase, coordinator);
+        }
+    }
+
     /// Does about an error what there is to do.
     async fn recover(&self, place: &mut Place, error: &ottla::client::ClientError) {
         tracing::debug!(%error, group = place.member.group, process = place.process, "a member");
@@ -145,6 +152,7 @@ impl Crew {
             let positions = place.positions.as_mut().expect("taken above");
             positions.values_mut().for_each(|offset| *offset += 1);
             let offsets = positions.clone();
+            self.step_of(place, Phase::Count).await;
             let invoked = self.now();
             let committed = match offsets.is_empty() {
                 true => place.member.beat().await,
@@ -195,7 +203,7 @@ impl Crew {
             let Some(open) = &mut transactor else {
                 let id = format!("worker-{}", place.process);
                 let cluster = place.member.cluster.clone();
-                transactor = Transactor::begin(cluster, &id, epochs).await.ok();
+                transactor = self.begin(cluster, &id, epochs).await;
                 continue;
             };
             // Nothing is left open.
@@ -234,7 +242,7 @@ impl Crew {
                 self.worked.send_modify(|count| *count += 1);
                 continue;
             }
-            if end.is_none() || end == Some(End::Unknown) {
+            if end.is_none() {
                 transactor = None;
             }
             // It reads again what it has not committed, or does not know to have.
@@ -247,7 +255,7 @@ impl Crew {
         }
     }
 
-    /// One transaction. Gives how it has ended, or nothing if it is still open.
+    /// One transaction. Gives how it has ended, or nothing if nobody said that it has.
     async fn work(
         &self,
         place: &Place,
@@ -262,6 +270,7 @@ impl Crew {
         let mut is_well = true;
         if !outputs.is_empty() {
             let invoked = self.now();
+            self.step(Phase::Write, open.coordinator());
             let written = open.write(Self::OUTPUT, partition, &outputs).await;
             let completed = self.now();
             is_well = written.is_ok();
@@ -287,6 +296,7 @@ impl Crew {
         if is_well {
             let offset = (partition, fetched.next.0);
             let invoked = self.now();
+            self.step(Phase::CommitOffsets, open.coordinator());
             let committed = open.commit_offsets(&place.member, offset).await;
             is_well = committed.is_ok();
             self.note_commit(place, offset, Some(transaction), invoked, is_well);
@@ -295,16 +305,7 @@ impl Crew {
             }
         }
         let commits = is_well && !transaction.is_multiple_of(4);
-        let invoked = self.now();
-        let is_ended = open.end(commits).await.is_ok();
-        let end = match (commits, is_ended) {
-            (true, true) => End::Committed,
-            (true, false) => End::Unknown,
-            (false, _) => End::Aborted,
-        };
-        let completed = self.now();
-        self.history.lock().ended.push(Ended { transaction, invoked, completed, end });
-        (is_ended || end == End::Unknown).then_some(end)
+        self.end(open, transaction, commits).await
     }
 
     /// Notes how far the groups have come in the end.

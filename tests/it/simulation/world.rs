@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::node::{MORE, Node};
 use super::panics;
-use crate::crew::{Crew, Staff};
+use crate::crew::{Crew, Phase, Staff};
 use crate::exactly_once::Epochs;
 use crate::history::History;
 use crate::rig::{Client, creation};
@@ -26,6 +26,8 @@ pub(super) const PORT: u16 = 9_092;
 const ROUNDS: usize = 4;
 /// What clients have to write between being mended and the next fault.
 const RECORDS: usize = 20;
+/// How long to wait for somebody whose coordinator is to be hit.
+const STRIKE_WITHIN: Duration = Duration::from_secs(1);
 /// How long it may take until everything is well again after it was mended.
 const MENDED_WITHIN: Duration = Duration::from_secs(60);
 /// The time of day when a simulation begins.
@@ -59,6 +61,18 @@ enum Fault {
     /// Its disk is slow: this is the longest wait, in milliseconds.
     Slow(usize, u32),
     LetGo,
+    /// The coordinator of somebody who is in the midst of a transaction, or of a group, is hit so long after it was asked, in
+    /// milliseconds.
+    Strike(Phase, Blow, u32),
+}
+
+/// What a coordinator suffers.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    Kill,
+    PowerCut,
+    Stop,
+    Isolate,
 }
 
 /// How many nodes have ended without a word since all replicas were in sync. Whoever did so may have lost records, for all that the
@@ -168,7 +182,7 @@ impl World {
         let work = async {
             for _ in 0..ROUNDS {
                 crew_at_work.write_on(RECORDS).await;
-                self.round().await;
+                self.round(&crew_at_work).await;
             }
             crew_at_work.write_on(RECORDS).await;
             self
@@ -181,11 +195,11 @@ impl World {
     }
 
     /// A few faults, one after the other; then all is mended, and everything is well again.
-    async fn round(&mut self) {
+    async fn round(&mut self, crew: &Crew) {
         let mut toll = Toll::default();
         for _ in 0..1 + self.rng.below(7) {
             let fault = self.draw(&mut toll);
-            self.suffer(fault).await;
+            self.suffer(fault, crew).await;
             sleep(Duration::from_millis(u64::from(self.rng.below(1_800)))).await;
             self.nodes.iter_mut().for_each(|node| node.notice(&self.network));
         }
@@ -208,7 +222,7 @@ impl World {
         let is_synced = Self::is_synced(self.seed);
         let at = self.rng.below(u32::try_from(NODES).unwrap()) as usize;
         let is_down = self.nodes[at].is_down();
-        match self.rng.below(18) {
+        match self.rng.below(24) {
             _ if is_down => Fault::Start(at),
             0..3 if is_synced || toll.power_cuts == 0 => {
                 toll.kills += 1;
@@ -231,7 +245,23 @@ impl World {
                 toll.kills += 1;
                 Fault::Break(at, self.disk_fault())
             }
-            _ => Fault::LetGo,
+            17 => Fault::LetGo,
+            _ => {
+                let phase = Phase::ALL[self.rng.below(8) as usize];
+                let blow = match self.rng.below(6) {
+                    0..3 if is_synced || toll.power_cuts == 0 => {
+                        toll.kills += 1;
+                        Blow::Kill
+                    }
+                    0..4 if is_synced || toll.power_cuts + toll.kills == 0 => {
+                        toll.power_cuts += 1;
+                        Blow::PowerCut
+                    }
+                    0..5 => Blow::Stop,
+                    _ => Blow::Isolate,
+                };
+                Fault::Strike(phase, blow, self.rng.below(40))
+            }
         }
     }
 
@@ -249,7 +279,7 @@ impl World {
         }
     }
 
-    async fn suffer(&mut self, fault: Fault) {
+    async fn suffer(&mut self, fault: Fault, crew: &Crew) {
         tracing::info!(?fault, "next");
         let others =
             |at: usize| (0..NODES).filter(move |other| *other != at).map(|id| host(id + 1));
@@ -273,6 +303,20 @@ impl World {
             Fault::Latency(max) => network.set_latency(1, max.max(1)),
             Fault::Break(at, fault) => self.nodes[at].break_disk(fault),
             Fault::Slow(at, wait_ms) => self.nodes[at].slow_down(wait_ms),
+            Fault::Strike(phase, blow, delay_ms) => {
+                // It may be that nobody gets as far at present.
+                let struck = timeout(STRIKE_WITHIN, crew.comes_to(phase)).await;
+                let at = struck.ok().and_then(|node| usize::try_from(node.0 - 1).ok());
+                let Some(at) = at else { return };
+                sleep(Duration::from_millis(delay_ms.into())).await;
+                let fault = match blow {
+                    Blow::Kill => Fault::Kill(at),
+                    Blow::PowerCut => Fault::PowerCut(at),
+                    Blow::Stop => Fault::Stop(at),
+                    Blow::Isolate => Fault::Isolate(at),
+                };
+                Box::pin(self.suffer(fault, crew)).await;
+            }
             Fault::LetGo => {
                 network.let_go();
                 self.nodes.iter().for_each(Node::mend_disk);
