@@ -2,6 +2,7 @@
 //! `crew/groups.rs` has those that are members of groups.
 
 mod groups;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -38,6 +39,17 @@ pub(crate) struct Staff {
     /// Members of a group that make a record of each one that they read, in transactions; there has to be a topic
     /// [`OUTPUT`](Crew::OUTPUT).
     pub(crate) workers: Vec<Epochs>,
+    /// One who changes topics, of three nodes.
+    pub(crate) administrator: Option<Administrator>,
+}
+
+/// What an administrator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Administrator {
+    /// Its topics stay where they are.
+    Stays,
+    /// They have two replicas each, and move.
+    Moves,
 }
 
 /// A moment in the work of a transactor, worker or counter at which its coordinator may be disturbed.
@@ -91,12 +103,13 @@ pub(crate) struct Crew {
     history: Mutex<History>,
     values: AtomicU64,
     processes: AtomicU32,
-    /// How many records were acknowledged, transactions were committed, offsets of counters were acknowledged, and transactions of
-    /// workers were committed.
+    /// How many records were acknowledged, transactions were committed, offsets of counters were acknowledged, transactions of
+    /// workers were committed, and changes of topics were acknowledged.
     acknowledged: watch::Sender<usize>,
     committed: watch::Sender<usize>,
     counted: watch::Sender<usize>,
     worked: watch::Sender<usize>,
+    changed: watch::Sender<usize>,
     staff: Mutex<Staff>,
     /// What somebody is about to do, and the broker that coordinates it.
     steps: watch::Sender<Option<(Phase, BrokerId)>>,
@@ -127,6 +140,7 @@ impl Crew {
             committed: watch::Sender::new(0),
             counted: watch::Sender::new(0),
             worked: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
             staff: Mutex::default(),
             steps: watch::Sender::new(None),
             over: CancellationToken::new(),
@@ -170,6 +184,7 @@ impl Crew {
             ("transactions are committed", &self.committed, staff.transactors.len().min(1)),
             ("counters commit", &self.counted, staff.counters.min(1)),
             ("workers commit", &self.worked, staff.workers.len().min(1)),
+            ("topics change", &self.changed, usize::from(staff.administrator.is_some())),
         ];
         for (what, counted, more) in goals {
             let mut counted = counted.subscribe();
@@ -425,6 +440,9 @@ impl Crew {
         for epochs in staff.workers {
             clients.spawn_local_on(self.clone().transform(epochs), &local);
         }
+        if let Some(administrator) = staff.administrator {
+            clients.spawn_local_on(self.clone().administer(administrator), &local);
+        }
         for read_committed in [false, true] {
             clients.spawn_local_on(self.clone().read(read_committed), &local);
         }
@@ -472,6 +490,7 @@ impl Crew {
             }
         }
         self.note_all_committed(&cluster).await;
+        self.note_topics(&cluster).await;
         std::mem::take(&mut self.history.lock())
     }
 }

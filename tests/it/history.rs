@@ -136,6 +136,15 @@ pub(crate) struct Transformed {
     pub(crate) output: Value,
 }
 
+/// A topic was changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) topic: String,
+    /// How many partitions it has then, 0 if it is not there.
+    pub(crate) partitions: i32,
+    pub(crate) is_acknowledged: bool,
+}
+
 /// What must not be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Anomaly {
@@ -177,6 +186,11 @@ pub(crate) enum Anomaly {
     Unprocessed(Key, Value),
     /// What was made of a record is there, but the group has not passed it.
     ProcessedAhead(Key, Value),
+    /// A record was read from another topic or partition than it was acknowledged for, such as one that was made again under the
+    /// name of a topic that was removed.
+    ForeignRecord(Key, Value),
+    /// In the end a topic is not as it was changed last: it has so many partitions, 0 if it is not there.
+    LostChange(String, i32),
 }
 
 /// Everything that was noted.
@@ -190,6 +204,10 @@ pub(crate) struct History {
     pub(crate) committed: Vec<Committed>,
     pub(crate) joined: Vec<Joined>,
     pub(crate) transformed: Vec<Transformed>,
+    /// Of one after the other.
+    pub(crate) changes: Vec<Change>,
+    /// How many partitions the topics that were changed have in the end, 0 for those that are not there.
+    pub(crate) topics: BTreeMap<String, i32>,
 }
 
 impl History {
@@ -206,6 +224,7 @@ impl History {
         self.check_committed(&mut found);
         self.check_generations(&mut found);
         self.check_transformed(&places, &mut found);
+        self.check_topics(&mut found);
         found.into_iter().collect()
     }
 
@@ -503,6 +522,33 @@ impl History {
             };
             if self.joined.iter().filter(is_later).any(has_committed) {
                 found.insert(Anomaly::GenerationWentBack(joined.group.clone(), joined.generation));
+            }
+        }
+    }
+
+    /// Whether records are where they belong, and topics are in the end as they were changed last. What nobody has answered may
+    /// have come about at any time, even after what was asked later.
+    fn check_topics(&self, found: &mut BTreeSet<Anomaly>) {
+        let acknowledged = self.sent.iter().filter(|sent| sent.is_acknowledged());
+        let homes: HashMap<Value, &Key> =
+            acknowledged.map(|sent| (sent.value, &sent.key)).collect();
+        for read in &self.reads {
+            for (_, value) in &read.records {
+                if homes.get(value).is_some_and(|home| **home != read.key) {
+                    found.insert(Anomaly::ForeignRecord(read.key.clone(), *value));
+                }
+            }
+        }
+        for (topic, partitions) in &self.topics {
+            let changes = || self.changes.iter().filter(|change| change.topic == *topic);
+            let last = changes().filter(|change| change.is_acknowledged).next_back();
+            let mut possible: BTreeSet<i32> = changes()
+                .filter(|change| !change.is_acknowledged)
+                .map(|change| change.partitions)
+                .collect();
+            possible.insert(last.map_or(0, |change| change.partitions));
+            if !possible.contains(partitions) {
+                found.insert(Anomaly::LostChange(topic.clone(), *partitions));
             }
         }
     }
@@ -814,5 +860,32 @@ mod tests {
         assert_eq!(missing.anomalies(), [Anomaly::Unprocessed(key(), 2)]);
         let ahead = transforming(&[(0, 11), (1, 12)], 1);
         assert_eq!(ahead.anomalies(), [Anomaly::ProcessedAhead(key(), 2)]);
+    }
+
+    #[test]
+    fn a_record_of_another_topic_is_foreign() {
+        let other = Sent { key: ("u".to_owned(), 0), ..sent(1, 10, Fate::Written(0)) };
+        let found = anomalies(vec![other], vec![], vec![read(0, &[(0, 1)], 1)]);
+        assert_eq!(found, [Anomaly::ForeignRecord(key(), 1)]);
+    }
+
+    #[test]
+    fn a_topic_that_is_not_as_it_was_changed_has_lost_a_change() {
+        let change = |partitions, is_acknowledged| {
+            let topic = "x".to_owned();
+            Change { topic, partitions, is_acknowledged }
+        };
+        let found = |changes, partitions| {
+            let topics = BTreeMap::from([("x".to_owned(), partitions)]);
+            History { changes, topics, ..History::default() }.anomalies()
+        };
+        let lost = |partitions| [Anomaly::LostChange("x".to_owned(), partitions)];
+        let made = || vec![change(2, true), change(3, true)];
+        assert_eq!(found(made(), 3), []);
+        assert_eq!(found(made(), 2), lost(2));
+        assert_eq!(found(made(), 0), lost(0));
+        assert_eq!(found(vec![change(2, true), change(0, true)], 2), lost(2));
+        assert_eq!(found(vec![change(2, true), change(0, false)], 2), []);
+        assert_eq!(found(vec![change(2, true), change(0, false)], 0), []);
     }
 }
