@@ -3,7 +3,7 @@
 //! Owns the lock around it (`Desk`), behind which turns are made: by who asks, if nobody stands before it, else by the
 //! task. Nothing waits under the lock but for the page cache.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -108,8 +108,8 @@ pub(super) struct Serving<S: Shard> {
     batch_bytes: usize,
     /// Whether it has ever appended.
     pub(super) has_appended: bool,
-    /// Who waits for an answer.
-    waiting: HashMap<u64, Answer<S>>,
+    /// Who waits for an answer, in the order of the questions: that is also the order in which they are told that there is none.
+    waiting: BTreeMap<u64, Answer<S>>,
     last_ticket: u64,
     /// What is to be done when the turn that is under way is committed.
     done: Done<S>,
@@ -158,7 +158,7 @@ impl<S: Shard> Serving<S> {
             batch: BatchBuilder::new(),
             batch_bytes: 0,
             has_appended: false,
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             last_ticket: 0,
             done: Done::NOTHING,
             held: VecDeque::new(),
