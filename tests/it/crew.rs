@@ -485,7 +485,7 @@ impl Crew {
                 let fetched = fetcher.next().await.expect("records up to the end");
                 self.note(&fetched, read_committed);
                 missing.retain(|(topic, at), end| {
-                    (&fetched.topic, fetched.partition) != (&*topic, *at) || fetched.next < *end
+                    fetched.topic != *topic || fetched.partition != *at || fetched.next < *end
                 });
             }
         }

@@ -16,7 +16,7 @@ pub(crate) type Value = u64;
 pub(crate) type Moment = u64;
 
 /// What became of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fate {
     /// It is at this offset.
     Written(i64),
@@ -27,7 +27,7 @@ pub(crate) enum Fate {
 }
 
 /// A record was sent with `acks=all`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Sent {
     /// Who sends one record after the other.
     pub(crate) process: u32,
@@ -48,7 +48,7 @@ impl Sent {
 }
 
 /// How a transaction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     Committed,
     Aborted,
@@ -57,7 +57,7 @@ pub(crate) enum End {
 }
 
 /// A transaction was ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Ended {
     pub(crate) transaction: u64,
     pub(crate) invoked: Moment,
@@ -66,7 +66,7 @@ pub(crate) struct Ended {
 }
 
 /// Records were read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Read {
     pub(crate) key: Key,
     /// Whether only what is committed was wanted.
@@ -80,7 +80,7 @@ pub(crate) struct Read {
 }
 
 /// The end of a partition was asked for, of its leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Latest {
     pub(crate) process: u32,
     pub(crate) key: Key,
@@ -89,7 +89,7 @@ pub(crate) struct Latest {
 }
 
 /// A group was told how far it has come.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Commit {
     pub(crate) process: u32,
     pub(crate) group: String,
@@ -105,7 +105,7 @@ pub(crate) struct Commit {
 }
 
 /// A group was asked how far it has come, and gave an answer that no open transaction may change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Committed {
     pub(crate) group: String,
     pub(crate) key: Key,
@@ -116,7 +116,7 @@ pub(crate) struct Committed {
 }
 
 /// A member was given its share in a generation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Joined {
     pub(crate) group: String,
     pub(crate) member: String,
@@ -127,7 +127,7 @@ pub(crate) struct Joined {
 }
 
 /// A record was made of another one, and sent in the transaction that commits how far the group has read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Transformed {
     pub(crate) group: String,
     /// Where the other one is.
@@ -137,7 +137,7 @@ pub(crate) struct Transformed {
 }
 
 /// A topic was changed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Change {
     pub(crate) topic: String,
     /// How many partitions it has then, 0 if it is not there.
@@ -194,7 +194,7 @@ pub(crate) enum Anomaly {
 }
 
 /// Everything that was noted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct History {
     pub(crate) sent: Vec<Sent>,
     pub(crate) ended: Vec<Ended>,
@@ -235,16 +235,17 @@ impl History {
     /// Which record is at which offset of which partition, by all that was read.
     fn places(&self, found: &mut BTreeSet<Anomaly>) -> BTreeMap<Key, BTreeMap<i64, Value>> {
         let mut places: BTreeMap<Key, BTreeMap<i64, Value>> = BTreeMap::new();
-        let mut offsets: HashMap<(Key, Value), i64> = HashMap::new();
+        let mut offsets: HashMap<&Key, HashMap<Value, i64>> = HashMap::new();
         for read in &self.reads {
             let here = places.entry(read.key.clone()).or_default();
+            let offsets = offsets.entry(&read.key).or_default();
             for (offset, value) in &read.records {
                 let first = *here.entry(*offset).or_insert(*value);
                 if first != *value {
                     let key = read.key.clone();
                     found.insert(Anomaly::InconsistentOffset(key, *offset, first, *value));
                 }
-                let known = *offsets.entry((read.key.clone(), *value)).or_insert(*offset);
+                let known = *offsets.entry(*value).or_insert(*offset);
                 if known != *offset {
                     let (low, high) = (known.min(*offset), known.max(*offset));
                     found.insert(Anomaly::Duplicate(read.key.clone(), *value, low, high));
@@ -266,11 +267,14 @@ impl History {
             reads.filter(|read| also_committed || !read.committed).map(|read| read.next).max()
         };
         let mut reached: HashMap<(Key, bool), i64> = HashMap::new();
+        let mut offsets: HashMap<(&Key, Value), i64> = HashMap::new();
+        for (key, here) in places {
+            for (offset, value) in here {
+                offsets.entry((key, *value)).or_insert(*offset);
+            }
+        }
         for sent in &self.sent {
-            let here = places.get(&sent.key);
-            let at = here.and_then(|here| {
-                here.iter().find(|(_, value)| **value == sent.value).map(|(offset, _)| *offset)
-            });
+            let at = offsets.get(&(&sent.key, sent.value)).copied();
             let end = sent.transaction.and_then(|id| ends.get(&id)).map(|ended| ended.end);
             match (sent.fate, at) {
                 (Fate::Written(told), Some(at)) if told != at => {
@@ -409,14 +413,27 @@ impl History {
 
     /// Whether the end of each partition only rises, and covers what was acknowledged.
     fn check_latest(&self, found: &mut BTreeSet<Anomaly>) {
+        // By the moment of its answer, the highest offset that was acknowledged until then.
+        let mut acknowledged: HashMap<&Key, BTreeMap<Moment, i64>> = HashMap::new();
+        let mut sent: Vec<(&Sent, i64)> = Vec::new();
+        for one in &self.sent {
+            if let Fate::Written(offset) = one.fate {
+                sent.push((one, offset));
+            }
+        }
+        sent.sort_by_key(|(sent, _)| sent.completed);
+        for (sent, offset) in sent {
+            let highest = acknowledged.entry(&sent.key).or_default();
+            let before = highest.last_key_value().map_or(-1, |(_, offset)| *offset);
+            highest.insert(sent.completed, offset.max(before));
+        }
         let mut highest: HashMap<(u32, &Key), i64> = HashMap::new();
         for latest in &self.latest {
             let highest = highest.entry((latest.process, &latest.key)).or_insert(latest.offset);
-            let acknowledged = self.sent.iter().any(|sent| {
-                sent.key == latest.key
-                    && sent.completed < latest.invoked
-                    && matches!(sent.fate, Fate::Written(offset) if offset >= latest.offset)
-            });
+            let acknowledged = acknowledged
+                .get(&latest.key)
+                .and_then(|highest| highest.range(..latest.invoked).next_back())
+                .is_some_and(|(_, offset)| *offset >= latest.offset);
             if latest.offset < *highest || acknowledged {
                 found.insert(Anomaly::EndWentBack(latest.key.clone(), latest.offset));
             }
@@ -541,7 +558,7 @@ impl History {
         }
         for (topic, partitions) in &self.topics {
             let changes = || self.changes.iter().filter(|change| change.topic == *topic);
-            let last = changes().filter(|change| change.is_acknowledged).next_back();
+            let last = changes().rfind(|change| change.is_acknowledged);
             let mut possible: BTreeSet<i32> = changes()
                 .filter(|change| !change.is_acknowledged)
                 .map(|change| change.partitions)

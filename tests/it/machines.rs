@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 
 use rustix::ioctl;
 
+use crate::crew::Staff;
 use crate::exactly_once::Epochs;
 use crate::nodes_killed::{NODES, Nodes, OPTIONS, Place, check};
 use crate::rig::{Client, PATIENCE, batch, creation};

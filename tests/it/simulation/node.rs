@@ -46,7 +46,7 @@ pub(super) struct Node {
 enum Life {
     Down,
     Starting(Process, JoinHandle<Result<Broker, StartError>>),
-    Up(Process, Broker),
+    Up(Process, Box<Broker>),
 }
 
 /// What runs on a node.
@@ -172,7 +172,7 @@ impl Node {
             Life::Starting(process, starting) => {
                 let started = timeout(within, starting).await;
                 let started = started.unwrap_or_else(|_| panic!("node {} does not start", self.id));
-                Life::Up(process, started.unwrap().unwrap())
+                Life::Up(process, Box::new(started.unwrap().unwrap()))
             }
             other @ (Life::Down | Life::Up(..)) => other,
         };

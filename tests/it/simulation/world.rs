@@ -21,9 +21,11 @@ const NODES: usize = 3;
 /// What clients write to: themselves, and those that make records of records.
 const TOPICS: [&str; 2] = ["t", Crew::OUTPUT];
 const PARTITIONS: i32 = 3;
+/// How long what is sent takes at least and at most while nothing is slow, in milliseconds.
+const LATENCY: (u32, u32) = (2, 20);
 pub(super) const PORT: u16 = 9_092;
 /// How often things break and are mended.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 /// What clients have to write between being mended and the next fault.
 const RECORDS: usize = 20;
 /// How long to wait for somebody whose coordinator is to be hit.
@@ -117,7 +119,7 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let rng = Rng::from_seed(seed);
         let network = Network::new(Rng::from_seed(rng.next_u64()));
-        network.set_latency(1, 10);
+        network.set_latency(LATENCY.0, LATENCY.1);
         let voters: Vec<String> = (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
         let node = |id: usize| {
             let mut settings = vec![
@@ -215,7 +217,7 @@ impl World {
             self.nodes.iter_mut().for_each(|node| node.notice(&self.network));
         }
         self.network.let_go();
-        self.network.set_latency(1, 10);
+        self.network.set_latency(LATENCY.0, LATENCY.1);
         for at in 0..NODES {
             self.nodes[at].mend_disk();
             self.nodes[at].get_over(&self.network);
