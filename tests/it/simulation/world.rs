@@ -202,7 +202,7 @@ impl World {
         };
         let (world, history) = Box::pin(crew.beside(staff, work)).await;
         world.in_sync().await;
-        world.replicas_are_the_same();
+        world.replicas_are_the_same().await;
         world.end().await;
         history
     }
@@ -227,7 +227,7 @@ impl World {
         }
         self.all_up().await;
         self.in_sync().await;
-        self.replicas_are_the_same();
+        self.replicas_are_the_same().await;
     }
 
     /// Draws what happens next.
@@ -383,23 +383,39 @@ impl World {
         timeout(MENDED_WITHIN, all).await.expect("all replicas come back in sync");
     }
 
-    /// R24: the replicas of a partition are the same, as far as they go.
-    fn replicas_are_the_same(&self) {
+    /// R24: the replicas of a partition are the same, as far as they go. Where a leader was elected just now, the one before may have
+    /// to cut off first what nobody else has: so they come to be the same. If something that is committed were cut off, the clients
+    /// would miss it.
+    async fn replicas_are_the_same(&self) {
+        let same = async {
+            while self.difference().is_some() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if timeout(MENDED_WITHIN, same).await.is_err() {
+            panic!("{}", self.difference().unwrap_or_default());
+        }
+    }
+
+    /// Where replicas differ.
+    fn difference(&self) -> Option<String> {
         let partitions = TOPICS.iter().flat_map(|topic| (0..PARTITIONS).map(move |at| (topic, at)));
         for (topic, partition) in partitions {
             let logs: Vec<Vec<u8>> =
                 self.nodes.iter().map(|node| node.log(topic, partition)).collect();
             let shortest = logs.iter().map(Vec::len).min().unwrap();
             assert!(shortest > 0 || *topic != "t", "t-{partition} is empty somewhere");
+            let lengths: Vec<usize> = logs.iter().map(Vec::len).collect();
             for log in &logs {
                 let differ = log.iter().zip(&logs[0]).position(|(byte, other)| byte != other);
-                let lengths: Vec<usize> = logs.iter().map(Vec::len).collect();
-                assert!(
-                    differ.is_none_or(|at| at >= shortest),
-                    "replicas of {topic}-{partition} differ from byte {differ:?} on; they have {lengths:?}"
-                );
+                if let Some(at) = differ.filter(|at| *at < shortest) {
+                    return Some(format!(
+                        "replicas of {topic}-{partition} differ from byte {at} on; they have {lengths:?}"
+                    ));
+                }
             }
         }
+        None
     }
 
     /// Ends all nodes, and sees that none of them has broken.
