@@ -391,7 +391,8 @@ impl DataDir {
     }
 
     /// Renames the directory of a deleted partition, so that one of the same name can be made at once; gives the new
-    /// name. `None` if there is no such directory.
+    /// name, which no other has: a partition may come back and be deleted again before the files are removed. `None` if there
+    /// is no such directory.
     ///
     /// # Errors
     /// As the disk says.
@@ -399,10 +400,10 @@ impl DataDir {
         &self,
         topic: &TopicName,
         partition: PartitionId,
-        topic_id: TopicId,
+        rng: &Rng,
     ) -> Result<Option<PathBuf>, DataDirError> {
         let from = self.path.join(partition_dir(topic, partition));
-        let to = self.path.join(deleted_dir(topic, partition, topic_id));
+        let to = self.path.join(deleted_dir(topic, partition, rng.uuid()));
         self.set_aside(&from, to)
     }
 
@@ -417,7 +418,7 @@ impl DataDir {
         (topic, partition): &PartitionName,
         rng: &Rng,
     ) -> Result<Option<PathBuf>, DataDirError> {
-        let to = self.path.join(deleted_dir(topic, *partition, TopicId(rng.uuid())));
+        let to = self.path.join(deleted_dir(topic, *partition, rng.uuid()));
         self.set_aside(from, to)
     }
 
@@ -618,11 +619,25 @@ mod tests {
         let first = directory.partitions().unwrap();
         assert_eq!(first.current, found);
         assert_eq!(first.futures, [((topic.clone(), PartitionId(3)), future)]);
-        let deleted = directory.mark_deleted(&topic, PartitionId(0), TopicId::ZERO).unwrap();
+        let rng = Rng::from_seed(1);
+        let deleted = directory.mark_deleted(&topic, PartitionId(0), &rng).unwrap();
         assert!(deleted.unwrap().to_str().unwrap().ends_with("-delete"));
         assert_eq!(directory.partitions().unwrap().current, found[1..]);
         assert!(!disk.exists(Path::new("data/a-b-2.00-delete")).unwrap());
-        assert_eq!(directory.mark_deleted(&topic, PartitionId(0), TopicId::ZERO).unwrap(), None);
+        assert_eq!(directory.mark_deleted(&topic, PartitionId(0), &rng).unwrap(), None);
+    }
+
+    #[test]
+    fn a_partition_that_came_back_is_deleted_before_the_first_one_is_gone() {
+        let disk = MemoryDisk::new();
+        let (directory, rng) = (open(&disk, 1, None).unwrap(), Rng::from_seed(1));
+        let topic = TopicName::new("t").unwrap();
+        let mut renamed = std::collections::BTreeSet::new();
+        for _ in 0..2 {
+            disk.create_dir_all(Path::new("data/t-0")).unwrap();
+            renamed.extend(directory.mark_deleted(&topic, PartitionId(0), &rng).unwrap());
+        }
+        assert_eq!(renamed.len(), 2);
     }
 
     #[test]

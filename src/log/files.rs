@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::model::{Offset, PartitionId, TopicId, TopicName};
+use crate::model::{Offset, PartitionId, TopicName};
 
 /// Longest directory name of the file systems in use.
 const NAME_BYTES_MAX: usize = 255;
@@ -138,9 +138,9 @@ pub(super) fn partition_dir(topic: &TopicName, partition: PartitionId) -> String
     format!("{topic}-{partition}")
 }
 
-/// The directory name of a partition whose files are to be removed: unique, and never too long.
-pub(super) fn deleted_dir(topic: &TopicName, partition: PartitionId, topic_id: TopicId) -> String {
-    let suffix = format!("-{partition}.{}-delete", topic_id.0.simple());
+/// The directory name of a partition whose files are to be removed, as unique as `id` and never too long.
+pub(super) fn deleted_dir(topic: &TopicName, partition: PartitionId, id: Uuid) -> String {
+    let suffix = format!("-{partition}.{}-delete", id.simple());
     let room = NAME_BYTES_MAX.saturating_sub(suffix.len());
     // Topic names are ASCII.
     let head: String = topic.as_str().chars().take(room).collect();
@@ -172,7 +172,7 @@ mod tests {
         let name = partition_dir(&topic, PartitionId(12));
         assert_eq!(name, "a-b.c-12");
         assert_eq!(DirKind::parse(&name), DirKind::Partition(topic.clone(), PartitionId(12)));
-        let deleted = deleted_dir(&topic, PartitionId(12), TopicId(Uuid::from_u128(0xab)));
+        let deleted = deleted_dir(&topic, PartitionId(12), Uuid::from_u128(0xab));
         assert_eq!(deleted, "a-b.c-12.000000000000000000000000000000ab-delete");
         assert_eq!(DirKind::parse(&deleted), DirKind::Deleted);
         let future = future_dir(&topic, PartitionId(12), Uuid::from_u128(0xab)).unwrap();
@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(DirKind::parse(other), DirKind::Other, "{other}");
         }
         let long = TopicName::new(&"x".repeat(249)).unwrap();
-        assert_eq!(deleted_dir(&long, PartitionId(1_000), TopicId::ZERO).len(), NAME_BYTES_MAX);
+        assert_eq!(deleted_dir(&long, PartitionId(1_000), Uuid::nil()).len(), NAME_BYTES_MAX);
         assert_eq!(future_dir(&long, PartitionId(0), Uuid::nil()), None);
     }
 }

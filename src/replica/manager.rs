@@ -166,7 +166,7 @@ impl ReplicaManager {
                 removed.extend(self.discard_copy(&gone, &moving));
             }
             let Some(dir) = gone.dir().and_then(|dir| self.dirs.get(dir)) else { continue };
-            match dir.mark_deleted(&topic.name, partition, topic.id) {
+            match dir.mark_deleted(&topic.name, partition, &self.env.rng) {
                 Ok(path) => removed.extend(path),
                 Err(error) => {
                     let error = WithCauses(&error);
