@@ -21,11 +21,11 @@ use crate::api::{
     Advertised, Api, Authorizer, Connections, EndpointType, FetchSessions, OFFSETS_TOPIC,
     ProducerIds, Services, TRANSACTIONS_TOPIC, View,
 };
-use crate::cluster::features;
+use crate::cluster::features::{self, KRAFT_VERSION};
 use crate::cluster::{
     Applied, ClusterImage, Command, ConfigResource, Event, NewTopic, Registration,
 };
-use crate::config::{BrokerConfig, Effective, HttpListener, Overrides, Roles};
+use crate::config::{BrokerConfig, Effective, HttpListener, Overrides, QuorumConfig, Roles};
 use crate::controller::{
     AppliedBatch, Caught, ClusterError, LocalQuorum, Proposed, Quorum, QuorumError, RaftLogError,
     RaftQuorum, Started, Storage, place,
@@ -391,9 +391,13 @@ async fn open(
         failed: raft.as_ref().map(|_| replicas.failed_replicas()).unwrap_or_default(),
         ..registration(&configured, incarnation)
     });
+    let mut features = features::initial(image.features());
+    if settings.broker().quorum.as_ref().is_some_and(QuorumConfig::is_dynamic) {
+        features.insert(KRAFT_VERSION.to_owned(), 1);
+    }
     let bootstrap = image.cluster_id().is_empty().then(|| Command::Bootstrap {
         cluster_id,
-        features: features::initial(image.features()),
+        features,
         min_insync_replicas: Some(configured.topic(&Overrides::new()).min_insync_replicas),
     });
     let broker_epoch = register(&*quorum, view.clone(), bootstrap, registration).await?;

@@ -15,12 +15,12 @@ use std::mem::discriminant;
 use bytes::Bytes;
 use ottla::wire::messages::*;
 use ottla::wire::{
-    ApiEntry, ApiKey, DescribeLogDirsRequest, DescribeLogDirsResponse, FetchRequest, FetchResponse,
-    ListOffsetsRequest, ListOffsetsResponse, OffsetCommitRequest, OffsetCommitResponse,
-    OffsetFetchRequest, OffsetFetchResponse, Problem, ProduceRequest, ProduceResponse, Request,
-    RequestHeader, Response, VersionRange, WireError, WriteTxnMarkersRequest,
-    WriteTxnMarkersResponse, check_request, check_response, decode_request, decode_response,
-    encode_request, encode_response,
+    AddRaftVoterRequest, AddRaftVoterResponse, ApiEntry, ApiKey, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, Problem,
+    ProduceRequest, ProduceResponse, Request, RequestHeader, Response, VersionRange, WireError,
+    WriteTxnMarkersRequest, WriteTxnMarkersResponse, check_request, check_response, decode_request,
+    decode_response, encode_request, encode_response,
 };
 
 use crate::input::Input;
@@ -97,6 +97,8 @@ messages! {
     ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse,
     ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse,
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse,
+    AddRaftVoter AddRaftVoterRequest AddRaftVoterResponse,
+    RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse,
 }
 
 /// Runs one input.

@@ -15,7 +15,7 @@ use super::context::RequestContext;
 use super::create_topics::METADATA_TOPIC;
 use super::dispatch::Answer;
 use super::error_map;
-use crate::controller::QuorumMember;
+use crate::controller::{QuorumMember, QuorumStatus};
 use crate::model::ErrorCode;
 use crate::wire::Text;
 use crate::wire::messages::{
@@ -37,7 +37,17 @@ pub(super) fn start(
         response.topics = refused(request, ErrorCode::UnknownTopicOrPartition);
         return Answer::Now(response);
     }
-    let status = context.services.quorum.status();
+    Answer::later(async move {
+        let status = context.services.quorum.status_of_leader().await;
+        describe(&context, &status, response)
+    })
+}
+
+fn describe(
+    context: &RequestContext,
+    status: &QuorumStatus,
+    mut response: DescribeQuorumResponse,
+) -> DescribeQuorumResponse {
     let view = context.services.view.borrow().clone();
     let end = i64::try_from(view.index).unwrap_or(i64::MAX).saturating_add(1);
     let mut partition = PartitionData::default();
@@ -60,7 +70,7 @@ pub(super) fn start(
                 endpoint.map(|endpoint| told(listener, endpoint)).into_iter().collect();
             response.nodes.push(node);
         }
-        // A node is as far as it was last heard of; who does not lead knows only its own end.
+        // A node is as far as the leader has last heard of it; without a leader only the own end is known.
         let own = (member.broker == context.services.broker).then_some(end);
         let known = member.end.and_then(|end| i64::try_from(end).ok());
         state.log_end_offset = own.or(known).unwrap_or(-1);
@@ -76,7 +86,7 @@ pub(super) fn start(
     topic.topic_name.0 = Text::from_static_str(METADATA_TOPIC);
     topic.partitions = vec![partition];
     response.topics = vec![topic];
-    Answer::Now(response)
+    response
 }
 
 fn told(name: &str, (host, port): &(String, u16)) -> Listener {

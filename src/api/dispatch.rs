@@ -15,8 +15,8 @@ use super::{
     describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch,
     find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
     list_groups, list_offsets, list_transactions, metadata, offset_commit, offset_delete,
-    offset_fetch, offset_for_leader_epoch, partition_reassignments, produce, sync_group,
-    txn_offset_commit, unregister_broker, update_features, write_txn_markers,
+    offset_fetch, offset_for_leader_epoch, partition_reassignments, produce, raft_voters,
+    sync_group, txn_offset_commit, unregister_broker, update_features, write_txn_markers,
 };
 use crate::model::{Instant, WithCauses};
 use crate::wire::{
@@ -190,6 +190,8 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
         ApiKey::UnregisterBroker => run(context, count, body, unregister_broker::start),
         ApiKey::DescribeTransactions => run(context, count, body, describe_transactions::start),
         ApiKey::ListTransactions => run(context, count, body, list_transactions::start),
+        ApiKey::AddRaftVoter => run(context, count, body, raft_voters::start_add),
+        ApiKey::RemoveRaftVoter => run(context, count, body, raft_voters::start_remove),
         other => Reply::Close(format!("{other} is not served")),
     }
 }

@@ -67,6 +67,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod partition_reassignments;
 mod produce;
+mod raft_voters;
 mod sync_group;
 mod txn_offset_commit;
 mod unregister_broker;

@@ -61,8 +61,16 @@ pub(super) async fn bind(
     config: &BrokerConfig,
     quorum: &QuorumConfig,
 ) -> Result<(NodeListener, Option<ControllerClients>), ListenError> {
-    let told = quorum.address(config.node_id);
-    let told_host_and_port = told.and_then(|address| {
+    let advertised = config.advertised_controller.as_ref().filter(|_| quorum.is_dynamic());
+    let advertised = advertised.and_then(|listener| {
+        let host = listener.host.as_deref()?;
+        Some(match host.contains(':') {
+            true => format!("[{host}]:{}", listener.port),
+            false => format!("{host}:{}", listener.port),
+        })
+    });
+    let told = quorum.address(config.node_id).map(str::to_owned).or(advertised);
+    let told_host_and_port = told.as_ref().and_then(|address| {
         let (host, port) = address.rsplit_once(':')?;
         Some((host.to_owned(), port.parse().ok()?))
     });
@@ -79,7 +87,7 @@ pub(super) async fn bind(
         host if host.contains(':') => format!("[{host}]:{}", bound.local_address().port()),
         host => format!("{host}:{}", bound.local_address().port()),
     };
-    let address = told.map_or_else(fallback, str::to_owned);
+    let address = told.unwrap_or_else(fallback);
     let (sender, streams) = mpsc::channel(CLIENTS_WAITING_MAX);
     let is_controller = config.roles.is_controller();
     let clients =

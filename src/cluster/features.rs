@@ -19,6 +19,9 @@ use crate::model::{BrokerId, ErrorCode};
 pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
 /// Consumer groups of KIP-848: since level 1.
 pub const GROUP_VERSION: &str = "group.version";
+/// Whether voters are added and removed while the cluster runs (KIP-853): since level 1. At level 0 they are those of
+/// `controller.quorum.voters`.
+pub const KRAFT_VERSION: &str = "kraft.version";
 /// How Apache Kafka writes its metadata. Here it only says which version a cluster is like.
 pub const METADATA_VERSION: &str = "metadata.version";
 /// How transactions work: flexible records in their log since level 1, an epoch of its own for each since level 2 (KIP-890).
@@ -31,14 +34,15 @@ pub struct SupportedFeature {
     pub name: &'static str,
     /// The lowest level.
     pub min: i16,
-    /// The highest level, which new clusters begin with.
+    /// The highest level, which new clusters begin with, but for [`KRAFT_VERSION`]: that depends on their configuration.
     pub max: i16,
 }
 
 /// All features, by name.
-pub const SUPPORTED: [SupportedFeature; 4] = [
+pub const SUPPORTED: [SupportedFeature; 5] = [
     SupportedFeature { name: ELIGIBLE_LEADER_REPLICAS_VERSION, min: 0, max: 1 },
     SupportedFeature { name: GROUP_VERSION, min: 0, max: 1 },
+    SupportedFeature { name: KRAFT_VERSION, min: 0, max: 1 },
     // From 3.3-IV3 to 4.3-IV0.
     SupportedFeature { name: METADATA_VERSION, min: 7, max: 30 },
     SupportedFeature { name: TRANSACTION_VERSION, min: 0, max: 2 },
@@ -84,6 +88,9 @@ pub struct FeatureUpdate {
 #[must_use]
 pub fn initial(found: &BTreeMap<String, i16>) -> BTreeMap<String, i16> {
     let level = |feature: &SupportedFeature| {
+        if feature.name == KRAFT_VERSION {
+            return feature.min;
+        }
         if found.is_empty() || feature.name == METADATA_VERSION {
             return feature.max;
         }
@@ -128,6 +135,9 @@ pub fn refusal_to_follow(name: &str, present: i16, update: FeatureUpdate) -> Res
     }
     if level > present && direction != Direction::Upgrade {
         return refuse_level(name, level, "Can't downgrade to a newer version.");
+    }
+    if name == KRAFT_VERSION && level < present {
+        return refuse_level(name, level, "Can't downgrade the version of this feature.");
     }
     if name == METADATA_VERSION && level < present {
         // Each of the versions knows records that the one before it does not.
@@ -178,6 +188,11 @@ mod tests {
         assert_eq!(DIRECTIONS.map(|direction| metadata(28, direction)), [false; 3]);
         assert_eq!(DIRECTIONS.map(|direction| metadata(29, direction)), [true; 3]);
         assert_eq!(DIRECTIONS.map(|direction| metadata(30, direction)), [true, false, false]);
+        let voters = |present, level, direction| {
+            refusal_to_follow(KRAFT_VERSION, present, FeatureUpdate { level, direction }).is_ok()
+        };
+        assert_eq!(DIRECTIONS.map(|direction| voters(0, 1, direction)), [true, false, false]);
+        assert_eq!(DIRECTIONS.map(|direction| voters(1, 0, direction)), [false; 3]);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     /// `advertised.listeners` without those of the controller; none if nothing is advertised. Each has the name of
     /// one in `listeners`.
     pub advertised_listeners: Option<Vec<Listener>>,
+    /// The one of `advertised.listeners` that is the controller's; none if it is not advertised.
+    pub advertised_controller: Option<Listener>,
     /// `ottla.advertised.external`.
     pub external: External,
     /// `ottla.http.listener`.
@@ -134,7 +136,8 @@ impl Layers<'_> {
     pub fn broker(self) -> Result<BrokerConfig, ConfigError> {
         self.check_log_rules()?;
         let controller_names = self.list("controller.listener.names").unwrap_or_default();
-        let (listeners, advertised_listeners) = self.listeners(&controller_names)?;
+        let (listeners, advertised_listeners, advertised_controller) =
+            self.listeners(&controller_names)?;
         let roles = self.roles();
         if roles.is_broker() {
             let advertised = advertised_listeners.as_deref();
@@ -156,10 +159,19 @@ impl Layers<'_> {
         let request_memory = self.integer("ottla.request.memory.bytes");
         let node_id = BrokerId(self.number("node.id"));
         let log_dirs = self.log_dirs();
+        let quorum = self.quorum(node_id, roles)?;
+        // Nothing else says where it is.
+        if roles.is_controller()
+            && controller_listeners.is_empty()
+            && quorum.as_ref().is_some_and(QuorumConfig::is_dynamic)
+        {
+            let rule = "must have a listener of controller.listener.names, since no controller.quorum.voters says where this one is";
+            return Err(self.against("listeners", rule));
+        }
         Ok(BrokerConfig {
             node_id,
             roles,
-            quorum: self.quorum(node_id, roles)?,
+            quorum,
             inter_broker_listener: self.inter_broker_listener(&listeners),
             rack: self.text("broker.rack"),
             cluster_id: self.text("ottla.cluster.id"),
@@ -170,6 +182,7 @@ impl Layers<'_> {
                 .map(|name| name.to_uppercase())
                 .unwrap_or_default(),
             advertised_listeners,
+            advertised_controller,
             external: self.external(),
             http: self.http(),
             start_topics: self.start_topics(),
@@ -216,11 +229,12 @@ impl Layers<'_> {
         })
     }
 
-    /// What is bound, the controller's listeners included, and what is advertised.
+    /// What is bound, the controller's listeners included, what is advertised to clients, and as the controller.
+    #[expect(clippy::type_complexity, reason = "its caller takes it apart at once")]
     fn listeners(
         self,
         controller_names: &[String],
-    ) -> Result<(Vec<Listener>, Option<Vec<Listener>>), ConfigError> {
+    ) -> Result<(Vec<Listener>, Option<Vec<Listener>>, Option<Listener>), ConfigError> {
         const MAP: &str = "listener.security.protocol.map";
         let blame = |key| move |error: ListenerError| self.against(key, error);
         let map = self.text(MAP).unwrap_or_default();
@@ -232,9 +246,9 @@ impl Layers<'_> {
 
         const ADVERTISED: &str = "advertised.listeners";
         let Some(items) = self.list(ADVERTISED) else {
-            return Ok((bound, None));
+            return Ok((bound, None, None));
         };
-        let mut advertised =
+        let advertised =
             listeners::parse_advertised(&items, &protocols).map_err(blame(ADVERTISED))?;
         for listener in &advertised {
             if !bound.iter().any(|other| other.name == listener.name) {
@@ -245,8 +259,10 @@ impl Layers<'_> {
                 return Err(self.against(ADVERTISED, "has 0.0.0.0, which no client can reach"));
             }
         }
-        advertised.retain(|listener| !is_named(listener, controller_names));
-        Ok((bound, (!advertised.is_empty()).then_some(advertised)))
+        let (controller, advertised): (Vec<_>, Vec<_>) =
+            advertised.into_iter().partition(|listener| is_named(listener, controller_names));
+        let advertised = (!advertised.is_empty()).then_some(advertised);
+        Ok((bound, advertised, controller.into_iter().next()))
     }
 
     /// A node that is only a controller has no listener but those of `controller.listener.names`, and all of these. (Kafka asks for

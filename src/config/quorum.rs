@@ -57,8 +57,13 @@ pub struct Voter {
 /// A cluster of several nodes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QuorumConfig {
-    /// `controller.quorum.voters`, in the order of their ids.
+    /// `controller.quorum.voters`, in the order of their ids; none if the nodes of the cluster are found by
+    /// `bootstrap_servers`, and its voters added and removed while it runs.
     pub voters: Vec<Voter>,
+    /// `controller.quorum.bootstrap.servers`, `host:port` each; they are asked only if `voters` is empty.
+    pub bootstrap_servers: Vec<String>,
+    /// `controller.quorum.auto.join.enable`.
+    pub auto_join: bool,
     /// How fast everything goes.
     pub timers: QuorumTimers,
     /// How often partitions go back to their preferred leaders, if they do so by themselves: `auto.leader.rebalance.enable`,
@@ -82,7 +87,13 @@ pub struct QuorumTimers {
 }
 
 impl QuorumConfig {
-    /// Whether a node votes.
+    /// Whether voters are added and removed while the cluster runs (KIP-853).
+    #[must_use]
+    pub const fn is_dynamic(&self) -> bool {
+        self.voters.is_empty()
+    }
+
+    /// Whether a node votes by the configuration.
     #[must_use]
     pub fn is_voter(&self, id: BrokerId) -> bool {
         self.voters.iter().any(|voter| voter.id == id)
@@ -131,25 +142,26 @@ impl Layers<'_> {
             voters.push(parsed.ok_or_else(malformed)?);
         }
         voters.sort_by_key(|voter| voter.id);
-        // A node that is only a controller is one for others to join, also where no other one votes.
-        let is_alone = voters.iter().all(|voter| voter.id == node);
-        if is_alone && (voters.is_empty() || roles != Roles::Controller) {
-            // Alone, such a node would serve a cluster that nobody meant.
-            if self.list(SERVERS).unwrap_or_default().len() > 1 {
-                let rule = format!("cannot name several nodes yet: {VOTERS} must, as id@host:port");
-                return Err(self.against(SERVERS, rule));
+        let bootstrap_servers = self.list(SERVERS).unwrap_or_default();
+        let named = if voters.is_empty() { bootstrap_servers.len() } else { voters.len() };
+        match roles {
+            // The one that is named is this node.
+            Roles::Both if named <= 1 && voters.iter().all(|voter| voter.id == node) => {
+                return Ok(None);
             }
-            let rule = match roles {
-                Roles::Both => return Ok(None),
-                Roles::Broker => {
-                    format!("must be broker,controller unless {VOTERS} has other nodes")
-                }
-                Roles::Controller => format!("must have broker unless {VOTERS} has node.id {node}"),
-            };
-            return Err(self.against(ROLES, rule));
+            Roles::Broker if named == 0 => {
+                let rule = format!("must be broker,controller unless {VOTERS} has other nodes");
+                return Err(self.against(ROLES, rule));
+            }
+            Roles::Controller if named == 0 => {
+                let rule = format!("must have broker unless {VOTERS} has node.id {node}");
+                return Err(self.against(ROLES, rule));
+            }
+            // A node that is only a controller is one for others to join, also where no other one votes.
+            Roles::Both | Roles::Broker | Roles::Controller => {}
         }
         let is_voter = voters.iter().any(|voter| voter.id == node);
-        if is_voter != roles.is_controller() {
+        if !voters.is_empty() && is_voter != roles.is_controller() {
             let rule = match is_voter {
                 true => format!("must have controller, since {VOTERS} has node.id {node}"),
                 false => {
@@ -162,7 +174,13 @@ impl Layers<'_> {
         let seconds = self.integer("leader.imbalance.check.interval.seconds");
         let interval = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
         let balance_interval = balances.then_some(interval);
-        Ok(Some(QuorumConfig { voters, timers: self.quorum_timers()?, balance_interval }))
+        Ok(Some(QuorumConfig {
+            voters,
+            bootstrap_servers,
+            auto_join: self.boolean("controller.quorum.auto.join.enable"),
+            timers: self.quorum_timers()?,
+            balance_interval,
+        }))
     }
 
     /// What the node is for.
@@ -235,6 +253,26 @@ mod tests {
     }
 
     #[test]
+    fn servers_stand_for_voters() {
+        const SERVERS: &str = "controller.quorum.bootstrap.servers=a:1,b:1";
+        const LISTENER: &str = "listeners=CONTROLLER://:1,PLAINTEXT://:2";
+        const ONE: &str = "controller.quorum.bootstrap.servers=a:1";
+        for options in [
+            &[SERVERS, LISTENER][..],
+            &[SERVERS, "process.roles=broker"],
+            &[ONE, "process.roles=broker"],
+            &[ONE, "process.roles=controller", "listeners=CONTROLLER://:1"],
+        ] {
+            let several = quorum(options).unwrap().unwrap();
+            assert!(several.is_dynamic() && !several.bootstrap_servers.is_empty(), "{options:?}");
+        }
+        assert_eq!(quorum(&[ONE]), Ok(None), "itself");
+        assert!(!quorum(&[VOTERS, SERVERS]).unwrap().unwrap().is_dynamic());
+        let error = quorum(&[SERVERS]).unwrap_err();
+        assert!(error.contains("must have a listener of controller.listener.names"), "{error}");
+    }
+
+    #[test]
     fn roles_and_voters_agree() {
         for (options, words) in [
             (&[VOTERS, "node.id=4"][..], "must not have controller"),
@@ -242,7 +280,6 @@ mod tests {
             (&["process.roles=broker"], "unless controller.quorum.voters has other nodes"),
             (&["process.roles=controller"], "unless controller.quorum.voters has node.id 1"),
             (&[VOTERS, "process.roles=controller", "node.id=4"], "must not have controller"),
-            (&["controller.quorum.bootstrap.servers=a:1,b:1"], "controller.quorum.voters must"),
             (&[VOTERS, "broker.heartbeat.interval.ms=600"], "at most half"),
             (&[VOTERS, "controller.quorum.election.timeout.ms=29"], "at least 30"),
         ] {

@@ -196,7 +196,7 @@ pub(super) fn merge(sources: Sources<'_>) -> Result<(StaticConfig, Vec<Notice>),
     }
     unite_ids(&mut settings)?;
     let single_node = is_single_node(&settings);
-    let notices = notices(&settings, single_node);
+    let notices = notices(&settings);
     let config = StaticConfig { settings, single_node };
     Ok((config, notices))
 }
@@ -268,9 +268,7 @@ fn is_single_node(settings: &Layer) -> bool {
         && items("process.roles").len() != 1
 }
 
-fn notices(settings: &Layer, single_node: bool) -> Vec<Notice> {
-    // What describes a cluster of one says nothing that is not so.
-    const MEMBERSHIP: [&str; 1] = ["controller.quorum.bootstrap.servers"];
+fn notices(settings: &Layer) -> Vec<Notice> {
     settings
         .iter()
         .filter_map(|(name, setting)| {
@@ -278,7 +276,6 @@ fn notices(settings: &Layer, single_node: bool) -> Vec<Notice> {
             let key = registry::find(Scope::Broker, &name);
             match key.map(|key| key.status) {
                 Some(Status::Active) => None,
-                Some(Status::NotYet) if single_node && MEMBERSHIP.contains(&&*name) => None,
                 Some(Status::NotYet) => Some(Notice::NotYet { name, origin }),
                 Some(Status::Inert) => Some(Notice::Inert { name, origin }),
                 None if name.starts_with("zookeeper.") => Some(Notice::ZooKeeper { name, origin }),

@@ -15,8 +15,9 @@ use super::raft_log::{
 };
 use super::{
     AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus, RaftLogError,
+    VoterChange,
 };
-use crate::cluster::{ClusterImage, Command, Event, Outcome};
+use crate::cluster::{ClusterImage, Command, Event, Outcome, Refusal};
 use crate::controller::{BATCH_LENGTH, INBOX_LENGTH, SNAPSHOT_AFTER_BYTES};
 use crate::env::{Disk, Env};
 use crate::model::{BrokerId, UuidText, WithCauses};
@@ -107,6 +108,16 @@ impl Quorum for LocalQuorum {
 
     fn status(&self) -> QuorumStatus {
         self.status.clone()
+    }
+
+    fn change_voters(
+        &self,
+        change: VoterChange,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>> {
+        let refusal = self.status.refusal(&change);
+        let refusal =
+            refusal.expect("no other node listens to one that is alone, and it has to stay");
+        Box::pin(std::future::ready(Err(refusal)))
     }
 }
 

@@ -13,6 +13,7 @@ mod local;
 mod raft;
 mod raft_log;
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -24,8 +25,10 @@ pub use inspect::{MetadataReport, inspect_metadata};
 pub use local::{LocalQuorum, Started, Storage};
 pub use raft::{Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, join};
 
-use crate::cluster::{ClusterImage, Command, Event, Outcome};
-use crate::model::{BrokerId, TopicPartition, UuidText};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{ClusterImage, Command, Event, Outcome, Refusal};
+use crate::model::{BrokerId, ErrorCode, TopicPartition, UuidText};
 
 /// How many proposals may wait.
 const INBOX_LENGTH: usize = 1024;
@@ -35,7 +38,7 @@ const BATCH_LENGTH: usize = 1000;
 const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What commands are proposed to.
-pub trait Quorum: std::fmt::Debug + Send + Sync {
+pub trait Quorum: fmt::Debug + Send + Sync {
     /// Proposes commands, to be applied one after the other without another one in between. Gives the index of their log
     /// entry and what each gave. May be dropped: the commands are applied or not.
     ///
@@ -48,10 +51,52 @@ pub trait Quorum: std::fmt::Debug + Send + Sync {
 
     /// Who agrees on commands.
     fn status(&self) -> QuorumStatus;
+
+    /// The same, as the leader says if it can be asked: only it knows how far the others are. May be dropped.
+    fn status_of_leader(&self) -> Pin<Box<dyn Future<Output = QuorumStatus> + Send + '_>> {
+        Box::pin(std::future::ready(self.status()))
+    }
+
+    /// Has a controller vote or not vote, one change after the other. May be dropped: it is changed or not.
+    ///
+    /// # Errors
+    /// A [`Refusal`] in the words of Apache Kafka. With REQUEST_TIMED_OUT it may be changed yet.
+    fn change_voters(
+        &self,
+        change: VoterChange,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>>;
+}
+
+/// A change of the voters (KIP-853).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VoterChange {
+    /// A controller that has listened so far votes from now on.
+    Add(Voter),
+    /// A controller only listens from now on.
+    Remove(Voter),
+}
+
+/// A controller with one of its directories: on another one it is another voter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Voter {
+    /// The controller.
+    pub broker: BrokerId,
+    /// Its directory with the metadata log.
+    pub directory: UuidText,
+}
+
+/// As Apache Kafka writes it.
+impl fmt::Display for Voter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplicaKey(id={}, directoryId={})", self.broker, self.directory)
+    }
 }
 
 /// Who agrees on commands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct QuorumStatus {
     /// The node that decides; none while one is elected.
     pub leader: Option<BrokerId>,
@@ -63,8 +108,44 @@ pub struct QuorumStatus {
     pub observers: Vec<QuorumMember>,
 }
 
+impl QuorumStatus {
+    /// Why the voters cannot be changed so; nothing if they can, once the controller has caught up. (`AddVoterHandler`,
+    /// `RemoveVoterHandler` of Apache Kafka)
+    fn refusal(&self, change: &VoterChange) -> Option<Refusal> {
+        let keys: Vec<Voter> = self.voters.iter().map(QuorumMember::key).collect();
+        let shown = || keys.iter().map(Voter::to_string).collect::<Vec<_>>().join(", ");
+        let refuse = |code, message| Some(Refusal { code, message });
+        match change {
+            VoterChange::Add(voter) if keys.iter().any(|key| key.broker == voter.broker) => refuse(
+                ErrorCode::DuplicateVoter,
+                format!(
+                    "The voter id for {voter} is already part of the set of voters [{}].",
+                    shown()
+                ),
+            ),
+            VoterChange::Add(voter) => {
+                let listens = self.observers.iter().any(|observer| observer.key() == *voter);
+                (!listens).then(|| lagging(voter))
+            }
+            // One has to stay.
+            VoterChange::Remove(voter) if keys.len() == 1 || !keys.contains(voter) => refuse(
+                ErrorCode::VoterNotFound,
+                format!("Cannot remove voter {voter} from the set of voters [{}]", shown()),
+            ),
+            VoterChange::Remove(_) => None,
+        }
+    }
+}
+
+/// The refusal of a voter that has not caught up.
+fn lagging(voter: &Voter) -> Refusal {
+    let message = format!("Aborted add voter operation for {voter} since it is lagging behind");
+    Refusal { code: ErrorCode::RequestTimedOut, message }
+}
+
 /// A node of a quorum.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct QuorumMember {
     /// The node.
     pub broker: BrokerId,
@@ -74,6 +155,13 @@ pub struct QuorumMember {
     pub endpoint: Option<(String, u16)>,
     /// Index of the entry after the last one that it is known to have. Only the leader knows this of others.
     pub end: Option<u64>,
+}
+
+impl QuorumMember {
+    /// The node as a voter.
+    const fn key(&self) -> Voter {
+        Voter { broker: self.broker, directory: self.directory }
+    }
 }
 
 /// Commands that were applied.

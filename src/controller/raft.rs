@@ -2,7 +2,7 @@
 //!
 //! Owns how metadata is agreed on between nodes: the files and the state that Raft works on ([`store`], [`machine`]), the
 //! private frames between nodes ([`frames`], [`peer`], [`listener`]), how a node finds its cluster or begins one
-//! ([`bootstrap`]), the liveness of brokers ([`sessions`]), and the balance of
+//! ([`bootstrap`]), how voters come and go ([`voters`]), the liveness of brokers ([`sessions`]), and the balance of
 //! leaders ([`balance`]). Nothing outside this folder names openraft.
 //!
 //! **Invariants:** a raft id belongs to one data directory for ever, and is never a broker id; a node speaks Raft only with
@@ -19,6 +19,7 @@ mod peer;
 mod quorum;
 mod sessions;
 mod store;
+mod voters;
 
 use std::collections::BTreeMap;
 

@@ -85,6 +85,13 @@ pub(super) struct Membership {
     pub(super) nodes: BTreeMap<u64, Node>,
 }
 
+impl Membership {
+    /// Whether the node with this raft id votes.
+    pub(super) fn votes(&self, raft_id: u64) -> bool {
+        self.voters.iter().any(|voters| voters.contains(&raft_id))
+    }
+}
+
 /// A node, as the others know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -95,12 +95,12 @@ pub use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
     AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, ElectLeadersRequest, ElectLeadersResponse,
-    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, UnregisterBrokerRequest,
-    UnregisterBrokerResponse, alter_partition_reassignments_request,
-    alter_partition_reassignments_response, alter_replica_log_dirs_request,
-    alter_replica_log_dirs_response, describe_quorum_request, describe_quorum_response,
-    elect_leaders_request, elect_leaders_response, list_partition_reassignments_request,
-    list_partition_reassignments_response,
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, RemoveRaftVoterRequest,
+    RemoveRaftVoterResponse, UnregisterBrokerRequest, UnregisterBrokerResponse,
+    alter_partition_reassignments_request, alter_partition_reassignments_response,
+    alter_replica_log_dirs_request, alter_replica_log_dirs_response, describe_quorum_request,
+    describe_quorum_response, elect_leaders_request, elect_leaders_response,
+    list_partition_reassignments_request, list_partition_reassignments_response,
 };
 
 use super::codec::{Request, Response};
@@ -197,6 +197,7 @@ crate_messages! {
     ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse CONSUMER_GROUP_DESCRIBE,
     ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse LIST_CONFIG_RESOURCES,
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse DESCRIBE_TOPIC_PARTITIONS,
+    RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse REMOVE_RAFT_VOTER,
 }
 
 /// The gate, then the crate.

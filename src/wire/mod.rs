@@ -2,7 +2,7 @@
 //!
 //! Owns the registry of APIs (`registry.rs`), request and response headers (`header.rs`), the bounds gate (`shape.rs`
 //! with the tables in `shapes/`), our own codecs for Produce and Fetch (record bytes are never copied), ListOffsets,
-//! OffsetCommit, OffsetFetch, WriteTxnMarkers and DescribeLogDirs, and the adaption of the message crate for all others (`messages.rs`). It does not read sockets, knows
+//! OffsetCommit, OffsetFetch, WriteTxnMarkers, DescribeLogDirs and AddRaftVoter, and the adaption of the message crate for all others (`messages.rs`). It does not read sockets, knows
 //! no record batch from inside, and decides nothing: what a request means is the business of `api/`.
 //!
 //! The way in: a frame without its length goes to [`RequestHeader::decode`], what follows the header to
@@ -18,6 +18,7 @@
     clippy::cast_sign_loss
 )]
 
+pub mod add_raft_voter;
 mod codec;
 pub mod describe_log_dirs;
 mod error;
@@ -40,6 +41,7 @@ mod tests;
 mod writer;
 pub mod write_txn_markers;
 
+pub use add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 pub use codec::{
     Request, Response, decode_request, decode_response, encode_request, encode_response,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use ottla::api::{Authorizer, Operation, Resource};
-use ottla::model::{ErrorCode, LeaderEpoch, PartitionId, TopicId};
+use ottla::model::{BrokerId, ErrorCode, LeaderEpoch, PartitionId, TopicId};
 use ottla::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla::wire::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
@@ -14,15 +14,16 @@ use ottla::wire::messages::{
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     ElectLeadersRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, ListConfigResourcesRequest, ListGroupsRequest,
-    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, UnregisterBrokerRequest,
-    UpdateFeaturesRequest, WireTransactionalId, alter_configs_request,
+    ListPartitionReassignmentsRequest, OffsetForLeaderEpochRequest, RemoveRaftVoterRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest, WireTransactionalId, alter_configs_request,
     alter_replica_log_dirs_request, create_acls_request, create_partitions_request,
     delete_acls_request, delete_records_request, delete_topics_request, describe_configs_request,
     describe_producers_request, describe_topic_partitions_request, elect_leaders_request,
     incremental_alter_configs_request, offset_for_leader_epoch_request,
 };
 use ottla::wire::{
-    ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, Text, WriteTxnMarkersRequest,
+    AddRaftVoterRequest, ApiEntry, ApiKey, DescribeLogDirsRequest, ListOffsetsRequest, Text,
+    WriteTxnMarkersRequest,
 };
 
 use crate::exactly_once;
@@ -201,6 +202,8 @@ fn table() -> Vec<(ApiKey, Vec<Denial>)> {
         (ApiKey::ListPartitionReassignments, one(O::Describe, "cluster", CLUSTER)),
         (ApiKey::DescribeQuorum, one(O::Describe, "cluster", CLUSTER)),
         (ApiKey::UnregisterBroker, one(O::Alter, "cluster", CLUSTER)),
+        (ApiKey::AddRaftVoter, one(O::Alter, "cluster", CLUSTER)),
+        (ApiKey::RemoveRaftVoter, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::UpdateFeatures, one(O::Alter, "cluster", CLUSTER)),
         (ApiKey::CreatePartitions, one(O::Alter, "topic", TOPIC)),
         (ApiKey::DescribeCluster, vec![]),
@@ -222,6 +225,11 @@ const fn unless_disabled(code: i16) -> i16 {
 /// A broker that nobody knows is said to be unknown to whoever may ask.
 const fn unless_unknown(code: i16) -> i16 {
     if code == ErrorCode::BrokerIdNotRegistered.code() { 0 } else { code }
+}
+
+/// A voter that there cannot be is refused for that to whoever may ask.
+const fn unless_invalid(code: i16) -> i16 {
+    if code == ErrorCode::InvalidRequest.code() { 0 } else { code }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "APIs that are not served")]
@@ -250,7 +258,7 @@ async fn codes(client: &mut Client, key: ApiKey, producer: (i64, i16)) -> Vec<i1
                 timestamp: -1,
             };
             let request = ListOffsetsRequest {
-                replica_id: ottla::model::BrokerId(-1),
+                replica_id: BrokerId(-1),
                 isolation_level: 0,
                 topics: vec![ListOffsetsTopic {
                     name: Text::from_static_str("t"),
@@ -442,6 +450,22 @@ async fn codes(client: &mut Client, key: ApiKey, producer: (i64, i16)) -> Vec<i1
         }
         ApiKey::DescribeQuorum => {
             vec![client.call(2, &DescribeQuorumRequest::default()).await.error_code]
+        }
+        ApiKey::AddRaftVoter => {
+            let request = AddRaftVoterRequest {
+                cluster_id: None,
+                timeout_ms: 0,
+                voter_id: BrokerId(9),
+                voter_directory_id: uuid::Uuid::nil(),
+                listeners: Vec::new(),
+                ack_when_committed: true,
+            };
+            vec![unless_invalid(client.call(1, &request).await.error_code.code())]
+        }
+        ApiKey::RemoveRaftVoter => {
+            let mut request = RemoveRaftVoterRequest::default();
+            request.cluster_id = None;
+            vec![unless_invalid(client.call(0, &request).await.error_code)]
         }
         ApiKey::UnregisterBroker => {
             let mut request = UnregisterBrokerRequest::default();

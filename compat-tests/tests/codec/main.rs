@@ -26,14 +26,14 @@ use ottla::wire::messages::{
     EndTxnRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
     ListGroupsRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest,
-    OffsetDeleteRequest, OffsetForLeaderEpochRequest, SyncGroupRequest, TxnOffsetCommitRequest,
-    UnregisterBrokerRequest, UpdateFeaturesRequest,
+    OffsetDeleteRequest, OffsetForLeaderEpochRequest, RemoveRaftVoterRequest, SyncGroupRequest,
+    TxnOffsetCommitRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use ottla::wire::{
-    ApiEntry, ApiKey, DescribeLogDirsRequest, FetchRequest, ListOffsetsRequest,
-    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, Request, RequestHeader, Response,
-    WriteTxnMarkersRequest, check_request, check_response, decode_request, decode_response,
-    encode_request, encode_response,
+    AddRaftVoterRequest, ApiEntry, ApiKey, DescribeLogDirsRequest, FetchRequest,
+    ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, Request,
+    RequestHeader, Response, WriteTxnMarkersRequest, check_request, check_response, decode_request,
+    decode_response, encode_request, encode_response,
 };
 
 /// One served API with its types behind function pointers.
@@ -101,6 +101,8 @@ const APIS: &[Api] = &[
     api::<ConsumerGroupDescribeRequest>(),
     api::<ListConfigResourcesRequest>(),
     api::<DescribeTopicPartitionsRequest>(),
+    api::<AddRaftVoterRequest>(),
+    api::<RemoveRaftVoterRequest>(),
 ];
 
 /// APIs whose codec is ours and drops unknown tagged fields.
@@ -112,6 +114,7 @@ const WITHOUT_UNKNOWN_FIELDS: &[ApiKey] = &[
     ApiKey::OffsetFetch,
     ApiKey::WriteTxnMarkers,
     ApiKey::DescribeLogDirs,
+    ApiKey::AddRaftVoter,
 ];
 
 #[test]

@@ -41,6 +41,7 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             controller_listeners: vec![],
             controller_listener_name: "CONTROLLER".to_owned(),
             advertised_listeners: None,
+            advertised_controller: None,
             external: External::At { host: "localhost".into(), port: None },
             http: HttpListener::Unset,
             start_topics: vec![],

@@ -22,8 +22,10 @@ table! {
     Inert "controller.performance.always.log.threshold.ms": Long = 2000, at_least(0), unlisted;
     Inert "controller.performance.sample.period.ms": Long = 60_000, at_least(100), unlisted;
     NotYet "controller.quorum.append.linger.ms": Int = 25, at_least(0);
-    NotYet "controller.quorum.auto.join.enable": Boolean = false;
-    NotYet "controller.quorum.bootstrap.servers": List = "", special("a list of host:port", are_servers);
+    /// Whether a controller that does not vote adds itself to the voters, where they are not those of `controller.quorum.voters` (KIP-853).
+    Active "controller.quorum.auto.join.enable": Boolean = false;
+    /// Where controllers are, instead of `controller.quorum.voters`: a new cluster is begun by those controllers that are named here, once all are there, and its voters are added and removed while it runs (KIP-853).
+    Active "controller.quorum.bootstrap.servers": List = "", special("a list of host:port", are_servers);
     NotYet "controller.quorum.election.backoff.max.ms": Int = 1000, at_least(0);
     /// How long a voter hears nothing of the leader before it wants to lead: this up to twice as long, and the leader is heard of three times in it. Unset, 150 to 300 ms, and every 50 ms.
     Active "controller.quorum.election.timeout.ms": Int = 1000, at_least(0);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{FRAME_VERSION, kind, snapshot_name};
+use crate::cluster::features::KRAFT_VERSION;
 use crate::cluster::{ClusterImage, ConfigResource, PartitionImage, TopicImage};
 use crate::controller::RaftLogError;
 use crate::controller::local::read_image;
@@ -111,8 +112,10 @@ fn io_error(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> ExportError {
 pub(super) fn records(image: &ClusterImage, broker: BrokerId, directory: uuid::Uuid) -> Vec<Bytes> {
     let mut records = Vec::new();
     // The version of the metadata decides how the rest is read.
+    // (Whether voters change has a record of another kind, and is of no concern to a single node.)
+    let features = image.features().iter().filter(|(name, _)| *name != KRAFT_VERSION);
     let (first, others): (Vec<_>, Vec<_>) =
-        image.features().iter().partition(|(name, _)| *name == "metadata.version");
+        features.partition(|(name, _)| *name == "metadata.version");
     records.extend(first.into_iter().chain(others).map(|(name, level)| feature(name, *level)));
     for topic in image.topics() {
         records.push(record(kind::TOPIC, 0, |fields| {

@@ -1,11 +1,12 @@
 //! How a node finds its cluster, or begins one with others (`docs/ARCHITECTURE.md`, "The life of a cluster").
 //!
-//! An empty node asks all voters that are configured how they stand. If one of them knows a cluster, the node joins that. If all
+//! An empty node asks all voters that are configured how they stand. Where `controller.quorum.bootstrap.servers` stand for them, that is all
+//! servers, of which it may be one itself. If one of them knows a cluster, the node joins that. If all
 //! answer and none does, the one with the lowest `node.id` draws the cluster's id, has every other one write it down, and then
 //! begins the cluster with the raft ids of all. A crash at any step leaves nodes that are empty or have only the id: they go on
 //! from there.
 //!
-//! **Invariant:** a node begins a cluster only if every configured voter has just said that it knows of none.
+//! **Invariant:** a node begins a cluster only if every configured voter or server has just said that it knows of none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,12 @@ use super::peer::{Peer, PeerError, Target};
 use super::quorum::{Peers, RaftQuorum, Running, Seat, take_proposals};
 use super::sessions::Sessions;
 use super::store::Store;
+use super::voters::keep_known;
 use super::{Raft, lifecycle};
 use crate::config::{QuorumConfig, Voter};
-use crate::controller::raft_log::{Found, Node, RaftLog, State, VERSION, Vote, snapshot_path};
+use crate::controller::raft_log::{
+    Found, Membership, Node, RaftLog, State, VERSION, Vote, snapshot_path,
+};
 use crate::controller::{INBOX_LENGTH, RaftLogError, kraft};
 use crate::env::{BoxStream, Env, Listener, Rng};
 use crate::log::{DataDirError, DataDirs, TakenDirs};
@@ -130,7 +134,9 @@ pub async fn join(
     };
     let (cluster_id, _) =
         watch::channel(found.as_ref().and_then(|_| taken.cluster_id()).map(str::to_owned));
+    let is_dynamic = joining.quorum.is_dynamic();
     let others: Vec<Voter> = joining.quorum.others(joining.node_id).cloned().collect();
+    let servers = joining.quorum.bootstrap_servers.iter().filter(|_| is_dynamic);
     let configured = joining.quorum.voters.iter();
     let peers = Arc::new(Peers {
         env: env.clone(),
@@ -150,20 +156,22 @@ pub async fn join(
         sessions: Mutex::new(Sessions::new(joining.quorum.timers.session)),
         proposals,
         prepares,
+        address: joining.address.clone(),
         clients: joining.clients,
     });
     env.tasks.spawn_service("nodes", listener::accept(Arc::clone(&seat), joining.listener));
     env.tasks.spawn_service("proposals", take_proposals(Arc::clone(&seat), inbox));
-    let others = others.into_iter().map(|voter| {
-        let target = Target { address: voter.address.clone(), raft_id: None };
-        (voter, peers.new_peer(target))
-    });
+    let other = |id: Option<BrokerId>, address: String| {
+        let peer = peers.new_peer(Target { address: address.clone(), raft_id: None });
+        Other { id, address, peer }
+    };
+    let others = others.into_iter().map(|voter| other(Some(voter.id), voter.address));
+    let others = others.chain(servers.map(|server| other(None, server.clone())));
     let candidate = Candidate {
-        is_voter: joining.quorum.is_voter(joining.node_id),
-        lowest: joining.quorum.voters.iter().all(|voter| voter.id >= joining.node_id),
+        is_configured: joining.quorum.is_voter(joining.node_id),
+        is_dynamic,
         node_id: joining.node_id,
         wanted_id: joining.cluster_id,
-        address: joining.address,
         others: others.collect(),
         config: raft_config(&joining.quorum, joining.node_id, &env.rng),
         path,
@@ -176,6 +184,12 @@ pub async fn join(
         dirs = candidate.find(found) => dirs?,
         () = env.tasks.cancelled() => return Err(ClusterError::Stopped),
     };
+    if is_dynamic {
+        let node = seat.node();
+        let kept =
+            keep_known(Arc::clone(&seat), node, joining.quorum.auto_join && seat.is_controller());
+        env.tasks.spawn_service("voters", kept);
+    }
     if let Some(interval) = joining.quorum.balance_interval {
         env.tasks.spawn_service("leader-balance", balance(Arc::clone(&seat), interval));
     }
@@ -207,11 +221,12 @@ fn raft_config(quorum: &QuorumConfig, node_id: BrokerId, rng: &Rng) -> Config {
 /// A node that looks for its cluster.
 struct Candidate {
     node_id: BrokerId,
-    is_voter: bool,
-    lowest: bool,
+    /// Whether it is one of the voters that are configured.
+    is_configured: bool,
+    /// Whether the log alone says who votes, and servers are configured instead of voters.
+    is_dynamic: bool,
     wanted_id: Option<String>,
-    address: String,
-    others: Vec<(Voter, Peer)>,
+    others: Vec<Other>,
     config: Config,
     path: PathBuf,
     taken: Option<TakenDirs>,
@@ -220,10 +235,20 @@ struct Candidate {
     seat: Arc<Seat>,
 }
 
-/// How the other voters stand: those that answer, and one that does not.
+/// A voter or server that is configured.
+struct Other {
+    /// Its `node.id`; none if only its address is known.
+    id: Option<BrokerId>,
+    address: String,
+    peer: Peer,
+}
+
+/// How the other voters or servers stand: those that answer, and one that does not.
 struct Round {
     standings: Vec<(usize, Standing)>,
     silent: Option<PeerError>,
+    /// Whether this node is one of the servers.
+    is_server: bool,
 }
 
 impl Candidate {
@@ -235,14 +260,18 @@ impl Candidate {
         let mut rounds = 0_u32;
         let mut admitted = false;
         loop {
-            if self.is_member() && (self.is_voter || admitted) {
+            if self.is_member() && (self.is_voter() || admitted) {
                 break;
             }
             let round = self.ask_all().await;
             if let Some((at, begun)) = round.standings.iter().find(|(_, other)| other.has_begun()) {
                 self.adopt(*at, begun).await?;
                 admitted = self.ask_in(&round).await? || admitted;
-            } else if self.lowest && self.is_voter && round.silent.is_none() {
+            } else if self.is_dynamic && self.is_member() {
+                // None of the servers may be a voter any more.
+                let known = self.seat.standing().membership;
+                admitted = self.is_let_in_by_voters(&known).await? || admitted;
+            } else if self.may_begin(&round) {
                 self.begin(&round).await?;
             }
             if rounds % ROUNDS_UNTIL_TOLD == ROUNDS_UNTIL_TOLD - 1 {
@@ -259,6 +288,28 @@ impl Candidate {
     fn is_member(&self) -> bool {
         let nodes = self.seat.standing().membership.nodes;
         nodes.contains_key(&self.seat.own.raft_id)
+    }
+
+    /// Whether this node votes: by its configuration, or by the log.
+    fn is_voter(&self) -> bool {
+        match self.is_dynamic {
+            true => self.seat.standing().membership.votes(self.seat.own.raft_id),
+            false => self.is_configured,
+        }
+    }
+
+    /// Whether it is for this node to begin the cluster: all are there, none knows of one, and this is the one with the lowest id.
+    fn may_begin(&self, round: &Round) -> bool {
+        let is_one = match self.is_dynamic {
+            true => round.is_server && self.seat.is_controller(),
+            false => self.is_configured,
+        };
+        let is_later = |(at, standing): &(usize, Standing)| {
+            let meant = self.others.get(*at).and_then(|other| other.id);
+            meant.unwrap_or(standing.identity.broker) > self.node_id
+                && (!self.is_dynamic || standing.controller.is_some())
+        };
+        is_one && round.silent.is_none() && round.standings.iter().all(is_later)
     }
 
     /// Waits for a moment; does what the one says who begins the cluster.
@@ -278,9 +329,12 @@ impl Candidate {
     }
 
     async fn ask_all(&self) -> Round {
-        let mut round = Round { standings: Vec::new(), silent: None };
-        for (at, (_, peer)) in self.others.iter().enumerate() {
-            match peer.standing(STANDING_PATIENCE).await {
+        let mut round = Round { standings: Vec::new(), silent: None, is_server: false };
+        for (at, other) in self.others.iter().enumerate() {
+            match other.peer.standing(STANDING_PATIENCE).await {
+                Ok(standing) if standing.identity.raft_id == self.seat.own.raft_id => {
+                    round.is_server = true;
+                }
                 Ok(standing) => round.standings.push((at, standing)),
                 Err(error) => round.silent = Some(error),
             }
@@ -295,7 +349,7 @@ impl Candidate {
         match own {
             Some(own) if own == theirs => Ok(()),
             Some(own) => {
-                let address = self.others.get(at).map(|(voter, _)| voter.address.clone());
+                let address = self.others.get(at).map(|other| other.address.clone());
                 Err(ClusterError::OtherCluster {
                     own,
                     address: address.unwrap_or_default(),
@@ -308,32 +362,46 @@ impl Candidate {
 
     /// Asks to be taken in, unless those who know the cluster count this node in already. Says whether it was.
     async fn ask_in(&self, round: &Round) -> Result<bool, ClusterError> {
-        let own = &self.seat.own;
-        let node = self.node();
+        let own = self.seat.own.raft_id;
         let begun = || round.standings.iter().filter(|(_, standing)| standing.has_begun());
-        let counted = |standing: &Standing| standing.membership.nodes.contains_key(&own.raft_id);
-        if self.is_voter && begun().any(|(_, standing)| counted(standing)) {
+        let counted = |standing: &Standing| match self.is_dynamic {
+            true => standing.membership.votes(own),
+            false => self.is_configured && standing.membership.nodes.contains_key(&own),
+        };
+        if begun().any(|(_, standing)| counted(standing)) {
             return Ok(true);
         }
-        for (at, _) in begun() {
-            let Some((_, peer)) = self.others.get(*at) else { continue };
-            let ask = Ask::Join { raft_id: own.raft_id, node: node.clone() };
-            match peer.ask(&ask, CHANGE_PATIENCE).await {
-                Ok(Told::Done) => return Ok(true),
-                Ok(Told::Refused(reason)) => return Err(ClusterError::Refused(reason)),
-                // Another one leads, or nobody does: asked again in the next round.
-                Ok(_) | Err(_) => {}
+        for (at, standing) in begun() {
+            let Some(other) = self.others.get(*at) else { continue };
+            if self.is_let_in(&other.peer).await? {
+                return Ok(true);
+            }
+            // The leader may be none of the servers.
+            if self.is_dynamic && self.is_let_in_by_voters(&standing.membership).await? {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn node(&self) -> Node {
-        Node {
-            broker_id: self.node_id,
-            directory_id: self.seat.own.directory,
-            cluster_id: self.seat.cluster_id.borrow().clone().unwrap_or_default(),
-            endpoints: vec![self.address.clone()],
+    /// Asks all voters to be taken in, of which one may lead.
+    async fn is_let_in_by_voters(&self, membership: &Membership) -> Result<bool, ClusterError> {
+        let voters = membership.nodes.iter().filter(|(id, _)| membership.votes(**id));
+        for (id, node) in voters.filter(|(id, _)| **id != self.seat.own.raft_id) {
+            if self.is_let_in(&self.seat.peers.member(*id, node)).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Asks one node to be taken in. If it does not lead, this is asked again in the next round.
+    async fn is_let_in(&self, peer: &Peer) -> Result<bool, ClusterError> {
+        let ask = Ask::Join { raft_id: self.seat.own.raft_id, node: self.seat.node() };
+        match peer.ask(&ask, CHANGE_PATIENCE).await {
+            Ok(Told::Done) => Ok(true),
+            Ok(Told::Refused(reason)) => Err(ClusterError::Refused(reason)),
+            Ok(_) | Err(_) => Ok(false),
         }
     }
 
@@ -346,11 +414,11 @@ impl Candidate {
         let cluster_id =
             own.or(known).or(earlier).or_else(|| self.wanted_id.clone()).unwrap_or_else(drawn);
         self.settle(&cluster_id).await?;
-        let mut nodes = BTreeMap::from([(self.seat.own.raft_id, self.node())]);
+        let mut nodes = BTreeMap::from([(self.seat.own.raft_id, self.seat.node())]);
         for (at, standing) in &round.standings {
-            let Some((voter, peer)) = self.others.get(*at) else { continue };
+            let Some(other) = self.others.get(*at) else { continue };
             let ask = Ask::Prepare { cluster_id: cluster_id.clone() };
-            match peer.ask(&ask, CHANGE_PATIENCE).await {
+            match other.peer.ask(&ask, CHANGE_PATIENCE).await {
                 Ok(Told::Done) => {}
                 Ok(Told::Refused(reason)) => return Err(ClusterError::Refused(reason)),
                 // It has gone, and will be asked again.
@@ -360,11 +428,14 @@ impl Candidate {
                 broker_id: standing.identity.broker,
                 directory_id: standing.identity.directory,
                 cluster_id: cluster_id.clone(),
-                endpoints: vec![voter.address.clone()],
+                endpoints: vec![match &standing.controller {
+                    Some(address) if self.is_dynamic => address.clone(),
+                    Some(_) | None => other.address.clone(),
+                }],
             };
-            if voter.id != node.broker_id {
-                let (address, id) = (&voter.address, node.broker_id);
-                let reason = format!("{address} is node {id}, not {}", voter.id);
+            if let Some(meant) = other.id.filter(|id| *id != node.broker_id) {
+                let (address, id) = (&other.address, node.broker_id);
+                let reason = format!("{address} is node {id}, not {meant}");
                 return Err(ClusterError::Refused(reason));
             }
             nodes.insert(standing.identity.raft_id, node);

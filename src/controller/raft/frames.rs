@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Types;
-use crate::cluster::{Command, Outcome};
+use crate::cluster::{Command, Outcome, Refusal};
 use crate::controller::raft_log::{Membership, Node};
+use crate::controller::{QuorumStatus, VoterChange};
 use crate::model::{BrokerId, UuidText};
 
 /// The version of all frames. It rises with each change that the other side has to know of.
@@ -82,6 +83,9 @@ pub(super) struct Standing {
     pub(super) cluster_id: Option<String>,
     /// Who votes, as far as it knows; empty if it has no entry in its log.
     pub(super) membership: Membership,
+    /// Where it is reached, `host:port`, if it is a controller.
+    #[serde(default)]
+    pub(super) controller: Option<String>,
 }
 
 impl Standing {
@@ -113,6 +117,10 @@ pub(super) enum Ask {
     Join { raft_id: u64, node: Node },
     /// A broker lives.
     Heartbeat(Heartbeat),
+    /// Who votes and listens, and how far each is.
+    Status,
+    /// To change the voters.
+    ChangeVoters(VoterChange),
 }
 
 /// A broker lives.
@@ -153,6 +161,10 @@ pub(super) enum Told {
     Unknown,
     /// It was not done; the reason is for a person.
     Refused(String),
+    /// To [`Ask::Status`].
+    Status(QuorumStatus),
+    /// The voters are not changed.
+    VotersRefused(Refusal),
     /// To [`Ask::Heartbeat`]: whether this node leads, and so counts the session.
     Heard { leads: bool },
 }

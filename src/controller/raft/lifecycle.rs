@@ -11,6 +11,8 @@ use tokio::sync::{Notify, watch};
 use super::frames::{Ask, Heartbeat, Told};
 use super::peer::{PeerError, Target};
 use super::quorum::{RaftQuorum, Running, Seat};
+use super::voters::{give_way, has_caught_up};
+use crate::cluster::features::KRAFT_VERSION;
 use crate::cluster::{BrokerImage, Command};
 use crate::config::QuorumConfig;
 use crate::controller::Quorum as _;
@@ -22,8 +24,6 @@ use crate::model::{BrokerId, Instant};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a broker may take to say whether it is there, whose connection has ended.
 const PROBE_PATIENCE: Duration = Duration::from_millis(50);
-/// A node becomes a voter when it lacks no more entries than this.
-const VOTER_LAG_MAX: u64 = 100;
 
 /// Until when the leader counts this broker as living, by this broker's own clock, if it hears nothing more of it; none before
 /// it has heard of it.
@@ -194,6 +194,7 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
         {
             tracing::debug!(%error, "no snapshot: Raft has ended");
         }
+        give_way(&seat, &running);
         if !seat.leads() {
             continue;
         }
@@ -263,22 +264,20 @@ async fn is_gone(seat: &Seat, broker: &BrokerImage) -> bool {
     }
 }
 
-/// Makes a voter of a node that is configured as one, when it has caught up.
+/// Makes a voter of a node that is configured as one, when it has caught up, unless voters are added by hand.
 async fn promote(running: &Running, config: &QuorumConfig) {
+    if running.machine.applied().borrow().image.feature(KRAFT_VERSION) > 0 {
+        return;
+    }
     let metrics = running.raft.metrics().borrow().clone();
     let members = metrics.membership_config.membership();
     if members.get_joint_config().len() != 1 {
         return;
     }
-    let last = metrics.last_log_index.unwrap_or(0);
-    let has_caught_up = |raft_id: &u64| {
-        let replicated = metrics.replication.as_ref().and_then(|all| all.get(raft_id).copied());
-        replicated.flatten().is_some_and(|matched| matched.index + VOTER_LAG_MAX >= last)
-    };
     let is_configured = |raft_id: &u64| {
         members.get_node(raft_id).is_some_and(|node| config.is_voter(node.broker_id))
     };
-    let ready = members.learner_ids().find(|id| is_configured(id) && has_caught_up(id));
+    let ready = members.learner_ids().find(|id| is_configured(id) && has_caught_up(&metrics, *id));
     let Some(raft_id) = ready else { return };
     let change = ChangeMembers::AddVoterIds([raft_id].into());
     match running.raft.change_membership(change, true).await {

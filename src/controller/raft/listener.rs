@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::frames::{self, Ask, Head, Hello, Told, VERSION, Welcome};
 use super::peer::{Target, write_all};
 use super::quorum::{Proposal, Running, Seat, read_index};
+use super::voters;
 use crate::cluster::BrokerImage;
 use crate::controller::QuorumError;
 use crate::controller::raft_log::Node;
@@ -157,9 +158,11 @@ async fn answer_all(
     Ok(())
 }
 
-async fn answer(seat: &Seat, ask: Ask) -> Told {
+pub(super) async fn answer(seat: &Seat, ask: Ask) -> Told {
     match ask {
         Ask::Standing => return Told::Standing(seat.standing()),
+        Ask::Status if seat.leads() => return Told::Status(seat.status()),
+        Ask::Status => return Told::NotLeader,
         Ask::Prepare { cluster_id } => return prepare(seat, cluster_id).await,
         Ask::Propose(commands) => {
             let (reply, outcome) = oneshot::channel();
@@ -180,6 +183,7 @@ async fn answer(seat: &Seat, ask: Ask) -> Told {
         | Ask::Snapshot { .. }
         | Ask::ReadIndex
         | Ask::Join { .. }
+        | Ask::ChangeVoters(_)
         | Ask::Heartbeat(_) => {}
     }
     let Some(running) = seat.running() else {
@@ -210,8 +214,9 @@ async fn answer_for_raft(seat: &Seat, running: &Running, ask: Ask) -> Told {
             Some(index) => Told::Index(index),
             None => Told::NotLeader,
         },
+        Ask::ChangeVoters(change) => voters::change(seat, running, change).await,
         Ask::Join { raft_id, node } => admit(seat, running, raft_id, node).await,
-        Ask::Standing | Ask::Prepare { .. } | Ask::Propose(_) | Ask::Heartbeat(_) => {
+        Ask::Standing | Ask::Status | Ask::Prepare { .. } | Ask::Propose(_) | Ask::Heartbeat(_) => {
             unreachable!("answered before")
         }
     }

@@ -76,6 +76,13 @@ impl Machine {
         self.applied.subscribe()
     }
 
+    /// Who votes and who listens, as all have agreed. While one set of voters gives way to another, that is the one from before.
+    pub(super) fn members(&self) -> raft_log::Membership {
+        let mut members = stored_membership(self.state.lock().members.membership());
+        members.voters.truncate(1);
+        members
+    }
+
     /// Every step after a state: what came since as one, then each.
     pub(super) fn follow(&self, from: &Caught) -> mpsc::Receiver<AppliedBatch> {
         let (steps, receiver) = mpsc::channel(STEPS_LENGTH);

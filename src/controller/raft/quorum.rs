@@ -19,18 +19,23 @@ use super::machine::{Applied, Machine};
 use super::peer::{Peer, PeerError, Target};
 use super::sessions::Sessions;
 use super::store::Store;
+use super::voters::{ask_leader, change_voters};
 use super::{Raft, stored_membership};
-use crate::cluster::{ClusterImage, Command};
+use crate::cluster::{ClusterImage, Command, Refusal};
 use crate::controller::BATCH_LENGTH;
 use crate::controller::raft_log::{Membership, Node};
-use crate::controller::{AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus};
+use crate::controller::{
+    AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus, VoterChange,
+};
 use crate::env::{BoxStream, Env};
 use crate::model::{BrokerId, Instant};
 
 /// How long a proposal may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the leader may take to say how far all are.
+const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two attempts, unless the leader changes.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// The ways to all nodes.
 #[derive(Debug)]
@@ -88,9 +93,14 @@ impl Running {
         stored_membership(metrics.membership_config.membership())
     }
 
-    /// The leader, as far as this node knows.
+    /// The leader, as far as this node knows. One that has ceased to vote counts as none: it gives way to another one.
     pub(super) fn leader(&self) -> Option<u64> {
-        self.raft.metrics().borrow().current_leader
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let votes = |leader: &u64| {
+            metrics.membership_config.membership().voter_ids().any(|voter| voter == *leader)
+        };
+        metrics.current_leader.filter(votes)
     }
 }
 
@@ -105,6 +115,8 @@ pub(super) struct Seat {
     pub(super) running: watch::Sender<Option<Running>>,
     pub(super) sessions: Mutex<Sessions>,
     pub(super) proposals: mpsc::Sender<Proposal>,
+    /// Where other nodes reach this one, `host:port`.
+    pub(super) address: String,
     /// Where clients go that come to the listener of nodes; none if this node is no controller.
     pub(super) clients: Option<mpsc::Sender<BoxStream>>,
     pub(super) prepares: mpsc::Sender<(String, oneshot::Sender<Result<(), String>>)>,
@@ -121,12 +133,61 @@ impl Seat {
         self.running().is_some_and(|running| running.leader() == Some(self.own.raft_id))
     }
 
+    /// Who votes and who listens, as all have agreed, and who leads.
+    pub(super) fn status(&self) -> QuorumStatus {
+        let Some(running) = self.running() else { return QuorumStatus::default() };
+        let metrics = running.raft.metrics().borrow().clone();
+        let membership = running.machine.members();
+        let own_end = running.store.next_index();
+        let member = |(raft_id, node): (&u64, &Node)| {
+            let replicated = metrics.replication.as_ref().and_then(|all| all.get(raft_id).copied());
+            let end = match replicated {
+                _ if *raft_id == self.own.raft_id => Some(own_end),
+                Some(matched) => Some(matched.map_or(0, |matched| matched.index + 1)),
+                None => None,
+            };
+            let endpoint = self.peers.address(node).and_then(|address| {
+                let (host, port) = address.rsplit_once(':')?;
+                Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+            });
+            let (broker, directory) = (node.broker_id, node.directory_id);
+            QuorumMember { broker, directory, endpoint, end }
+        };
+        let leader = running.leader().and_then(|leader| membership.nodes.get(&leader));
+        let mut nodes: Vec<_> = membership.nodes.iter().collect();
+        nodes.sort_by_key(|(_, node)| node.broker_id);
+        let (voters, observers): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|(id, _)| membership.votes(**id));
+        QuorumStatus {
+            leader: leader.map(|leader| leader.broker_id),
+            epoch: i32::try_from(metrics.current_term).unwrap_or(i32::MAX),
+            voters: voters.into_iter().map(member).collect(),
+            observers: observers.into_iter().map(member).collect(),
+        }
+    }
+
+    /// Whether this node is a controller.
+    pub(super) const fn is_controller(&self) -> bool {
+        self.clients.is_some()
+    }
+
+    /// This node, as the others know it once it is a member.
+    pub(super) fn node(&self) -> Node {
+        Node {
+            broker_id: self.own.broker,
+            directory_id: self.own.directory,
+            cluster_id: self.cluster_id.borrow().clone().unwrap_or_default(),
+            endpoints: vec![self.address.clone()],
+        }
+    }
+
     /// How this node stands.
     pub(super) fn standing(&self) -> Standing {
         Standing {
             identity: self.own.clone(),
             cluster_id: self.cluster_id.borrow().clone(),
             membership: self.running().map(|running| running.membership()).unwrap_or_default(),
+            controller: self.is_controller().then(|| self.address.clone()),
         }
     }
 
@@ -235,36 +296,23 @@ impl Quorum for RaftQuorum {
     }
 
     fn status(&self) -> QuorumStatus {
-        let Some(running) = self.seat.running() else { return QuorumStatus::default() };
-        let metrics = running.raft.metrics().borrow().clone();
-        let membership = metrics.membership_config.membership();
-        let own_end = running.store.next_index();
-        let member = |raft_id: u64| {
-            let node = membership.get_node(&raft_id)?;
-            let replicated =
-                metrics.replication.as_ref().and_then(|all| all.get(&raft_id).copied());
-            let end = match replicated {
-                _ if raft_id == self.seat.own.raft_id => Some(own_end),
-                Some(matched) => Some(matched.map_or(0, |matched| matched.index + 1)),
-                None => None,
-            };
-            let endpoint = self.seat.peers.address(node).and_then(|address| {
-                let (host, port) = address.rsplit_once(':')?;
-                Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
-            });
-            Some(QuorumMember {
-                broker: node.broker_id,
-                directory: node.directory_id,
-                endpoint,
-                end,
-            })
-        };
-        QuorumStatus {
-            leader: metrics.current_leader.and_then(member).map(|member| member.broker),
-            epoch: i32::try_from(metrics.current_term).unwrap_or(i32::MAX),
-            voters: membership.voter_ids().filter_map(member).collect(),
-            observers: membership.learner_ids().filter_map(member).collect(),
-        }
+        self.seat.status()
+    }
+
+    fn status_of_leader(&self) -> Pin<Box<dyn Future<Output = QuorumStatus> + Send + '_>> {
+        Box::pin(async {
+            match ask_leader(&self.seat, Ask::Status, STATUS_PATIENCE).await {
+                Some(Told::Status(status)) => status,
+                Some(_) | None => self.seat.status(),
+            }
+        })
+    }
+
+    fn change_voters(
+        &self,
+        change: VoterChange,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>> {
+        Box::pin(change_voters(&self.seat, change))
     }
 }
 

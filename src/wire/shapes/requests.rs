@@ -58,6 +58,8 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::ConsumerGroupDescribe, &CONSUMER_GROUP_DESCRIBE),
     (ApiKey::ListConfigResources, &LIST_CONFIG_RESOURCES),
     (ApiKey::DescribeTopicPartitions, &DESCRIBE_TOPIC_PARTITIONS),
+    (ApiKey::AddRaftVoter, &ADD_RAFT_VOTER),
+    (ApiKey::RemoveRaftVoter, &REMOVE_RAFT_VOTER),
 ];
 
 pub(in crate::wire) static PRODUCE: Shape = shape("ProduceRequest", 3..=13, 9, &[
@@ -582,4 +584,23 @@ pub(in crate::wire) static DESCRIBE_TOPIC_PARTITIONS: Shape = shape("DescribeTop
         field("topic_name", String),
         field("partition_index", Int32),
     ])).nullable(),
+]);
+
+pub(in crate::wire) static ADD_RAFT_VOTER: Shape = shape("AddRaftVoterRequest", 0..=1, 0, &[
+    field("cluster_id", String).nullable(),
+    field("timeout_ms", Int32),
+    field("voter_id", Int32),
+    field("voter_directory_id", Uuid),
+    field("listeners", Structs(&[
+        field("name", String),
+        field("host", String),
+        field("port", Int16),
+    ])),
+    field("ack_when_committed", Bool).since(1),
+]);
+
+pub(in crate::wire) static REMOVE_RAFT_VOTER: Shape = shape("RemoveRaftVoterRequest", 0..=0, 0, &[
+    field("cluster_id", String).nullable(),
+    field("voter_id", Int32),
+    field("voter_directory_id", Uuid),
 ]);

@@ -58,6 +58,8 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::ConsumerGroupDescribe, &CONSUMER_GROUP_DESCRIBE),
     (ApiKey::ListConfigResources, &LIST_CONFIG_RESOURCES),
     (ApiKey::DescribeTopicPartitions, &DESCRIBE_TOPIC_PARTITIONS),
+    (ApiKey::AddRaftVoter, &ADD_RAFT_VOTER),
+    (ApiKey::RemoveRaftVoter, &REMOVE_RAFT_VOTER),
 ];
 
 pub(in crate::wire) static PRODUCE: Shape = shape("ProduceResponse", 3..=13, 9, &[
@@ -842,4 +844,16 @@ pub(in crate::wire) static DESCRIBE_TOPIC_PARTITIONS: Shape = shape("DescribeTop
         field("topic_name", String),
         field("partition_index", Int32),
     ])).nullable(),
+]);
+
+pub(in crate::wire) static ADD_RAFT_VOTER: Shape = shape("AddRaftVoterResponse", 0..=1, 0, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("error_message", String).nullable(),
+]);
+
+pub(in crate::wire) static REMOVE_RAFT_VOTER: Shape = shape("RemoveRaftVoterResponse", 0..=0, 0, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("error_message", String).nullable(),
 ]);

@@ -21,8 +21,8 @@ use super::shape::Shape;
 use super::shapes::{requests, responses};
 use super::writer::Writer;
 use super::{
-    describe_log_dirs, fetch, list_offsets, messages, offset_commit, offset_fetch, produce,
-    write_txn_markers,
+    add_raft_voter, describe_log_dirs, fetch, list_offsets, messages, offset_commit, offset_fetch,
+    produce, write_txn_markers,
 };
 
 /// One direction of one served API, with its type behind function pointers.
@@ -153,6 +153,8 @@ fn all_messages() -> Vec<Message> {
         ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
         ListConfigResourcesRequest, ListConfigResourcesResponse;
         DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+        add_raft_voter::AddRaftVoterRequest, add_raft_voter::AddRaftVoterResponse;
+        RemoveRaftVoterRequest, RemoveRaftVoterResponse;
     }
 }
 

@@ -8,3 +8,4 @@ mod quorum;
 mod replication;
 pub(crate) mod rig;
 mod roles;
+mod voters;

@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     options: Vec<String>,
     /// The first so many nodes only vote, and the others do not; none if all do both.
     controllers: usize,
+    /// The first so many begin the cluster, whose voters then come and go; none if they are configured.
+    founders: usize,
     /// The data directories of each node.
     data: DataPaths,
 }
@@ -57,6 +59,7 @@ impl Cluster {
             brokers: (0..count).map(|_| None).collect(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             controllers: 0,
+            founders: 0,
             data: DataPaths::one(Path::new(DATA)),
         }
     }
@@ -66,6 +69,18 @@ impl Cluster {
         let mut cluster = Self::stopped(controllers + brokers, options);
         cluster.controllers = controllers;
         cluster.start_all().await;
+        cluster
+    }
+
+    /// A cluster of empty nodes before any was started, of which the first only vote or may, and the others never do. The first of
+    /// these begin it, and others may be added to the voters.
+    pub(crate) fn to_be_founded(
+        founders: usize,
+        (controllers, brokers): (usize, usize),
+        options: &[&str],
+    ) -> Self {
+        let mut cluster = Self::stopped(controllers + brokers, options);
+        (cluster.founders, cluster.controllers) = (founders, controllers);
         cluster
     }
 
@@ -101,6 +116,10 @@ impl Cluster {
         };
         let voter = |id| format!("{id}@{}:{NODE_PORT}", self.address(id));
         let voters: Vec<String> = (1..=voters).map(voter).collect();
+        let servers = |count| {
+            let server = |id| format!("{}:{NODE_PORT}", self.address(id));
+            (1..=count).map(server).collect::<Vec<_>>().join(",")
+        };
         let listener = match roles {
             "controller" => format!("CONTROLLER://{}:{NODE_PORT}", self.address(id)),
             _ => format!("PLAINTEXT://{}:{PORT}", self.address(id)),
@@ -110,7 +129,10 @@ impl Cluster {
             format!("listeners={listener}"),
             "ottla.http.listener=off".to_owned(),
             format!("process.roles={roles}"),
-            format!("controller.quorum.voters={}", voters.join(",")),
+            match self.founders {
+                0 => format!("controller.quorum.voters={}", voters.join(",")),
+                founders => format!("controller.quorum.bootstrap.servers={}", servers(founders)),
+            },
         ];
         all.extend_from_slice(&self.options);
         all

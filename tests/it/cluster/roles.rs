@@ -32,7 +32,7 @@ pub(super) async fn described_controllers(client: &mut Client) -> Vec<i32> {
     ids
 }
 
-async fn described(client: &mut Client) -> DescribeQuorumResponse {
+pub(super) async fn described(client: &mut Client) -> DescribeQuorumResponse {
     let mut topic = describe_quorum_request::TopicData::default();
     topic.topic_name = wire_name("__cluster_metadata");
     topic.partitions = vec![describe_quorum_request::PartitionData::default()];
@@ -42,7 +42,7 @@ async fn described(client: &mut Client) -> DescribeQuorumResponse {
 }
 
 /// Creates a topic with a replica on each of the two brokers.
-async fn create_on_both(client: &mut Client, name: &str) {
+pub(super) async fn create_on_both(client: &mut Client, name: &str) {
     let mut creation = creation(name, 4, &[("min.insync.replicas", "1")]);
     creation.topics[0].replication_factor = 2;
     let response = client.call(7, &creation).await;
@@ -50,7 +50,7 @@ async fn create_on_both(client: &mut Client, name: &str) {
 }
 
 /// Appends to a partition at whoever leads it, however often it takes until there is such a broker.
-async fn append(cluster: &Cluster, by: usize, topic: &str, value: &str) {
+pub(super) async fn append(cluster: &Cluster, by: usize, topic: &str, value: &str) {
     eventually("appended", async || {
         let metadata = cluster.client(by).await.metadata(&[topic]).await;
         let leader = usize::try_from(metadata.topics[0].partitions[0].leader_id.0).ok()?;
@@ -61,7 +61,7 @@ async fn append(cluster: &Cluster, by: usize, topic: &str, value: &str) {
     .await;
 }
 
-async fn values(cluster: &Cluster, by: usize, topic: &str) -> Vec<String> {
+pub(super) async fn values(cluster: &Cluster, by: usize, topic: &str) -> Vec<String> {
     let metadata = cluster.client(by).await.metadata(&[topic]).await;
     let leader = usize::try_from(metadata.topics[0].partitions[0].leader_id.0).unwrap();
     cluster.client(leader).await.values(topic, 0).await
@@ -88,6 +88,9 @@ async fn controllers_hold_nothing_and_are_no_brokers() {
     let mut observers: Vec<i32> = partition.observers.iter().map(|it| it.replica_id.0).collect();
     observers.sort_unstable();
     assert_eq!(observers, [4, 5]);
+    // The leader is no broker, and says how far all are all the same.
+    let ends = partition.current_voters.iter().chain(&partition.observers);
+    assert!(ends.clone().all(|state| state.log_end_offset > 0), "{partition:?}");
     for node in &quorum.nodes {
         let told: Vec<_> = node.listeners.iter().map(|it| (&*it.name, it.port)).collect();
         let expected: &[(&str, u16)] =
