@@ -54,6 +54,8 @@ pub(super) async fn append(cluster: &Cluster, by: usize, topic: &str, value: &st
     eventually("appended", async || {
         let metadata = cluster.client(by).await.metadata(&[topic]).await;
         let leader = usize::try_from(metadata.topics[0].partitions[0].leader_id.0).ok()?;
+        // It may not be known yet that it is gone.
+        let leader = cluster.running().into_iter().find(|node| *node == leader)?;
         let mut leader = cluster.client(leader).await;
         let appended = leader.produce(topic, 0, batch(&[value])).await;
         appended.error_code.is_none().then_some(())
