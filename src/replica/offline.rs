@@ -129,14 +129,17 @@ mod tests {
     }
 
     /// A broker with two directories and a partition in each, and what the cluster knows.
-    async fn broker() -> (Arc<ReplicaManager>, ClusterImage, Arc<Effective>) {
-        broker_on(Arc::new(MemoryDisk::new())).await
+    async fn broker(options: &[&str]) -> (Arc<ReplicaManager>, ClusterImage, Arc<Effective>) {
+        broker_on(Arc::new(MemoryDisk::new()), options).await
     }
 
-    async fn broker_on(disk: Arc<dyn Disk>) -> (Arc<ReplicaManager>, ClusterImage, Arc<Effective>) {
+    async fn broker_on(
+        disk: Arc<dyn Disk>,
+        options: &[&str],
+    ) -> (Arc<ReplicaManager>, ClusterImage, Arc<Effective>) {
         let paths = DataPaths { logs: vec!["a".into(), "b".into()], metadata: Some("m".into()) };
         let dirs = DataDirs::open(&disk, &paths, BROKER, Some("c"), &Rng::from_seed(7)).unwrap();
-        let options = ["log.dir.failure.timeout.ms=100".to_owned()];
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let sources = Sources { options: &options, ..Sources::default() };
         let settings = Arc::new(Effective::new(config::load(sources).unwrap()));
         let mut image = ClusterImage::default();
@@ -164,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_failed_is_told_until_the_cluster_knows_it() {
-        let (manager, mut image, settings) = broker().await;
+        let (manager, mut image, settings) = broker(&[]).await;
         let controller = Arc::new(Controller { told: Mutex::default(), answers: true });
         let run = Arc::clone(&manager).run_failures(Arc::clone(&controller) as Arc<dyn Proposer>);
         manager.env.tasks.spawn_service("failures", run);
@@ -190,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn a_directory_fails_with_a_checkpoint_but_not_for_want_of_room() {
         let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
-        let (manager, ..) = broker_on(Arc::new(disk.clone())).await;
+        let (manager, ..) = broker_on(Arc::new(disk.clone()), &[]).await;
         disk.inject(Fault::NoSpaceAfter(0));
         manager.checkpoint(KeptKinds::All).unwrap_err();
         assert!(manager.failed_replicas().is_empty());
@@ -204,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_that_cannot_tell_it_ends() {
-        let (manager, ..) = broker().await;
+        let (manager, ..) = broker(&["log.dir.failure.timeout.ms=100"]).await;
         let controller = Arc::new(Controller { told: Mutex::default(), answers: false });
         let run = Arc::clone(&manager).run_failures(controller);
         manager.env.tasks.spawn("failures", run);
