@@ -91,7 +91,7 @@ async fn controllers_are_replaced_one_by_one() {
         let leader = describe_quorum(&mut client).await.leader_id.0;
         // Who leads goes, if it is one of the first.
         let old = voting.iter().copied().filter(|id| *id <= 3);
-        let old = old.clone().find(|id| *id == leader).or(old.min()).unwrap();
+        let old = old.clone().find(|id| *id == leader).or_else(|| old.min()).unwrap();
         remove(&mut client, &cluster, old as usize).await;
         eventually("another leader", async || {
             let described = describe_quorum(&mut client).await;
