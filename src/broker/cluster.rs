@@ -255,6 +255,8 @@ pub(super) async fn hand_over(env: &Env, services: &Services, membership: &Membe
             () = handed_over => {}
             // Nobody decides any more, so that there is nothing to wait for.
             () = session.over() => {}
+            // It cannot go on. Without Raft, say, it would never hear that others lead, and lead on.
+            () = env.tasks.failure() => {}
         }
     });
     if waited.await.is_err() {

@@ -199,7 +199,9 @@ fn inside(test: &str) -> Result<(), String> {
     let network = tools.and_then(|()| Network::new(prefix.clone()))?;
     let [program, namespace] = network.on(CLIENTS);
     let mut command = Command::new(program);
-    command.arg(namespace).arg(std::env::current_exe().unwrap());
+    // Mounts are its own: another process that copies those of this one would keep a file system in use.
+    command.args([&*namespace, "unshare", "--mount", "--propagation", "private"]);
+    command.arg(std::env::current_exe().unwrap());
     command.args(["--exact", "machines::what_runs_inside", "--nocapture"]);
     let status = command.env(INSIDE, format!("{prefix} {test}")).status().unwrap();
     assert!(status.success(), "{test}: {status}");
