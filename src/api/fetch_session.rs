@@ -34,11 +34,17 @@ pub struct FetchSessions {
     cache: Mutex<BTreeMap<i32, Arc<Session>>>,
 }
 
+/// Who has begun a session.
+#[derive(Clone, Copy, Debug)]
+struct Requester {
+    uses_topic_ids: bool,
+    is_follower: bool,
+}
+
 #[derive(Debug)]
 struct Session {
     id: i32,
-    uses_topic_ids: bool,
-    is_follower: bool,
+    requester: Requester,
     created: Instant,
     state: Mutex<State>,
 }
@@ -102,10 +108,7 @@ pub(super) struct Fetching {
 enum Kind {
     Sessionless,
     /// A session begins if there is room for it.
-    Full {
-        uses_topic_ids: bool,
-        is_follower: bool,
-    },
+    Full(Requester),
     Incremental {
         session: Arc<Session>,
         epoch_after: i32,
@@ -154,7 +157,7 @@ impl FetchSessions {
             self.cache.lock().remove(&id);
             let sessionless = epoch == FINAL_EPOCH;
             let is_follower = request.replica_state.replica_id.0 >= 0;
-            let full = Kind::Full { uses_topic_ids, is_follower };
+            let full = Kind::Full(Requester { uses_topic_ids, is_follower });
             let kind = if sessionless { Kind::Sessionless } else { full };
             return Ok(Fetching { partitions: named, kind });
         }
@@ -164,7 +167,7 @@ impl FetchSessions {
         if state.next_epoch != epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
-        if session.uses_topic_ids != uses_topic_ids {
+        if session.requester.uses_topic_ids != uses_topic_ids {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
         for (key, wanted) in &named {
@@ -196,9 +199,8 @@ impl FetchSessions {
     ) -> Fetched {
         let (error_code, session_id) = match fetching.kind {
             Kind::Sessionless => (ErrorCode::None, NO_SESSION),
-            Kind::Full { uses_topic_ids, is_follower } => {
-                let client = (uses_topic_ids, is_follower);
-                let id = self.create(&fetching.partitions, &partitions, client, now);
+            Kind::Full(requester) => {
+                let id = self.create(&fetching.partitions, &partitions, requester, now);
                 (ErrorCode::None, id)
             }
             Kind::Incremental { session, epoch_after } => {
@@ -221,14 +223,14 @@ impl FetchSessions {
         &self,
         wanted: &[(PartitionKey, Wanted)],
         told: &[(PartitionKey, FetchPartitionResponse)],
-        (uses_topic_ids, is_follower): (bool, bool),
+        requester: Requester,
         now: Instant,
     ) -> i32 {
         if wanted.is_empty() {
             return NO_SESSION;
         }
         let mut cache = self.cache.lock();
-        if cache.len() >= self.slots && !evict(&mut cache, (is_follower, wanted.len()), now) {
+        if cache.len() >= self.slots && !evict(&mut cache, requester, wanted.len(), now) {
             return NO_SESSION;
         }
         let id = loop {
@@ -251,7 +253,7 @@ impl FetchSessions {
             state.tell(key, response);
         }
         let state = Mutex::new(state);
-        let session = Session { id, uses_topic_ids, is_follower, created: now, state };
+        let session = Session { id, requester, created: now, state };
         cache.insert(id, Arc::new(session));
         id
     }
@@ -262,7 +264,8 @@ impl FetchSessions {
 /// however young they are.
 fn evict(
     cache: &mut BTreeMap<i32, Arc<Session>>,
-    (is_follower, size): (bool, usize),
+    requester: Requester,
+    size: usize,
     now: Instant,
 ) -> bool {
     let oldest = cache.values().map(|session| (session.state.lock().last_used, session.id)).min();
@@ -271,12 +274,14 @@ fn evict(
         return cache.remove(&oldest).is_some();
     }
     let may_go = |session: &&Arc<Session>| {
-        now.since(session.created) > EVICTION || is_follower && !session.is_follower
+        let is_outranked = requester.is_follower && !session.requester.is_follower;
+        now.since(session.created) > EVICTION || is_outranked
     };
-    let weight =
-        |session: &Arc<Session>| (session.is_follower, session.state.lock().line.len(), session.id);
+    let weight = |session: &Arc<Session>| {
+        (session.requester.is_follower, session.state.lock().line.len(), session.id)
+    };
     match cache.values().filter(may_go).map(weight).min() {
-        Some((found_follower, found, id)) if (found_follower, found) <= (is_follower, size) => {
+        Some((is_follower, found, id)) if (is_follower, found) <= (requester.is_follower, size) => {
             cache.remove(&id).is_some()
         }
         _ => false,

@@ -337,8 +337,8 @@ impl<'a> Opening<'a> {
         let may_be_torn = self.may_be_torn(next);
         if !may_be_torn {
             let has_transactions = self.transactions.contains(&base);
-            let traits = (next.is_none(), has_transactions);
-            let opened = Segment::open(self.disk, &self.directory, base, traits);
+            let grows = next.is_none();
+            let opened = Segment::open(self.disk, &self.directory, base, grows, has_transactions);
             if let Some(segment) = opened.map_err(OpenError::io(&self.directory))? {
                 if next.is_some() {
                     segment.set_durable();

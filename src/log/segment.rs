@@ -135,7 +135,8 @@ impl Segment {
         disk: &Arc<dyn Disk>,
         directory: &Path,
         base: Offset,
-        (grows, has_transactions): (bool, bool),
+        grows: bool,
+        has_transactions: bool,
     ) -> io::Result<Option<Arc<Self>>> {
         let path = Kind::Records.path(directory, base);
         let file =

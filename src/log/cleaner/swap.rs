@@ -146,7 +146,7 @@ impl NewSegment {
             }
         }
         let exchanged = exchange_files(disk, directory, old).and_then(|files| {
-            let opened = Segment::open(&log.disk, directory, base, (false, true))?;
+            let opened = Segment::open(&log.disk, directory, base, false, true)?;
             let new = opened.ok_or_else(|| io::Error::other("a new index cannot be read"))?;
             new.set_durable();
             Ok((files, new))
