@@ -62,13 +62,8 @@ pub(super) async fn bind(
     quorum: &QuorumConfig,
 ) -> Result<(NodeListener, Option<ControllerClients>), ListenError> {
     let advertised = config.advertised_controller.as_ref().filter(|_| quorum.is_dynamic());
-    let advertised = advertised.and_then(|listener| {
-        let host = listener.host.as_deref()?;
-        Some(match host.contains(':') {
-            true => format!("[{host}]:{}", listener.port),
-            false => format!("{host}:{}", listener.port),
-        })
-    });
+    let advertised =
+        advertised.and_then(|listener| Some(joined(listener.host.as_deref()?, listener.port)));
     let told = quorum.address(config.node_id).map(str::to_owned).or(advertised);
     let told_host_and_port = told.as_ref().and_then(|address| {
         let (host, port) = address.rsplit_once(':')?;
@@ -83,10 +78,7 @@ pub(super) async fn bind(
     };
     let bound =
         server.bind(&host, port, backlog(config), "controller.quorum.voters or listeners").await?;
-    let fallback = || match reachable(&host) {
-        host if host.contains(':') => format!("[{host}]:{}", bound.local_address().port()),
-        host => format!("{host}:{}", bound.local_address().port()),
-    };
+    let fallback = || joined(&reachable(&host), bound.local_address().port());
     let address = told.unwrap_or_else(fallback);
     let (sender, streams) = mpsc::channel(CLIENTS_WAITING_MAX);
     let is_controller = config.roles.is_controller();
@@ -94,6 +86,14 @@ pub(super) async fn bind(
         is_controller.then(|| ControllerClients { address: bound.local_address(), streams });
     let sender = is_controller.then_some(sender);
     Ok((NodeListener { listener: bound, address, clients: sender }, clients))
+}
+
+/// `host:port`, with brackets around an address that has colons itself.
+fn joined(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 /// A host by which others reach a listener that is bound to `host`: that, or the name of this machine.

@@ -127,6 +127,16 @@ pub struct BrokerConfig {
     pub flush_check_interval: Duration,
 }
 
+/// The listeners as they are configured.
+struct Configured {
+    /// What is bound, the controller's listeners included.
+    bound: Vec<Listener>,
+    /// What is advertised to clients.
+    advertised_listeners: Option<Vec<Listener>>,
+    /// What is advertised as the controller.
+    advertised_controller: Option<Listener>,
+}
+
 impl Layers<'_> {
     /// The typed view of this broker's values.
     ///
@@ -136,7 +146,7 @@ impl Layers<'_> {
     pub fn broker(self) -> Result<BrokerConfig, ConfigError> {
         self.check_log_rules()?;
         let controller_names = self.list("controller.listener.names").unwrap_or_default();
-        let (listeners, advertised_listeners, advertised_controller) =
+        let Configured { bound: listeners, advertised_listeners, advertised_controller } =
             self.listeners(&controller_names)?;
         let roles = self.roles();
         if roles.is_broker() {
@@ -229,12 +239,7 @@ impl Layers<'_> {
         })
     }
 
-    /// What is bound, the controller's listeners included, what is advertised to clients, and as the controller.
-    #[expect(clippy::type_complexity, reason = "its caller takes it apart at once")]
-    fn listeners(
-        self,
-        controller_names: &[String],
-    ) -> Result<(Vec<Listener>, Option<Vec<Listener>>, Option<Listener>), ConfigError> {
+    fn listeners(self, controller_names: &[String]) -> Result<Configured, ConfigError> {
         const MAP: &str = "listener.security.protocol.map";
         let blame = |key| move |error: ListenerError| self.against(key, error);
         let map = self.text(MAP).unwrap_or_default();
@@ -246,7 +251,11 @@ impl Layers<'_> {
 
         const ADVERTISED: &str = "advertised.listeners";
         let Some(items) = self.list(ADVERTISED) else {
-            return Ok((bound, None, None));
+            return Ok(Configured {
+                bound,
+                advertised_listeners: None,
+                advertised_controller: None,
+            });
         };
         let advertised =
             listeners::parse_advertised(&items, &protocols).map_err(blame(ADVERTISED))?;
@@ -261,8 +270,11 @@ impl Layers<'_> {
         }
         let (controller, advertised): (Vec<_>, Vec<_>) =
             advertised.into_iter().partition(|listener| is_named(listener, controller_names));
-        let advertised = (!advertised.is_empty()).then_some(advertised);
-        Ok((bound, advertised, controller.into_iter().next()))
+        Ok(Configured {
+            bound,
+            advertised_listeners: (!advertised.is_empty()).then_some(advertised),
+            advertised_controller: controller.into_iter().next(),
+        })
     }
 
     /// A node that is only a controller has no listener but those of `controller.listener.names`, and all of these. (Kafka asks for
