@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ottla::api::AllowAll;
-use ottla::broker::{Broker, BrokerOptions, StartError};
-use ottla::config::{self, Effective, Sources};
+use ottla::broker::{Broker, StartError};
 use ottla::env::{Disk, Env, MemoryDisk, Network, Rng, WatchedDisk};
 use ottla::log::DataPaths;
 use parking_lot::Mutex;
@@ -16,11 +14,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::world::{BEGIN, PORT, clients, host};
+use super::node;
+use super::world::{BEGIN, NODES, PORT, clients, host, settings};
 use crate::cluster::rig::{describe_quorum, eventually};
 use crate::rig::{Client, DATA, creation};
 
-const NODES: usize = 3;
 /// How long the nodes may take to agree, by the time of the simulation.
 const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -94,22 +92,7 @@ impl Node {
         let id = at + 1;
         let chance = Rng::from_seed(id as u64);
         let env = Env::simulated(network.host(host(id)), disk, BEGIN, chance, Arc::new(3.into()));
-        let voters: Vec<String> = (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
-        let settings = [
-            format!("node.id={id}"),
-            format!("listeners=PLAINTEXT://{}:{PORT}", host(id)),
-            format!("controller.quorum.voters={}", voters.join(",")),
-            "ottla.http.listener=off".to_owned(),
-            "process.roles=broker,controller".to_owned(),
-        ];
-        let sources = Sources { options: &settings, ..Sources::default() };
-        let options = BrokerOptions {
-            settings: Effective::new(config::load(sources).unwrap()),
-            data: DataPaths::one(Path::new(DATA)),
-            durable: true,
-            authorizer: Arc::new(AllowAll),
-        };
-        let starting = tokio::spawn(Broker::start(env.clone(), options));
+        let starting = node::start(&env, &settings(id), DataPaths::one(Path::new(DATA)));
         Self { disk: memory, env, life: Life::Starting(starting) }
     }
 

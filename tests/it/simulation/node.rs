@@ -56,6 +56,22 @@ struct Process {
     watch: JoinHandle<()>,
 }
 
+/// Starts a broker, which logs in the present span.
+pub(super) fn start(
+    env: &Env,
+    settings: &[String],
+    data: DataPaths,
+) -> JoinHandle<Result<Broker, StartError>> {
+    let sources = Sources { options: settings, ..Sources::default() };
+    let options = BrokerOptions {
+        settings: Effective::new(config::load(sources).unwrap()),
+        data,
+        durable: true,
+        authorizer: Arc::new(AllowAll),
+    };
+    tokio::spawn(Broker::start(env.clone(), options).in_current_span())
+}
+
 impl Node {
     /// A node that was never started.
     pub(super) fn new(id: usize, address: IpAddr, settings: Vec<String>, has_two: bool) -> Self {
@@ -88,13 +104,6 @@ impl Node {
         let span = tracing::info_span!("node", id = self.id);
         let wait = Arc::clone(&self.wait_ms);
         let env = span.in_scope(|| Env::simulated(net, disk, time, chance, wait));
-        let sources = Sources { options: &self.settings, ..Sources::default() };
-        let options = BrokerOptions {
-            settings: Effective::new(config::load(sources).unwrap()),
-            data: self.data.clone(),
-            durable: true,
-            authorizer: Arc::new(AllowAll),
-        };
         let watch = tokio::spawn({
             // As `main.rs` ends the process: nothing more is said or written.
             let (tasks, disk) = (env.tasks.clone(), Arc::clone(&self.disk));
@@ -107,7 +116,7 @@ impl Node {
                 *disk = disk.process_end();
             }
         });
-        let starting = tokio::spawn(Broker::start(env.clone(), options).instrument(span));
+        let starting = span.in_scope(|| start(&env, &self.settings, self.data.clone()));
         self.life = Life::Starting(Process { env, watch }, starting);
     }
 

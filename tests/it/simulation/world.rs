@@ -17,7 +17,7 @@ use crate::exactly_once::Epochs;
 use crate::history::History;
 use crate::rig::{Client, creation};
 
-const NODES: usize = 3;
+pub(super) const NODES: usize = 3;
 /// What clients write to: themselves, and those that make records of records.
 const TOPICS: [&str; 2] = ["t", Crew::OUTPUT];
 const PARTITIONS: i32 = 3;
@@ -105,6 +105,18 @@ pub(super) fn clients() -> IpAddr {
     host(100)
 }
 
+/// What makes a node one of those that are simulated.
+pub(super) fn settings(id: usize) -> Vec<String> {
+    let voters: Vec<String> = (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
+    vec![
+        format!("node.id={id}"),
+        format!("listeners=PLAINTEXT://{}:{PORT}", host(id)),
+        format!("controller.quorum.voters={}", voters.join(",")),
+        "ottla.http.listener=off".to_owned(),
+        "process.roles=broker,controller".to_owned(),
+    ]
+}
+
 thread_local! {
     static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -120,16 +132,9 @@ impl World {
         let rng = Rng::from_seed(seed);
         let network = Network::new(Rng::from_seed(rng.next_u64()));
         network.set_latency(LATENCY.0, LATENCY.1);
-        let voters: Vec<String> = (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
         let node = |id: usize| {
-            let mut settings = vec![
-                format!("node.id={id}"),
-                format!("listeners=PLAINTEXT://{}:{PORT}", host(id)),
-                format!("controller.quorum.voters={}", voters.join(",")),
-            ];
+            let mut settings = settings(id);
             let common = [
-                "ottla.http.listener=off",
-                "process.roles=broker,controller",
                 "min.insync.replicas=2",
                 "default.replication.factor=3",
                 "offsets.topic.num.partitions=2",
