@@ -11,12 +11,13 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::ioctl;
 
 use crate::crew::Staff;
 use crate::exactly_once::Epochs;
+use crate::netns::{Namespaces, run};
 use crate::nodes_killed::{NODES, Nodes, OPTIONS, Place, check};
 use crate::rig::{Client, PATIENCE, batch, creation};
 
@@ -43,52 +44,30 @@ enum Fault {
     Fill(usize),
 }
 
-/// The namespaces of three nodes, of the clients, and of what connects them. They are removed in the end.
-struct Network {
-    prefix: String,
-}
+/// Three nodes, the clients, and what connects them.
+const MACHINES: [&str; NODES + 2] = ["one", "two", "three", "clients", "switch"];
+/// Where the clients are.
+const CLIENTS: usize = NODES;
 
 fn address(at: usize) -> String {
     format!("172.31.7.{}", at + 1)
 }
 
-/// Where the clients are.
-const CLIENTS: usize = NODES;
-const SWITCH: usize = NODES + 1;
+struct Network(Namespaces);
 
 impl Network {
     fn new(prefix: String) -> Result<Self, String> {
-        let network = Self { prefix };
-        for at in 0..=SWITCH {
-            run(&["ip", "netns", "add", &network.name(at)])?;
+        let network = Namespaces::new(prefix, &MACHINES)?;
+        network.bridge("switch")?;
+        for (name, at) in MACHINES[..=CLIENTS].iter().zip(0..) {
+            network.plug("switch", name, &format!("{}/24", address(at)))?;
         }
-        network.run(SWITCH, &["ip", "link", "add", "bridge", "type", "bridge"])?;
-        network.run(SWITCH, &["ip", "link", "set", "bridge", "up"])?;
-        for at in 0..=CLIENTS {
-            let (near, peer) = (format!("to-{at}"), network.name(at));
-            let add = ["ip", "link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns"];
-            network.run(SWITCH, &[&add[..], &[&peer]].concat())?;
-            network.run(SWITCH, &["ip", "link", "set", &near, "master", "bridge", "up"])?;
-            network.run(at, &["ip", "link", "set", "lo", "up"])?;
-            let own = format!("{}/24", address(at));
-            network.run(at, &["ip", "address", "add", &own, "dev", "eth0"])?;
-            network.run(at, &["ip", "link", "set", "eth0", "up"])?;
-        }
-        Ok(network)
+        Ok(Self(network))
     }
 
-    fn name(&self, at: usize) -> String {
-        format!("{}{at}", self.prefix)
-    }
-
-    /// The beginning of a command that runs on a machine. It keeps the mounts of this one.
+    /// The beginning of a command line that runs on a machine.
     fn on(&self, at: usize) -> [String; 2] {
-        ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.name(at))]
-    }
-
-    fn run(&self, at: usize, line: &[&str]) -> Result<(), String> {
-        let on = self.on(at);
-        run(&[&[on[0].as_str(), &on[1]], line].concat())
+        self.0.inside(MACHINES[at])
     }
 
     /// Whatever one machine sends to another goes to nobody, until it is let through again.
@@ -97,27 +76,13 @@ impl Network {
         let neighbour = ["ip", "neigh", if is_held { "replace" } else { "delete" }, &to];
         let nobody = ["lladdr", "02:00:00:00:00:01", "nud", "permanent"];
         let line = [&neighbour[..], if is_held { &nobody } else { &[] }, &["dev", "eth0"]].concat();
-        self.run(from, &line).unwrap();
+        self.0.run(MACHINES[from], &line).unwrap();
     }
 
     fn plug(&self, at: usize, is_in: bool) {
-        self.run(at, &["ip", "link", "set", "eth0", if is_in { "up" } else { "down" }]).unwrap();
+        let state = if is_in { "up" } else { "down" };
+        self.0.run(MACHINES[at], &["ip", "link", "set", "eth0", state]).unwrap();
     }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        for at in 0..=SWITCH {
-            drop(run(&["ip", "netns", "delete", &self.name(at)]));
-        }
-    }
-}
-
-fn run(line: &[&str]) -> Result<(), String> {
-    let output = Command::new(line[0]).args(&line[1..]).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{line:?}: {error}"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("{line:?}: {}", complaint.trim())) }
 }
 
 /// A file system in a file, which is unmounted in the end.
@@ -214,7 +179,8 @@ async fn what_runs_inside() {
     let Ok(what) = std::env::var(INSIDE) else { return };
     let (prefix, test) = what.split_once(' ').unwrap();
     // The namespaces are those of whoever started this.
-    let network = std::mem::ManuallyDrop::new(Network { prefix: prefix.to_owned() });
+    let network =
+        std::mem::ManuallyDrop::new(Network(Namespaces::known(prefix.to_owned(), &MACHINES)));
     match test {
         "one" => {
             use Fault::{Deafen, Fill, Kill, Mute, Pause, PowerCut};

@@ -45,6 +45,7 @@ mod lost_files;
 mod machines;
 mod member;
 mod namespaces;
+mod netns;
 mod nodes_killed;
 mod process;
 mod produce;

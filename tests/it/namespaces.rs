@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use ottla::wire::Text;
 use ottla::wire::messages::{DescribeClusterRequest, FindCoordinatorRequest};
 
+use crate::netns::Namespaces;
 use crate::rig::Client;
 
 /// The address that the test binary is to ask, when it runs in a namespace.
@@ -17,68 +18,30 @@ const ASK: &str = "OTTLA_TEST_ASK";
 /// The addresses between which it is to carry bytes.
 const CARRY: &str = "OTTLA_TEST_CARRY";
 
-/// Namespaces that are removed in the end.
-struct Network {
-    prefix: String,
-}
+/// A host with two containers, and another machine.
+struct Network(Namespaces);
 
 impl Network {
-    /// `None` if namespaces cannot be made here.
-    fn new() -> Option<Self> {
-        let network = Self { prefix: format!("ottla{}", std::process::id()) };
-        for name in NAMES {
-            let name = network.name(name);
-            if !ip(&["netns", "add", &name]) {
-                return None;
-            }
-        }
-        for name in NAMES {
-            network.run(name, &["ip", "link", "set", "lo", "up"]);
-        }
-        network.run("host", &["ip", "link", "add", "bridge", "type", "bridge"]);
-        network.run("host", &["ip", "address", "add", "172.30.0.1/24", "dev", "bridge"]);
-        network.run("host", &["ip", "link", "set", "bridge", "up"]);
+    /// # Errors
+    /// What keeps it from being made here.
+    fn new() -> Result<Self, String> {
+        let network = Namespaces::new(format!("ottla{}", std::process::id()), &NAMES)?;
+        network.bridge("host")?;
+        network.run("host", &["ip", "address", "add", "172.30.0.1/24", "dev", "bridge"])?;
         for (name, address) in [("broker", "172.30.0.2/24"), ("sibling", "172.30.0.3/24")] {
-            network.link("host", name, address);
-            network.run("host", &["ip", "link", "set", &format!("to-{name}"), "master", "bridge"]);
-            network.run(name, &["ip", "route", "add", "default", "via", "172.30.0.1"]);
+            network.plug("host", name, address)?;
+            network.run(name, &["ip", "route", "add", "default", "via", "172.30.0.1"])?;
         }
-        network.link("host", "machine", "10.9.0.2/24");
-        network.run("host", &["ip", "address", "add", "10.9.0.1/24", "dev", "to-machine"]);
-        network.run("machine", &["ip", "route", "add", "default", "via", "10.9.0.1"]);
-        network.run("host", &["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
-        Some(network)
-    }
-
-    fn name(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// A cable from one namespace to another, which gets an address.
-    fn link(&self, from: &str, to: &str, address: &str) {
-        let (near, peer) = (format!("to-{to}"), self.name(to));
-        let add =
-            ["ip", "link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &peer];
-        self.run(from, &add);
-        self.run(from, &["ip", "link", "set", &near, "up"]);
-        self.run(to, &["ip", "address", "add", address, "dev", "eth0"]);
-        self.run(to, &["ip", "link", "set", "eth0", "up"]);
-    }
-
-    fn command(&self, name: &str, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name(name), program]);
-        command
-    }
-
-    fn run(&self, name: &str, line: &[&str]) {
-        let status = self.command(name, line[0]).args(&line[1..]).status().unwrap();
-        assert!(status.success(), "{name}: {line:?}");
+        network.link("host", "machine", "10.9.0.2/24")?;
+        network.run("host", &["ip", "address", "add", "10.9.0.1/24", "dev", "to-machine"])?;
+        network.run("machine", &["ip", "route", "add", "default", "via", "10.9.0.1"])?;
+        network.run("host", &["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])?;
+        Ok(Self(network))
     }
 
     /// A broker in the namespace of the same name, whose port is the first of these arguments.
     fn broker(&self, arguments: &[&str]) -> Process {
-        let mut command = self.command("broker", env!("CARGO_BIN_EXE_ottla"));
+        let mut command = self.0.command("broker", env!("CARGO_BIN_EXE_ottla"));
         command.args(["--memory", "--http", "off"]).args(arguments).stderr(Stdio::null());
         Process::ready(&mut command, "ottla ready ")
     }
@@ -86,7 +49,7 @@ impl Network {
     /// What a client in a namespace is told that dials `address`.
     fn told(&self, name: &str, address: &str) -> String {
         let me = std::env::current_exe().unwrap();
-        let mut command = self.command(name, me.to_str().unwrap());
+        let mut command = self.0.command(name, me.to_str().unwrap());
         command.args(["--exact", "namespaces::what_runs_inside", "--nocapture"]);
         let output = command.env(ASK, address).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -95,21 +58,7 @@ impl Network {
     }
 }
 
-impl Drop for Network {
-    fn drop(&mut self) {
-        for name in NAMES {
-            ip(&["netns", "delete", &self.name(name)]);
-        }
-    }
-}
-
 const NAMES: [&str; 4] = ["host", "broker", "sibling", "machine"];
-
-fn ip(arguments: &[&str]) -> bool {
-    let mut command = Command::new("ip");
-    command.args(arguments).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
 
 /// A process that ends with the value.
 struct Process(Child);
@@ -174,9 +123,12 @@ async fn ask(address: &str) -> String {
 
 #[test]
 fn each_client_is_told_an_address_that_it_can_reach() {
-    let Some(network) = Network::new() else {
-        println!("not run: network namespaces take root and iproute2");
-        return;
+    let network = match Network::new() {
+        Ok(network) => network,
+        Err(obstacle) => {
+            println!("not run: network namespaces take root and iproute2 ({obstacle})");
+            return;
+        }
     };
     let _broker = network.broker(&["--listen", ":9092"]);
     // Inside, over both families.
@@ -187,7 +139,7 @@ fn each_client_is_told_an_address_that_it_can_reach() {
     assert_eq!(network.told("machine", "172.30.0.2:9092"), "172.30.0.2:9092");
     // From the host by a published port: the engine's proxy dials the container from the gateway's address.
     let me = std::env::current_exe().unwrap();
-    let mut carry = network.command("host", me.to_str().unwrap());
+    let mut carry = network.0.command("host", me.to_str().unwrap());
     carry.args(["--exact", "namespaces::what_runs_inside", "--nocapture"]);
     carry.env(CARRY, "127.0.0.1:9092 172.30.0.2:9092");
     let _proxy = Process::ready(&mut carry, "carrying");
