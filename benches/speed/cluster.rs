@@ -1,4 +1,5 @@
-//! Three nodes: how long nobody can write after one was killed, what replication costs, what an idle cluster costs.
+//! Three nodes: how long nobody can write after one was killed, what replication costs, how fast a node that was away has
+//! everything again and what its leader's clients feel of that, what an idle cluster costs.
 //!
 //! The nodes are processes on this machine. Those of Ottla have an address of the loopback network each, those of Apache Kafka
 //! ports. Both have the settings that they come with, but for the number of replicas that have to be in sync, which is two.
@@ -6,6 +7,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,10 @@ const TOPICS: usize = 10;
 const PRODUCERS: usize = 4;
 /// Records of 1,000 bytes in a batch.
 const BATCH_RECORDS: usize = 16;
+/// How much a node misses that is away, beside what the options say.
+const MISSED: u64 = 8;
+/// Records of a client that watches the leader, and the time between two of them.
+const WATCHED: (u64, Duration) = (4_000, Duration::from_millis(1));
 
 /// What one cluster gave: name of the figure and value, in the order of the table.
 type Figures = Vec<(&'static str, f64)>;
@@ -80,6 +86,7 @@ fn goals(figure: &str) -> Vec<Goal> {
         "ms until 1,000 new partitions have leaders" => vec![Goal::AtMost(1_000.0)],
         "ms until 3,333 partitions of a dead node have leaders" => vec![Goal::AtMost(2_000.0)],
         "CPU of an idle node, %" => vec![Goal::AtMost(1.0)],
+        "p99 end to end beside it, of before" => vec![Goal::AtMost(2.0)],
         _ => Vec::new(),
     }
 }
@@ -88,14 +95,17 @@ fn goals(figure: &str) -> Vec<Goal> {
 struct Trio {
     nodes: Vec<Option<Server>>,
     addresses: Vec<SocketAddr>,
+    /// Starts the node with this id.
+    start: Box<dyn Fn(usize) -> Server + Sync>,
 }
 
 impl Trio {
     fn ottla(data: &Path, round: usize) -> Self {
         let [high, low] = (std::process::id() as u16).to_be_bytes();
-        let host = |id: usize| format!("127.{high}.{low}.{}", 128 + round * 8 + id);
+        let host = move |id: usize| format!("127.{high}.{low}.{}", 128 + round * 8 + id);
         let voters: Vec<_> = (1..=NODES).map(|id| format!("{id}@{}:9093", host(id))).collect();
-        Self::of(|id| {
+        let data = data.to_owned();
+        Self::of(move |id| {
             Server::ottla_at(
                 &format!("{}:9092", host(id)),
                 &data.join(id.to_string()),
@@ -118,7 +128,8 @@ impl Trio {
         drop(held);
         let voters: Vec<_> =
             (1..=NODES).map(|id| format!("{id}@127.0.0.1:{}", ports[NODES + id - 1])).collect();
-        Self::of(|id| {
+        let data = data.to_owned();
+        Self::of(move |id| {
             let data = data.join(id.to_string());
             std::fs::create_dir_all(&data).unwrap();
             let own = format!("{} {}\n", ports[id - 1], ports[NODES + id - 1]);
@@ -136,14 +147,15 @@ impl Trio {
     }
 
     /// Starts all at once: none is ready without another.
-    fn of(start: impl Fn(usize) -> Server + Sync) -> Self {
+    fn of(start: impl Fn(usize) -> Server + Sync + 'static) -> Self {
         let nodes: Vec<Server> = std::thread::scope(|scope| {
             let start = &start;
             let threads: Vec<_> = (1..=NODES).map(|id| scope.spawn(move || start(id))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let addresses = nodes.iter().map(|node| node.address).collect();
-        let trio = Self { nodes: nodes.into_iter().map(Some).collect(), addresses };
+        let nodes = nodes.into_iter().map(Some).collect();
+        let trio = Self { nodes, addresses, start: Box::new(start) };
         trio.until("all nodes are there", || {
             let request = metadata_request(None);
             let all = trio.addresses.iter();
@@ -185,13 +197,18 @@ impl Trio {
         let controller = self.controller();
         let response = call(controller, 5, &request).expect("an answer to CreateTopics");
         assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+        self.until_in_sync(name, partitions.len(), &self.addresses);
+    }
+
+    /// Waits until these nodes know that all replicas of a topic are in sync.
+    fn until_in_sync(&self, name: &str, partitions: usize, who: &[SocketAddr]) {
         let wanted = metadata_request(Some(name));
         self.until("all have leaders", || {
-            self.addresses.iter().all(|address| {
+            who.iter().all(|address| {
                 call(*address, 12, &wanted).is_some_and(|response| {
                     let found = &response.topics[0].partitions;
                     let is_whole = |isr: &[WireBrokerId]| isr.len() == NODES;
-                    found.len() == partitions.len()
+                    found.len() == partitions
                         && found.iter().all(|it| it.leader_id.0 >= 0 && is_whole(&it.isr_nodes))
                 })
             })
@@ -256,7 +273,8 @@ fn measure(options: &Options, mut trio: Trio) -> Figures {
     std::thread::sleep(Duration::from_secs(IDLE_SECONDS));
     let idle = (trio.cpu() - cpu) / IDLE_SECONDS as f64 / NODES as f64;
     trio.create("replicated", &[[1, 2, 3]; 1]);
-    let produced = produce(options, &trio);
+    let produced = produce(options, &trio, "replicated", 1);
+    let caught_up = catch_up(options, &mut trio);
     let gap = failover(&mut trio);
     vec![
         ("ms until 1,000 new partitions have leaders", created.as_secs_f64() * 1e3),
@@ -264,6 +282,9 @@ fn measure(options: &Options, mut trio: Trio) -> Figures {
         ("MB/s with acks=all", produced.0),
         ("CPU-s of all nodes for each GB", produced.1),
         ("p99 of a request, ms", produced.2),
+        ("MB/s of a follower that catches up", caught_up.0),
+        ("p99 end to end beside it, us", caught_up.1),
+        ("p99 end to end beside it, of before", caught_up.2),
         ("ms from the death of the leader to the next acknowledgement", gap.as_secs_f64() * 1e3),
     ]
 }
@@ -299,11 +320,43 @@ fn measure_many(mut trio: Trio) -> Figures {
     vec![(name, killed.elapsed().as_secs_f64() * 1e3)]
 }
 
-/// Writes with `acks=all` to a partition with three replicas.
-fn produce(options: &Options, trio: &Trio) -> (f64, f64, f64) {
+/// A node that has missed much catches up, while a client writes to and reads from its leader as it did before. Gives how
+/// fast, the p99 that the client sees in microseconds, and that by the one before.
+fn catch_up(options: &Options, trio: &mut Trio) -> (f64, f64, f64) {
+    let leader = trio.addresses[0];
+    trio.create("missed", &[[1, 2, 3]]);
+    let watched = ["watched", "watched-beside"];
+    watched.iter().for_each(|topic| trio.create(topic, &[[1, 2, 3]]));
+    drop(trio.nodes[NODES - 1].take());
+    produce(options, trio, "missed", MISSED);
+    let watch = |topic: &str| {
+        let within =
+            |answer: &Bytes| load::fetched(answer).pop().filter(|records| !records.is_empty());
+        load::end_to_end(leader, topic, WATCHED.0, WATCHED.1, within)
+    };
+    let before = watch(watched[0]).quantile(0.99).as_secs_f64();
+    let (node, seconds) = (Mutex::default(), Mutex::default());
+    let outcome = load::beside(
+        |_| {
+            *node.lock().unwrap() = Some((trio.start)(NODES));
+            let begun = Instant::now();
+            trio.until_in_sync("missed", 1, &[leader]);
+            *seconds.lock().unwrap() = begun.elapsed().as_secs_f64();
+        },
+        &|| watch(watched[1]),
+    );
+    trio.nodes[NODES - 1] = node.into_inner().unwrap();
+    let megabytes = (options.megabytes * MISSED) as f64;
+    let p99 = outcome.quantile(0.99).as_secs_f64();
+    (megabytes / seconds.into_inner().unwrap(), p99 * 1e6, p99 / before)
+}
+
+/// Writes `times` as much as the options say with `acks=all` to a partition with three replicas.
+fn produce(options: &Options, trio: &Trio, topic: &str, times: u64) -> (f64, f64, f64) {
     let batch = load::batch(BATCH_RECORDS, Compression::None);
-    let frame = load::produce_frame("replicated", 0, -1, &batch).0;
-    let requests = options.megabytes * 1_000_000 / batch.len() as u64 / PRODUCERS as u64;
+    let frame = load::produce_frame(topic, 0, -1, &batch).0;
+    let megabytes = times * options.megabytes;
+    let requests = megabytes * 1_000_000 / batch.len() as u64 / PRODUCERS as u64;
     let load = |requests| {
         let frames = vec![frame.clone(); PRODUCERS];
         load::produce(trio.addresses[0], frames, requests, 5, load::check_produced)

@@ -5,6 +5,7 @@
 //! sent again at once, and counted. Ottla and Apache Kafka run one after the other in each round, each with new data.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::time::Instant;
 
@@ -50,10 +51,15 @@ type Measure = fn(&Server) -> Figures;
 pub(crate) fn run(options: &Options) {
     let folder = Folder::new(options);
     let report = Report::new(options.words.clone());
-    let scenarios: [(&str, Measure); 3] = [
+    let scenarios: [(&str, Measure); 4] = [
         ("transactions of one producer with one partition", alone),
         ("1,000 transactional producers", crowd),
-        ("100,000 aborted transactions", past_aborted),
+        ("100,000 aborted transactions of 128 bytes", |server| {
+            past_aborted(server, RECORD_BYTES.0)
+        }),
+        ("100,000 aborted transactions of 1,000 bytes", |server| {
+            past_aborted(server, RECORD_BYTES.1)
+        }),
     ];
     for (name, measure) in scenarios {
         if report.wants(name) {
@@ -66,7 +72,9 @@ pub(crate) fn run(options: &Options) {
 fn goals(figure: &str) -> Vec<Goal> {
     match figure {
         "CPU-ms a transaction" => vec![Goal::OfKafka(0.3)],
-        "read committed, of uncommitted" => vec![Goal::AtMost(1.1)],
+        "read committed, of uncommitted" | "kcat reads committed, of uncommitted" => {
+            vec![Goal::AtMost(1.1)]
+        }
         _ => Vec::new(),
     }
 }
@@ -262,33 +270,52 @@ fn commit_all(producers: &mut [Producer], committed: bool) {
     producers.iter_mut().for_each(|producer| producer.ended(committed));
 }
 
-/// A log of aborted transactions, read with either isolation.
-fn past_aborted(server: &Server) -> Figures {
+/// A log of aborted transactions with a record each, read with either isolation: by a client that does nothing with the
+/// records, and by kcat.
+fn past_aborted(server: &Server, record_bytes: usize) -> Figures {
     Client::connect(server.address).create(TOPIC, 1);
-    let begin = |index| Producer {
-        record_bytes: RECORD_BYTES.1,
-        ..Producer::begin(server, &format!("aborts-{index}"), 0)
-    };
+    let begin =
+        |index| Producer { record_bytes, ..Producer::begin(server, &format!("aborts-{index}"), 0) };
     let mut producers: Vec<_> = (0..100).map(begin).collect();
     (0..ABORTED / producers.len()).for_each(|_| commit_all(&mut producers, false));
-    let mut times = [(); 2].map(|()| Vec::new());
     let mut client = Client::connect(server.address);
+    let [uncommitted, committed] = in_turn(|isolation| read_all(&mut client, isolation));
+    let kcat = in_turn(|isolation| read_with_kcat(server, isolation));
+    vec![
+        ("read uncommitted, ms", uncommitted * 1e3),
+        ("read committed, ms", committed * 1e3),
+        ("read committed, of uncommitted", committed / uncommitted),
+        ("kcat reads uncommitted, ms", kcat[0] * 1e3),
+        ("kcat reads committed, of uncommitted", kcat[1] / kcat[0]),
+    ]
+}
+
+/// Medians of the seconds that reading takes with each isolation, 0 and 1.
+fn in_turn(mut read: impl FnMut(i8)) -> [f64; 2] {
+    let mut times = [(); 2].map(|()| Vec::new());
     for reading in 0..=READINGS {
-        for (isolation, times) in times.iter_mut().enumerate() {
+        for (isolation, times) in (0..).zip(times.iter_mut()) {
             let begun = Instant::now();
-            read_all(&mut client, isolation as i8);
+            read(isolation);
             // The first time warms up.
             if reading > 0 {
                 times.push(begun.elapsed().as_secs_f64());
             }
         }
     }
-    let [uncommitted, committed] = times.map(median);
-    vec![
-        ("read uncommitted, ms", uncommitted * 1e3),
-        ("read committed, ms", committed * 1e3),
-        ("read committed, of uncommitted", committed / uncommitted),
-    ]
+    times.map(median)
+}
+
+/// The same by librdkafka, in a process of its own each time.
+fn read_with_kcat(server: &Server, isolation: i8) {
+    let level = ["read_uncommitted", "read_committed"][usize::from(isolation != 0)];
+    let mut command = Command::new("kcat");
+    command.args(["-b", &server.address.to_string(), "-C", "-t", TOPIC, "-o", "beginning", "-e"]);
+    command.args(["-q", "-f", "%o\n", "-X", &format!("isolation.level={level}")]);
+    let output = command.stdin(Stdio::null()).output().expect("kcat is installed");
+    let records = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+    let expected = if isolation == 0 { ABORTED } else { 0 };
+    assert_eq!(records, expected, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Reads the topic from its start to its end, a record and a marker for each transaction.
@@ -299,13 +326,16 @@ fn read_all(client: &mut Client, isolation: i8) {
     while offset < end {
         client.send(&fetch_frame(offset, isolation));
         client.receive(&mut buffer);
-        let answer = buffer.clone().freeze();
-        let (_, response) = decode_response::<FetchResponse>(FETCH, &answer).unwrap();
-        let partition = &response.topics[0].partitions[0];
+        let answer = std::mem::take(&mut buffer).freeze();
+        let (_, mut response) = decode_response::<FetchResponse>(FETCH, &answer).unwrap();
+        let partition = response.topics.remove(0).partitions.remove(0);
         aborted += partition.aborted_transactions.as_ref().map_or(0, Vec::len);
-        let records = Bytes::from(partition.records.concat());
+        let [records] = partition.records.try_into().expect("records in one piece");
         let last = scan(&records).map_while(Result::ok).last().expect("records up to the end");
         offset = last.header.last_offset().0 + 1;
+        drop((records, response));
+        // What a client does not use again costs more than reading.
+        buffer = answer.try_into_mut().unwrap_or_else(|_| panic!("somebody else has it"));
     }
     assert!(isolation == 0 || aborted >= ABORTED, "only {aborted} transactions are told");
 }

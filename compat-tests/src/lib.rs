@@ -20,7 +20,7 @@ pub mod workspace;
 
 pub use client::{Change, Client, ClientError};
 pub use kind::{ClientKind, Skill};
-pub use nodes::Nodes;
+pub use nodes::{Nodes, Voters};
 pub use record::{Codec, Record};
 pub use server::{Server, ServerKind};
 pub use wait::wait_until;

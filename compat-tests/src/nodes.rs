@@ -14,6 +14,13 @@ pub struct Nodes {
     bootstrap: String,
 }
 
+/// Processes whose voters may come and go: each is named to the others as a server, and as nothing more (KIP-853).
+#[derive(Debug)]
+pub struct Voters {
+    all: Vec<Server>,
+    servers: String,
+}
+
 impl Nodes {
     /// Starts three nodes of Ottla with `configs` (`key=value`) beside those that make them a cluster, and waits until each
     /// serves clients.
@@ -69,5 +76,57 @@ impl Nodes {
     pub fn node(&mut self, id: i32) -> Result<&mut Server> {
         let index = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
         index.and_then(|index| self.all.get_mut(index)).with_context(|| format!("no node {id}"))
+    }
+}
+
+impl Voters {
+    /// Starts three nodes of Ottla, which become the voters of a new cluster.
+    ///
+    /// # Errors
+    /// When one of them does not start; the error holds the end of its log.
+    pub fn start() -> Result<Self> {
+        let addresses: Vec<_> = (0..NODES).map(|_| free_address()).collect::<Result<_>>()?;
+        let mut nodes = Self { all: Vec::new(), servers: addresses.join(",") };
+        addresses.iter().try_for_each(|address| nodes.spawn(address))?;
+        nodes.all.iter_mut().try_for_each(Server::wait)?;
+        Ok(nodes)
+    }
+
+    /// Starts one node more, which reads along; gives where other nodes reach it.
+    ///
+    /// # Errors
+    /// When it does not start; the error holds the end of its log.
+    pub fn start_another(&mut self) -> Result<String> {
+        let address = free_address()?;
+        self.spawn(&address)?;
+        self.all.last_mut().context("one was started")?.wait()?;
+        Ok(address)
+    }
+
+    /// The node with the id 1, which runs all the time.
+    #[must_use]
+    pub fn first(&self) -> &Server {
+        &self.all[0]
+    }
+
+    /// The node that was started last.
+    #[must_use]
+    pub fn last(&self) -> &Server {
+        &self.all[self.all.len() - 1]
+    }
+
+    fn spawn(&mut self, address: &str) -> Result<()> {
+        let own = free_address()?;
+        let configs = [
+            format!("node.id={}", self.all.len() + 1),
+            format!("listeners=PLAINTEXT://{own},CONTROLLER://{address}"),
+            format!("controller.quorum.bootstrap.servers={}", self.servers),
+            "process.roles=broker,controller".to_owned(),
+        ];
+        let configs: Vec<&str> = configs.iter().map(String::as_str).collect();
+        let mut node = Server::new(ServerKind::Ottla, &own, None, &configs)?;
+        node.spawn()?;
+        self.all.push(node);
+        Ok(())
     }
 }

@@ -227,8 +227,12 @@ impl Server {
         match self.kind {
             ServerKind::Ottla => {
                 command = Command::new(workspace::ottla()?);
-                command.args(["serve", "--http", "off", "--listen", &self.bootstrap]);
-                if !self.configs.iter().any(|config| config.starts_with("log.dirs=")) {
+                command.args(["serve", "--http", "off"]);
+                let has = |key: &str| self.configs.iter().any(|config| config.starts_with(key));
+                if !has("listeners=") {
+                    command.args(["--listen", &self.bootstrap]);
+                }
+                if !has("log.dirs=") {
                     command.arg("--data").arg(self.data_dir());
                 }
             }

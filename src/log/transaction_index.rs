@@ -30,8 +30,10 @@ use crate::model::{Offset, ProducerId};
 /// Size of an entry on disk.
 pub(super) const ENTRY_BYTES: usize = 34;
 pub(super) const VERSION: i16 = 0;
-/// How many entries a search reads at a time, from where it begins: about a page of them.
+/// How many entries a search reads first: about a page of them.
 const BLOCK_ENTRIES: usize = 120;
+/// How many it reads at a time at most, where many are needed: about 64 KiB of them.
+const LARGE_BLOCK_ENTRIES: usize = 16 * BLOCK_ENTRIES;
 
 /// A transaction that was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,8 +208,9 @@ impl TransactionIndex {
 }
 
 /// As [`TransactionIndex::collect`], among `count` entries. `read` fills its second argument with the entries from the first
-/// on, and gives whether it could. It is asked for what is needed only: indexes are long where producers abort often, and
-/// each fetch of committed records searches them.
+/// on, and gives whether it could. It is asked for little more than what is needed: indexes are long where producers abort
+/// often, and each fetch of committed records searches them. Where many are needed, it is asked for more at a time: a read
+/// is a system call.
 fn search(
     count: usize,
     offsets: Range<Offset>,
@@ -228,14 +231,18 @@ fn search(
             end = middle;
         }
     }
-    let mut block = [[0; ENTRY_BYTES]; BLOCK_ENTRIES];
+    let begin = next;
+    let mut block = Vec::new();
     while next < count {
-        let (entries, _) = block.split_at_mut(BLOCK_ENTRIES.min(count - next));
-        if !read(next, entries)? {
+        // As many as were read so far: at most half of what is read is not needed.
+        let size = (next - begin).clamp(BLOCK_ENTRIES, LARGE_BLOCK_ENTRIES).min(count - next);
+        block.resize(size, [0; ENTRY_BYTES]);
+        if !read(next, &mut block)? {
             return Ok(None);
         }
-        next += entries.len();
-        for entry in entries {
+        next += size;
+        found.reserve(size);
+        for entry in &block {
             let (_, entry) = AbortedTransaction::read(entry);
             if entry.last_offset < offsets.start {
                 continue;

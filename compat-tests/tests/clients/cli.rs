@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::wait::bounded;
-use ottla_compat_tests::{Server, ServerKind, workspace};
+use ottla_compat_tests::{Nodes, Server, ServerKind, workspace};
 use serde_json::Value;
 
 /// Topics, offsets, settings, the cluster.
@@ -48,6 +48,48 @@ pub(crate) fn administration(kind: ServerKind) -> Result<()> {
     cli.run("bench e2e -n 20", "")?;
     cli.run("topic delete orders", "")?;
     ensure!(cli.run("topic list --format name", "")?.is_empty(), "a topic was left behind");
+    Ok(())
+}
+
+/// Replicas on three nodes: moved off one of them while they hold records, and compared.
+pub(crate) fn three_nodes(kind: ServerKind) -> Result<()> {
+    let mut nodes = Nodes::start_as(kind, &["offsets.topic.num.partitions=3"])?;
+    let cli = Cli(nodes.node(1)?);
+    cli.run("topic create moved -p 6 -r 2", "")?;
+    let lines: String = (0..600).map(|n| format!("key{}:value {n}\n", n % 7)).collect();
+    cli.run("produce moved -K :", &lines)?;
+    let ids =
+        |list: &Value| list.as_array().map(|all| all.iter().map(|it| it["id"].as_i64()).collect());
+    let brokers: Option<Vec<_>> = ids(&cli.json("cluster brokers --json")?["brokers"]);
+    ensure!(brokers == Some(vec![Some(1), Some(2), Some(3)]), "{brokers:?}");
+    let quorum = cli.json("cluster quorum --json")?;
+    ensure!(quorum["nodes"].as_array().is_some_and(|all| all.len() == 3), "{quorum}");
+    let alike = || {
+        let verified = cli.json("cluster verify moved --json")?;
+        ensure!(verified["same"] == true, "{verified}");
+        ensure!(verified["replicas"].as_array().is_some_and(|all| all.len() == 12), "{verified}");
+        cli.run("cluster health", "")
+    };
+    alike()?;
+    let planned = cli.json("cluster reassign -t moved --brokers 1,2 --dry-run --json")?;
+    let moves = planned["moves"].as_array().context("no moves")?;
+    ensure!(!moves.is_empty(), "{planned}");
+    cli.run("cluster reassign -t moved --brokers 1,2 --throttle 10M", "")?;
+    let described = &cli.json("topic describe moved --json")?["topics"][0];
+    for partition in described["partitions"].as_array().context("no partitions")? {
+        let replicas = partition["replicas"].as_array().context("no replicas")?;
+        ensure!(replicas.len() == 2 && !replicas.contains(&3.into()), "{partition}");
+    }
+    alike()?;
+    let read = cli.run("consume moved -e -f %k:%s\\n", "")?;
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    ensure!(sorted(&read) == sorted(&lines), "what was written is not what is read after the move");
+    let again = cli.json("cluster reassign -t moved --brokers 1,2 --dry-run --json")?;
+    ensure!(again["moves"].as_array().is_some_and(Vec::is_empty), "{again}");
     Ok(())
 }
 
@@ -132,7 +174,8 @@ pub(crate) fn kills(kind: ServerKind) -> Result<()> {
 }
 
 /// Our command line for one broker.
-struct Cli<'a>(&'a Server);
+/// The command line, and the broker that it goes to.
+pub(crate) struct Cli<'a>(pub(crate) &'a Server);
 
 impl Cli<'_> {
     fn command(&self, line: &str) -> Result<Command> {
@@ -142,16 +185,16 @@ impl Cli<'_> {
     }
 
     /// What a verb prints.
-    fn run(&self, line: &str, input: &str) -> Result<String> {
+    pub(crate) fn run(&self, line: &str, input: &str) -> Result<String> {
         output(self.command(line)?, input).with_context(|| line.to_owned())
     }
 
-    fn json(&self, line: &str) -> Result<Value> {
+    pub(crate) fn json(&self, line: &str) -> Result<Value> {
         Ok(serde_json::from_str(&self.run(line, "")?)?)
     }
 
     /// What a verb complains about when it ends with this code.
-    fn fails(&self, line: &str, code: i32) -> Result<String> {
+    pub(crate) fn fails(&self, line: &str, code: i32) -> Result<String> {
         let output = self.command(line)?.stdin(Stdio::null()).output()?;
         let complaint = String::from_utf8(output.stderr)?;
         ensure!(output.status.code() == Some(code), "{line}: {} {complaint}", output.status);

@@ -6,8 +6,9 @@
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::client::ProduceOptions;
 use ottla_compat_tests::nodes::NODES;
-use ottla_compat_tests::{Client, ClientKind, Nodes, Record, ServerKind, wait_until};
+use ottla_compat_tests::{Client, ClientKind, Nodes, Record, ServerKind, Voters, wait_until};
 
+use crate::cli::Cli;
 use crate::crash::{self, PARTITIONS, Start};
 use crate::tools::{expect, run_at};
 
@@ -145,6 +146,60 @@ pub(crate) fn tools(_: ServerKind) -> Result<()> {
     let elected = "Successfully completed leader election (PREFERRED) for partitions orders-0";
     expect(&run("LeaderElectionCommand", elect)?, &[elected])?;
     ensure!(leader(&mut client, "orders")? == 3, "the preferred replica does not lead");
+    Ok(())
+}
+
+/// A fourth controller comes to vote, by our command line and by Apache Kafka's tool, and goes again.
+pub(crate) fn voters(_: ServerKind) -> Result<()> {
+    let mut nodes = Voters::start()?;
+    let address = nodes.start_another()?;
+    let cli = Cli(nodes.first());
+    let bootstrap = nodes.first().bootstrap();
+    let voting = |expected: &[i64]| {
+        wait_until("the voters", || {
+            let quorum = cli.json("cluster quorum --json")?;
+            let nodes = quorum["nodes"].as_array().context("no nodes")?;
+            let votes = nodes.iter().filter(|node| node["status"] != "observer");
+            let mut ids: Vec<_> = votes.filter_map(|node| node["id"].as_i64()).collect();
+            ids.sort_unstable();
+            Ok((ids == expected && nodes.len() == 4).then_some(quorum["nodes"].clone()))
+        })
+    };
+    let nodes_told = voting(&[1, 2, 3])?;
+    let fourth = nodes_told.as_array().and_then(|all| all.iter().find(|node| node["id"] == 4));
+    let directory = fourth.and_then(|node| node["directory"].as_str()).context("no directory")?;
+
+    let unknown = cli.fails(&format!("cluster quorum add 5 {address}"), 4)?;
+    ensure!(unknown.contains("no controller 5 reads along; 4 do"), "{unknown}");
+    let added = cli.run(&format!("cluster quorum add 4 {address}"), "")?;
+    ensure!(added.starts_with("controller 4 votes; voters: "), "{added}");
+    voting(&[1, 2, 3, 4])?;
+    let removed = cli.json(&format!("cluster quorum remove 4 --directory {directory} --json"))?;
+    ensure!(removed["node"] == 4, "{removed}");
+    voting(&[1, 2, 3])?;
+    ensure!(cli.fails("cluster quorum remove 4", 4)?.contains("UNKNOWN_CONTROLLER"));
+
+    let properties = tempfile::NamedTempFile::new()?;
+    let data = nodes.last().data_dir();
+    let lines = [
+        "node.id=4".to_owned(),
+        "process.roles=controller".to_owned(),
+        format!("listeners=CONTROLLER://{address}"),
+        "controller.listener.names=CONTROLLER".to_owned(),
+        "controller.quorum.bootstrap.servers=127.0.0.1:1".to_owned(),
+        format!("log.dirs={}", data.display()),
+    ];
+    std::fs::write(&properties, lines.join("\n"))?;
+    let path = properties.path().to_str().context("a path that is not text")?;
+    let change = |change: &str| {
+        run_at(&format!("MetadataQuorumCommand --command-config {path}"), bootstrap, change)
+    };
+    expect(&change("add-controller")?, &["Added controller 4"])?;
+    voting(&[1, 2, 3, 4])?;
+    let remove =
+        format!("remove-controller --controller-id 4 --controller-directory-id {directory}");
+    expect(&change(&remove)?, &["Removed KRaft controller 4"])?;
+    voting(&[1, 2, 3])?;
     Ok(())
 }
 

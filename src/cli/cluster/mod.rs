@@ -5,6 +5,7 @@ mod quorum;
 mod reassign;
 mod transactions;
 mod verify;
+mod voters;
 
 use std::process::ExitCode;
 
@@ -30,8 +31,8 @@ enum ClusterVerb {
     Health(PlainArguments),
     /// List brokers
     Brokers(PlainArguments),
-    /// Show who agrees on the cluster's metadata, and how far each is
-    Quorum(PlainArguments),
+    /// Show who agrees on the cluster's metadata, and how far each is; change who does
+    Quorum(quorum::QuorumArguments),
     /// Read the replicas of partitions and compare them; 0 means that they are alike
     Verify(verify::VerifyArguments),
     /// Spread replicas evenly over brokers, or off some of them
@@ -53,7 +54,7 @@ pub(super) fn run(arguments: &ClusterArguments) -> ExitCode {
         ClusterVerb::Info(arguments) => (&arguments.common, info(&arguments.common)),
         ClusterVerb::Health(arguments) => (&arguments.common, health(&arguments.common)),
         ClusterVerb::Brokers(arguments) => (&arguments.common, brokers(&arguments.common)),
-        ClusterVerb::Quorum(arguments) => (&arguments.common, quorum::run(&arguments.common)),
+        ClusterVerb::Quorum(arguments) => (arguments.common(), quorum::run(arguments)),
         ClusterVerb::Verify(arguments) => (&arguments.common, verify::run(arguments)),
         ClusterVerb::Reassign(arguments) => (&arguments.common, reassign::run(arguments)),
         ClusterVerb::Config(arguments) => (arguments.common(), config::run(arguments)),

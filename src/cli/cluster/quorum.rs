@@ -1,24 +1,69 @@
-//! `ottla cluster quorum`: who agrees on the cluster's metadata (DescribeQuorum, KIP-595).
+//! `ottla cluster quorum`: who agrees on the cluster's metadata (DescribeQuorum, KIP-595), and its verbs.
 
 use std::process::ExitCode;
 
+use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::voters;
 use crate::cli::failure::{Failure, REFUSED};
 use crate::cli::output::{Table, or_dash, print_text};
 use crate::cli::topic::Common;
 use crate::client::{Cluster, Target, check};
-use crate::model::BrokerId;
-use crate::wire::messages::describe_quorum_response::{PartitionData, ReplicaState};
+use crate::model::{BrokerId, UuidText};
+use crate::wire::messages::describe_quorum_response::{Node, PartitionData, ReplicaState};
 use crate::wire::messages::{DescribeQuorumRequest, WireTopicName, describe_quorum_request};
 use crate::wire::{ApiKey, Text};
 
 /// The log of the metadata, of which there is one partition.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-pub(super) fn run(common: &Common) -> Result<ExitCode, Failure> {
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct QuorumArguments {
+    #[command(subcommand)]
+    verb: Option<QuorumVerb>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuorumVerb {
+    /// Have a controller vote that reads along so far
+    Add(voters::AddArguments),
+    /// Have a controller vote no more
+    Remove(voters::RemoveArguments),
+}
+
+/// What the leader, or whoever answers, says about the quorum.
+pub(super) struct Described {
+    /// Who votes, who reads along, and how far each is.
+    pub(super) partition: PartitionData,
+    /// Where the voters are reached.
+    pub(super) nodes: Vec<Node>,
+}
+
+impl QuorumArguments {
+    pub(super) const fn common(&self) -> &Common {
+        match &self.verb {
+            None => &self.common,
+            Some(QuorumVerb::Add(arguments)) => arguments.common(),
+            Some(QuorumVerb::Remove(arguments)) => arguments.common(),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &QuorumArguments) -> Result<ExitCode, Failure> {
+    match &arguments.verb {
+        None => show(&arguments.common),
+        Some(QuorumVerb::Add(arguments)) => voters::add(arguments),
+        Some(QuorumVerb::Remove(arguments)) => voters::remove(arguments),
+    }
+}
+
+fn show(common: &Common) -> Result<ExitCode, Failure> {
     common.connection.run(async |cluster| {
-        let quorum = describe(&cluster).await?;
+        let quorum = describe(&cluster).await?.partition;
         let leader = Some(quorum.leader_id.0).filter(|id| *id >= 0);
         let mut table = Table::new(&["NODE", "STATUS", "END", "LAG", "LAST-FETCH", "CAUGHT-UP"]);
         let mut rows = Vec::new();
@@ -40,7 +85,7 @@ pub(super) fn run(common: &Common) -> Result<ExitCode, Failure> {
             let time = |millis: i64| Some(millis).filter(|millis| *millis >= 0);
             rows.push(json!({
                 "id": node.replica_id.0, "status": status, "end": end, "lag": lag,
-                "directory": node.replica_directory_id.to_string(),
+                "directory": UuidText(node.replica_directory_id).to_string(),
                 "last_fetch_ms": time(node.last_fetch_timestamp),
                 "last_caught_up_ms": time(node.last_caught_up_timestamp),
             }));
@@ -61,16 +106,16 @@ pub(super) fn run(common: &Common) -> Result<ExitCode, Failure> {
 }
 
 /// Asks whoever answers who leads, and the leader, if it is a broker, how far the others are: only it knows.
-async fn describe(cluster: &Cluster) -> Result<PartitionData, Failure> {
+pub(super) async fn describe(cluster: &Cluster) -> Result<Described, Failure> {
     let quorum = ask(cluster, Target::Any).await?;
-    let leader = BrokerId(quorum.leader_id.0);
+    let leader = BrokerId(quorum.partition.leader_id.0);
     match cluster.known().broker(leader) {
         Some(_) => ask(cluster, Target::Node(leader)).await,
         None => Ok(quorum),
     }
 }
 
-async fn ask(cluster: &Cluster, target: Target) -> Result<PartitionData, Failure> {
+async fn ask(cluster: &Cluster, target: Target) -> Result<Described, Failure> {
     let partition = describe_quorum_request::PartitionData::default();
     let topic = describe_quorum_request::TopicData::default()
         .with_topic_name(WireTopicName(Text::from_static_str(METADATA_TOPIC)))
@@ -86,7 +131,7 @@ async fn ask(cluster: &Cluster, target: Target) -> Result<PartitionData, Failure
     };
     let message = partition.error_message.as_deref();
     check(ApiKey::DescribeQuorum, partition.error_code, subject, message)?;
-    Ok(partition)
+    Ok(Described { partition, nodes: response.nodes })
 }
 
 /// What times and ends of the nodes are measured by: the leader's, which are the latest there are.

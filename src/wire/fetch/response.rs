@@ -209,7 +209,10 @@ impl FetchPartitionResponse {
         if version >= LOG_START_SINCE {
             writer.i64(self.log_start_offset.0);
         }
-        writer.nullable_array(self.aborted_transactions.as_deref(), |writer, aborted| {
+        let aborted = self.aborted_transactions.as_deref();
+        // There may be thousands, a few bytes each.
+        writer.buffer().reserve(aborted.map_or(0, <[_]>::len) * ABORTED_BYTES);
+        writer.nullable_array(aborted, |writer, aborted| {
             writer.i64(aborted.producer_id.0);
             writer.i64(aborted.first_offset.0);
             writer.no_tagged_fields();
@@ -275,6 +278,8 @@ impl AbortedTransaction {
     }
 }
 
+/// Bytes of an aborted transaction, its tagged fields included.
+const ABORTED_BYTES: usize = 2 * size_of::<i64>() + 1;
 /// Tag in the response.
 const TAG_NODE_ENDPOINTS: u32 = 0;
 /// Tags in a partition.

@@ -22,6 +22,15 @@ use crate::rig::{Client, DATA, creation};
 /// How long the nodes may take to agree, by the time of the simulation.
 const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 
+/// How the nodes know of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// By `controller.quorum.voters`.
+    Voters,
+    /// By `controller.quorum.bootstrap.servers` (KIP-853).
+    Servers,
+}
+
 /// Who crashes, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Crash {
@@ -39,6 +48,7 @@ struct Step {
     node: usize,
     change: usize,
     crash: Crash,
+    named: Named,
 }
 
 /// Ends a node before one change of its disk.
@@ -88,11 +98,23 @@ enum Life {
 }
 
 impl Node {
-    fn start(network: &Network, at: usize, disk: Arc<dyn Disk>, memory: MemoryDisk) -> Self {
+    fn start(
+        network: &Network,
+        at: usize,
+        named: Named,
+        disk: Arc<dyn Disk>,
+        memory: MemoryDisk,
+    ) -> Self {
         let id = at + 1;
+        let mut settings = settings(id);
+        if named == Named::Servers {
+            settings.retain(|setting| !setting.starts_with("controller.quorum.voters="));
+            let servers: Vec<String> = (1..=NODES).map(|id| format!("{}:9093", host(id))).collect();
+            settings.push(format!("controller.quorum.bootstrap.servers={}", servers.join(",")));
+        }
         let chance = Rng::from_seed(id as u64);
         let env = Env::simulated(network.host(host(id)), disk, BEGIN, chance, Arc::new(3.into()));
-        let starting = node::start(&env, &settings(id), DataPaths::one(Path::new(DATA)));
+        let starting = node::start(&env, &settings, DataPaths::one(Path::new(DATA)));
         Self { disk: memory, env, life: Life::Starting(starting) }
     }
 
@@ -132,7 +154,7 @@ async fn begin(step: Step) -> bool {
         } else {
             Arc::new(memory.clone())
         };
-        Node::start(&network, at, disk, memory)
+        Node::start(&network, at, step.named, disk, memory)
     };
     let mut nodes: Vec<Node> = (0..NODES).map(start).collect();
     let agreed = timeout(BEGUN_WITHIN, agreed(&network, &mut nodes));
@@ -156,7 +178,7 @@ async fn begin(step: Step) -> bool {
                 return node;
             };
             node.clear();
-            Node::start(&network, at, Arc::new(found.clone()), found)
+            Node::start(&network, at, step.named, Arc::new(found.clone()), found)
         };
         nodes = nodes.into_iter().enumerate().map(again).collect();
         let agreed = timeout(BEGUN_WITHIN, self::agreed(&network, &mut nodes)).await;
@@ -201,30 +223,40 @@ async fn agreed(network: &Network, nodes: &mut [Node]) {
 }
 
 /// Every change of a node's disk, until one is not reached any more.
-fn crash_at_each_step(node: usize, crash: Crash) -> usize {
+fn crash_at_each_step(node: usize, named: Named, crash: Crash) -> usize {
     let steps = 1..;
     for change in steps {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build().unwrap();
-        if !runtime.block_on(Box::pin(begin(Step { node, change, crash }))) {
+        if !runtime.block_on(Box::pin(begin(Step { node, change, crash, named }))) {
             return change - 1;
         }
     }
     unreachable!("a node makes only so many changes")
 }
 
-#[test]
-fn three_nodes_begin_one_cluster_whatever_crashes_when() {
+fn crash_whatever_when(named: Named) {
     super::log();
     let crash = |crash: Crash| {
-        let changes: Vec<usize> = (0..NODES).map(|node| crash_at_each_step(node, crash)).collect();
+        let changes: Vec<usize> =
+            (0..NODES).map(|node| crash_at_each_step(node, named, crash)).collect();
         // A node writes its name, its metadata log and the vote at least.
         assert!(changes.iter().all(|changes| *changes > 10), "{crash:?}: {changes:?}");
-        println!("{crash:?}: {changes:?} steps");
+        println!("{named:?}, {crash:?}: {changes:?} steps");
     };
     std::thread::scope(|scope| {
         for kind in [Crash::Process, Crash::Machine, Crash::AllMachines] {
             scope.spawn(move || crash(kind));
         }
     });
+}
+
+#[test]
+fn three_nodes_begin_one_cluster_whatever_crashes_when() {
+    crash_whatever_when(Named::Voters);
+}
+
+#[test]
+fn three_nodes_that_are_named_as_servers_begin_one_cluster_whatever_crashes_when() {
+    crash_whatever_when(Named::Servers);
 }
