@@ -31,6 +31,7 @@ const NODES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long one attempt to write may take.
 const ATTEMPT: Duration = Duration::from_millis(500);
+/// For so long is looked what an idle cluster takes, and before that as long waited.
 const IDLE_SECONDS: u64 = 10;
 /// Partitions that are created at once.
 const MANY: usize = 1_000;
@@ -269,6 +270,7 @@ fn measure(options: &Options, mut trio: Trio) -> Figures {
     let spread: Vec<_> = [[1, 2, 3], [2, 3, 1], [3, 1, 2]].into_iter().cycle().take(MANY).collect();
     trio.create("many", &spread);
     let created = begun.elapsed();
+    std::thread::sleep(Duration::from_secs(IDLE_SECONDS));
     let cpu = trio.cpu();
     std::thread::sleep(Duration::from_secs(IDLE_SECONDS));
     let idle = (trio.cpu() - cpu) / IDLE_SECONDS as f64 / NODES as f64;
@@ -334,6 +336,8 @@ fn catch_up(options: &Options, trio: &mut Trio) -> (f64, f64, f64) {
             |answer: &Bytes| load::fetched(answer).pop().filter(|records| !records.is_empty());
         load::end_to_end(leader, topic, WATCHED.0, WATCHED.1, within)
     };
+    // What was written before is not to be written to the disk meanwhile.
+    rustix::fs::sync();
     let before = watch(watched[0]).quantile(0.99).as_secs_f64();
     let (node, seconds) = (Mutex::default(), Mutex::default());
     let outcome = load::beside(

@@ -1,5 +1,6 @@
 //! Where the configuration of a process comes from: a file, the environment, options.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -7,10 +8,15 @@ use clap::Args;
 
 use crate::config::{self, Loaded, SourceFile, Sources};
 
+/// Where the file is looked for if none is named: where that of Apache Kafka's image is mounted, and our own place.
+const USUAL_FILES: [&str; 2] =
+    ["/mnt/shared/config/server.properties", "/etc/ottla/server.properties"];
+
 /// What every verb takes that reads the configuration.
 #[derive(Debug, Default, Args)]
 pub(super) struct SourceArguments {
-    /// Configuration file in the form of Kafka's server.properties
+    /// Configuration file in the form of Kafka's server.properties [default: the first that is there of
+    /// /mnt/shared/config/server.properties and /etc/ottla/server.properties]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting, as it would stand in the file; wins over the file and the environment
@@ -29,7 +35,7 @@ impl SourceArguments {
         let options: Vec<String> = self.options.iter().chain(more).cloned().collect();
         let file = match &self.config {
             Some(path) => Some((path.display().to_string(), read(path)?)),
-            None => None,
+            None => first_of(USUAL_FILES.map(Path::new))?,
         };
         let environment = environment();
         let sources = Sources {
@@ -39,6 +45,25 @@ impl SourceArguments {
         };
         Ok(config::load(sources)?)
     }
+}
+
+/// The first of these files that is there, with its path.
+fn first_of<'a>(
+    paths: impl IntoIterator<Item = &'a Path>,
+) -> anyhow::Result<Option<(String, Vec<u8>)>> {
+    for path in paths {
+        match read(path) {
+            Ok(bytes) => return Ok(Some((path.display().to_string(), bytes))),
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
 }
 
 /// All variables of the environment that are text. They are read here and nowhere else.
@@ -55,4 +80,26 @@ pub(super) fn environment() -> Vec<(String, String)> {
 )]
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_usual_file_that_is_there_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["mounted", "own"].map(|name| folder.path().join(name));
+        let found = || first_of([first.as_path(), &second]);
+        assert_eq!(found().unwrap(), None);
+        std::fs::write(&second, "own").unwrap();
+        assert_eq!(found().unwrap(), Some((second.display().to_string(), b"own".to_vec())));
+        std::fs::write(&first, "mounted").unwrap();
+        assert_eq!(found().unwrap(), Some((first.display().to_string(), b"mounted".to_vec())));
+        // One that is there and cannot be read is not passed over.
+        std::fs::remove_file(&first).unwrap();
+        std::fs::create_dir(&first).unwrap();
+        let error = found().unwrap_err().to_string();
+        assert_eq!(error, format!("cannot read {}", first.display()));
+    }
 }

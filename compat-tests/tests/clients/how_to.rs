@@ -41,7 +41,7 @@ const NOT_RUN: [(&str, &str); 15] = [
     ("PERFORMANCE.md", "benches/cli -r 5 -m 100"),
     ("PERFORMANCE.md", "cargo bench --bench questions"),
     ("PERFORMANCE.md", "cargo bench --bench speed -- --rounds 2 --megabytes 300"),
-    ("PERFORMANCE.md", "cargo bench --bench speed -- cluster --no-kafka --rounds 1"),
+    ("PERFORMANCE.md", "cargo bench --bench speed -- cluster --rounds 1"),
     ("PERFORMANCE.md", "cargo bench --bench speed -- groups --rounds 1"),
     ("PERFORMANCE.md", "cargo bench --bench speed -- sustained --minutes 10"),
     ("PERFORMANCE.md", "cargo bench --bench speed -- transactions --rounds 1"),

@@ -119,8 +119,7 @@ impl Which {
         match found.as_slice() {
             [directory] => Ok(*directory),
             [] => {
-                let ids: Vec<i32> = told.iter().map(|state| state.replica_id.0).collect();
-                let message = format!("no controller {node} {role}; {} do", list(&ids));
+                let message = format!("no controller {node} {role}");
                 let hint = "'ottla cluster quorum' shows who votes and who reads along";
                 Err(Failure::new("UNKNOWN_CONTROLLER", NOT_FOUND, message).hint(hint))
             }

@@ -261,6 +261,7 @@ impl Candidate {
         let mut admitted = false;
         loop {
             if self.is_member() && (self.is_voter() || admitted) {
+                self.look_for_another_cluster().await?;
                 break;
             }
             let round = self.ask_all().await;
@@ -282,6 +283,20 @@ impl Candidate {
             self.wait().await?;
         }
         self.dirs.take().ok_or(ClusterError::Stopped)
+    }
+
+    /// A node that was alone so far, and is now configured with others, is not to go on alone if these are a cluster already.
+    /// Whoever is silent counts for nothing: they may come to it.
+    async fn look_for_another_cluster(&self) -> Result<(), ClusterError> {
+        if self.seat.standing().membership.nodes.len() > 1 {
+            return Ok(());
+        }
+        match self.ask_all().await.silent {
+            Some(refusal @ PeerError::Refused { .. }) => {
+                Err(ClusterError::Refused(refusal.to_string()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether this node's log says that it belongs to the cluster.
@@ -336,6 +351,8 @@ impl Candidate {
                     round.is_server = true;
                 }
                 Ok(standing) => round.standings.push((at, standing)),
+                // What somebody says against this node is more than that another one says nothing.
+                Err(_) if matches!(round.silent, Some(PeerError::Refused { .. })) => {}
                 Err(error) => round.silent = Some(error),
             }
         }

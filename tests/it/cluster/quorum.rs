@@ -128,3 +128,55 @@ async fn a_node_that_lost_its_disk_joins_again() {
     let meta = MetaProperties::read(&*cluster.disks[2], path).unwrap().unwrap();
     assert_eq!(meta.cluster_id, cluster.broker(1).cluster_id());
 }
+
+/// A node that does not belong here says so in one line and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_cluster_is_refused() {
+    let mut cluster = Cluster::stopped(3, &[]);
+    cluster.start_alone(1).await;
+    let theirs = cluster.broker(1).cluster_id().to_owned();
+    cluster.stop(1).await;
+    let disk = std::mem::replace(&mut cluster.disks[0], Arc::new(MemoryDisk::new()));
+    cluster.start_all().await;
+    let ours = cluster.broker(2).cluster_id().to_owned();
+    cluster.stop(1).await;
+    cluster.disks[0] = disk;
+    let refusal = cluster.refusal(1, &[]).await;
+    assert!(refusal.starts_with("the cluster refuses this node: "), "{refusal}");
+    let expected = format!(" refuses: it is of cluster {theirs}, not {ours}");
+    assert!(refusal.ends_with(&expected) && !refusal.contains('\n'), "{refusal}");
+    // The two others serve, and its disk is as it was.
+    create(&mut cluster.client(2).await, "without").await;
+    cluster.kill_all().await;
+    cluster.start_alone(1).await;
+    assert_eq!(cluster.broker(1).cluster_id(), theirs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_id_that_is_in_use_is_refused() {
+    let mut cluster = Cluster::to_be_founded(1, (1, 2), &["default.replication.factor=1"]);
+    cluster.start_these(&[1, 2]).await;
+    let mut client = cluster.client(2).await;
+    create(&mut client, "t").await;
+    // The third one has everything of its own, but the id of the second.
+    let refusal = cluster.refusal(3, &["node.id=2".to_owned()]).await;
+    assert!(refusal.contains("node.id 2 is in use by another node, which is running"), "{refusal}");
+    assert!(!refusal.contains('\n'), "{refusal}");
+    client.append("t", 0, batch(&["kept"])).await;
+    assert_eq!(client.values("t", 0).await, ["kept"]);
+}
+
+/// A later release may speak another version to other nodes: it is told, and nobody guesses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_speaks_another_version_is_refused() {
+    let cluster = Cluster::start(3, &[]).await;
+    let uuid = "AAAAAAAAAAAAAAAAAAAAAQ";
+    let from = format!(r#"{{"broker":9,"raftId":9,"directory":"{uuid}","incarnation":"{uuid}"}}"#);
+    let hello = format!(r#"{{"version":2,"clusterId":null,"from":{from},"to":null}}"#);
+    let length = u32::try_from(hello.len() + 8).unwrap().to_be_bytes();
+    let mut node = cluster.tool(1).await;
+    node.raw(&[&length[..], &0_u64.to_be_bytes(), hello.as_bytes()].concat()).await.unwrap();
+    let answer = node.frame().await.expect("an answer");
+    assert_eq!(&answer[8..], br#"{"refused":"it speaks version 2, not 1"}"#);
+    assert!(node.is_closed().await);
+}

@@ -186,6 +186,16 @@ impl Cluster {
         self.start_these(&[id]).await;
     }
 
+    /// Why a node does not start with some of its settings changed, `key=value` each.
+    pub(crate) async fn refusal(&self, id: usize, changes: &[String]) -> String {
+        let mut settings = self.settings(id, self.brokers.len());
+        settings.extend_from_slice(changes);
+        let (disk, data) = (Arc::clone(&self.disks[id - 1]), self.data.clone());
+        let started = tokio::time::timeout(PATIENCE, Self::start_with(disk, data, settings));
+        let started = started.await.unwrap_or_else(|_| panic!("node {id} only waits"));
+        started.err().unwrap_or_else(|| panic!("node {id} starts")).to_string()
+    }
+
     /// Ends a node as a crash would.
     pub(crate) async fn kill(&mut self, id: usize) {
         self.brokers[id - 1].take().expect("it runs").kill().await;
