@@ -83,6 +83,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of the test itself")]
 mod tests {
     use super::*;
 

@@ -244,7 +244,6 @@ fn crash_whatever_when(named: Named) {
             (0..NODES).map(|node| crash_at_each_step(node, named, crash)).collect();
         // A node writes its name, its metadata log and the vote at least.
         assert!(changes.iter().all(|changes| *changes > 10), "{crash:?}: {changes:?}");
-        println!("{named:?}, {crash:?}: {changes:?} steps");
     };
     std::thread::scope(|scope| {
         for kind in [Crash::Process, Crash::Machine, Crash::AllMachines] {
