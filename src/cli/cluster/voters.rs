@@ -98,6 +98,7 @@ pub(super) fn remove(arguments: &RemoveArguments) -> Result<ExitCode, Failure> {
         let described = quorum::describe(&cluster).await?;
         let directory = arguments.which.find(node, &described.partition.current_voters, "votes")?;
         let mut request = RemoveRaftVoterRequest::default();
+        request.cluster_id = None;
         request.voter_id = node;
         request.voter_directory_id = directory.0;
         let response = cluster.request(Target::Any, &request).await?;
