@@ -22,8 +22,6 @@ use crate::model::{BrokerId, Instant};
 
 /// Between two looks of the leader at what is to be done.
 const LOOK: Duration = Duration::from_millis(20);
-/// Between two looks of another node, which only minds its own log.
-const LOOK_ALONG: Duration = Duration::from_secs(1);
 /// How long a broker may take to say whether it is there, whose connection has ended.
 const PROBE_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -187,7 +185,7 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
     let quorum = RaftQuorum { seat: Arc::clone(&seat) };
     loop {
         tokio::select! {
-            () = next_look(&seat) => {}
+            () = seat.env.steady.sleep(LOOK) => {}
             () = seat.env.tasks.cancelled() => return,
         }
         let Some(running) = seat.running() else { continue };
@@ -208,27 +206,6 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
             () = work => {}
             () = seat.env.tasks.cancelled() => return,
         }
-    }
-}
-
-/// Waits until there may be something to do: soon if this node leads, and else as soon as it does.
-async fn next_look(seat: &Seat) {
-    let steady = &seat.env.steady;
-    let Some(running) = seat.running() else { return steady.sleep(LOOK).await };
-    let own = Some(seat.own.raft_id);
-    let mut metrics = running.raft.server_metrics();
-    if metrics.borrow().current_leader == own {
-        return steady.sleep(LOOK).await;
-    }
-    let leads = async {
-        if metrics.wait_for(|metrics| metrics.current_leader == own).await.is_err() {
-            // Raft has ended, and with it this node.
-            std::future::pending().await
-        }
-    };
-    tokio::select! {
-        () = leads => {}
-        () = steady.sleep(LOOK_ALONG) => {}
     }
 }
 
