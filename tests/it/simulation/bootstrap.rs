@@ -111,8 +111,8 @@ impl Node {
             settings.retain(|setting| !setting.starts_with("controller.quorum.voters="));
             let servers: Vec<String> = (1..=NODES).map(|id| format!("{}:9093", host(id))).collect();
             settings.push(format!("controller.quorum.bootstrap.servers={}", servers.join(",")));
-            let (host, both) = (host(id), format!("PLAINTEXT://{}:{PORT}", host(id)));
-            settings.push(format!("listeners={both},CONTROLLER://{host}:9093"));
+            let host = host(id);
+            settings.push(format!("listeners=PLAINTEXT://{host}:{PORT},CONTROLLER://{host}:9093"));
         }
         let chance = Rng::from_seed(id as u64);
         let env = Env::simulated(network.host(host(id)), disk, BEGIN, chance, Arc::new(3.into()));
