@@ -98,11 +98,13 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-fn run(tool: &str, arguments: &[String]) {
+/// Runs a tool of Apache Kafka's; gives what it printed.
+pub(crate) fn run(tool: &str, arguments: &[String]) -> String {
     let mut command = Command::new(launcher());
     command.args(["tool", tool]).args(arguments).stdin(Stdio::null());
     let output = command.output().expect("Apache Kafka's launcher");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn least(values: Vec<f64>) -> f64 {

@@ -19,6 +19,7 @@ use ottla::wire::produce::{ProducePartition, ProduceTopic};
 use ottla::wire::{FetchRequest, FetchResponse, ProduceRequest, decode_response};
 
 use crate::Options;
+use crate::clients;
 use crate::load::{self, Client};
 use crate::members::text;
 use crate::report::{Goal, Report, Row, median};
@@ -41,6 +42,8 @@ const ABORTED: usize = 100_000;
 const RECORD_BYTES: (usize, usize) = (128, 1_000);
 /// How often the topic is read in each round, with each isolation in turn.
 const READINGS: usize = 9;
+/// The same by a program that takes seconds to start.
+const READINGS_OF_JAVA: usize = 3;
 
 /// What one server gave: name of the figure and value, in the order of the table.
 type Figures = Vec<(&'static str, f64)>;
@@ -72,8 +75,9 @@ pub(crate) fn run(options: &Options) {
 fn goals(figure: &str) -> Vec<Goal> {
     match figure {
         "CPU-ms a transaction" => vec![Goal::OfKafka(0.3)],
-        // kcat's has none: a time that is always the same decides it.
-        "read committed, of uncommitted" => vec![Goal::AtMost(1.1)],
+        "read committed, of uncommitted"
+        | "kcat reads committed, of uncommitted"
+        | "Java reads committed, of uncommitted" => vec![Goal::AtMost(1.1)],
         _ => Vec::new(),
     }
 }
@@ -269,57 +273,104 @@ fn commit_all(producers: &mut [Producer], committed: bool) {
     producers.iter_mut().for_each(|producer| producer.ended(committed));
 }
 
-/// A log of aborted transactions with a record each, read with either isolation: by a client that does nothing with the
-/// records, and by kcat.
+/// A log of aborted transactions with a record each, and one that is committed, read with either isolation: by a client that
+/// does nothing with the records, by kcat, and by Apache Kafka's consumer.
 fn past_aborted(server: &Server, record_bytes: usize) -> Figures {
     Client::connect(server.address).create(TOPIC, 1);
     let begin =
         |index| Producer { record_bytes, ..Producer::begin(server, &format!("aborts-{index}"), 0) };
     let mut producers: Vec<_> = (0..100).map(begin).collect();
     (0..ABORTED / producers.len()).for_each(|_| commit_all(&mut producers, false));
+    commit_all(&mut producers[..1], true);
     let mut client = Client::connect(server.address);
     let [uncommitted, committed] = in_turn(|isolation| read_all(&mut client, isolation));
-    let kcat = in_turn(|isolation| read_with_kcat(server, isolation));
+    // A process that reads the end alone takes as long as one takes that reads nothing.
+    let nothing = in_turn(|isolation| read_with_kcat(server, isolation, "-300", 1));
+    let visible = [ABORTED + 1, 1];
+    let kcat = in_turn(|isolation| {
+        read_with_kcat(server, isolation, "beginning", visible[usize::from(isolation != 0)]);
+    });
+    let [kcat_uncommitted, kcat_committed] = [0, 1].map(|level| kcat[level] - nothing[level]);
+    let [java_uncommitted, java_committed] = in_turn_by(READINGS_OF_JAVA, |isolation| {
+        read_with_java(server, isolation, visible[usize::from(isolation != 0)])
+    });
     vec![
         ("read uncommitted, ms", uncommitted * 1e3),
         ("read committed, ms", committed * 1e3),
         ("read committed, of uncommitted", committed / uncommitted),
-        ("kcat reads uncommitted, ms", kcat[0] * 1e3),
-        ("kcat reads committed, of uncommitted", kcat[1] / kcat[0]),
+        ("kcat reads uncommitted, ms", kcat_uncommitted * 1e3),
+        ("kcat reads committed, of uncommitted", kcat_committed / kcat_uncommitted),
+        ("Java reads uncommitted, ms", java_uncommitted * 1e3),
+        ("Java reads committed, of uncommitted", java_committed / java_uncommitted),
     ]
 }
 
 /// Medians of the seconds that reading takes with each isolation, 0 and 1.
 fn in_turn(mut read: impl FnMut(i8)) -> [f64; 2] {
+    in_turn_by(READINGS, |isolation| {
+        let begun = Instant::now();
+        read(isolation);
+        begun.elapsed().as_secs_f64()
+    })
+}
+
+/// Medians of the seconds that `read` gives for each isolation, 0 and 1, after a first time that warms up.
+fn in_turn_by(readings: usize, mut read: impl FnMut(i8) -> f64) -> [f64; 2] {
     let mut times = [(); 2].map(|()| Vec::new());
-    for reading in 0..=READINGS {
+    for reading in 0..=readings {
         for (isolation, times) in (0..).zip(times.iter_mut()) {
-            let begun = Instant::now();
-            read(isolation);
-            // The first time warms up.
+            let seconds = read(isolation);
             if reading > 0 {
-                times.push(begun.elapsed().as_secs_f64());
+                times.push(seconds);
             }
         }
     }
     times.map(median)
 }
 
-/// The same by librdkafka, in a process of its own each time.
-fn read_with_kcat(server: &Server, isolation: i8) {
-    let level = ["read_uncommitted", "read_committed"][usize::from(isolation != 0)];
+/// What the clients of others call an isolation.
+fn level(isolation: i8) -> &'static str {
+    ["read_uncommitted", "read_committed"][usize::from(isolation != 0)]
+}
+
+/// Reads so many records from an offset on by librdkafka, in a process of its own.
+fn read_with_kcat(server: &Server, isolation: i8, from: &str, count: usize) {
     let mut command = Command::new("kcat");
-    command.args(["-b", &server.address.to_string(), "-C", "-t", TOPIC, "-o", "beginning", "-e"]);
-    command.args(["-q", "-f", "%o\n", "-X", &format!("isolation.level={level}")]);
+    command.args(["-b", &server.address.to_string(), "-C", "-t", TOPIC, "-o", from, "-q"]);
+    command.args(["-c", &count.to_string(), "-f", "%o\n"]);
+    command.args(["-X", &format!("isolation.level={}", level(isolation))]);
     let output = command.stdin(Stdio::null()).output().expect("kcat is installed");
     let records = output.stdout.iter().filter(|byte| **byte == b'\n').count();
-    let expected = if isolation == 0 { ABORTED } else { 0 };
-    assert_eq!(records, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(records, count, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The seconds in which Apache Kafka's consumer fetches so many records, as its own tool measures it.
+fn read_with_java(server: &Server, isolation: i8, count: usize) -> f64 {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&config, format!("isolation.level={}\n", level(isolation))).unwrap();
+    let arguments = [
+        "--bootstrap-server",
+        &server.address.to_string(),
+        "--topic",
+        TOPIC,
+        "--messages",
+        &count.to_string(),
+        "--timeout",
+        "60000",
+        "--command-config",
+        &config.path().to_string_lossy(),
+    ];
+    let printed = clients::run("ConsumerPerformance", &arguments.map(str::to_owned));
+    let last = printed.lines().last().expect("a line of figures");
+    let fields: Vec<&str> = last.split(", ").collect();
+    let fetch_millis: f64 = fields[7].parse().expect("the time of fetching");
+    assert_eq!(fields[4], count.to_string(), "{printed}");
+    fetch_millis / 1e3
 }
 
 /// Reads the topic from its start to its end, a record and a marker for each transaction.
 fn read_all(client: &mut Client, isolation: i8) {
-    let end = 2 * ABORTED as i64;
+    let end = 2 * (ABORTED + 1) as i64;
     let (mut offset, mut aborted) = (0, 0);
     // Room for every answer: to move it to a larger place would cost more than to read it.
     let mut buffer = BytesMut::with_capacity(2 << 20);

@@ -15,8 +15,8 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 /// How long a node waits at least and at most for a sign of life, before it wants to lead, unless that is set.
 const ELECTION: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(300));
-/// Between two heartbeats of a broker, unless `broker.heartbeat.interval.ms` is set.
-const BROKER_HEARTBEAT: Duration = Duration::from_millis(100);
+/// Between two heartbeats of a broker, unless `broker.heartbeat.interval.ms` is set or a session is too short for it.
+const BROKER_HEARTBEAT: Duration = Duration::from_millis(200);
 /// A broker that was not heard of for so long is fenced, unless `broker.session.timeout.ms` is set.
 const BROKER_SESSION: Duration = Duration::from_millis(1000);
 
@@ -208,8 +208,9 @@ impl Layers<'_> {
                 self.against("controller.quorum.election.timeout.ms", "must be at least 30")
             );
         }
-        let broker_heartbeat = set("broker.heartbeat.interval.ms").unwrap_or(BROKER_HEARTBEAT);
         let session = set("broker.session.timeout.ms").unwrap_or(BROKER_SESSION);
+        let unset = BROKER_HEARTBEAT.min(session / 2);
+        let broker_heartbeat = set("broker.heartbeat.interval.ms").unwrap_or(unset);
         // Kafka asks for no more than half, so that a lost heartbeat costs nothing.
         if broker_heartbeat.is_zero() || broker_heartbeat > session / 2 {
             let rule = "must be at least 1, and at most half of broker.session.timeout.ms";

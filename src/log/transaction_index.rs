@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::files::Kind;
 use crate::env::{Disk, DiskFile, OpenMode, Residency};
@@ -32,6 +32,8 @@ pub(super) const ENTRY_BYTES: usize = 34;
 pub(super) const VERSION: i16 = 0;
 /// How many entries a search reads first: about a page of them.
 const BLOCK_ENTRIES: usize = 120;
+/// How many it reads before the place that it guesses.
+const GUESS_MARGIN: usize = 16;
 /// How many it reads at a time at most, where many are needed: about 64 KiB of them.
 const LARGE_BLOCK_ENTRIES: usize = 16 * BLOCK_ENTRIES;
 
@@ -84,6 +86,7 @@ pub(super) struct TransactionIndex {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     state: RwLock<State>,
+    guess: Mutex<Guess>,
 }
 
 #[derive(Clone, Debug)]
@@ -100,13 +103,18 @@ impl TransactionIndex {
     /// An index without entries. A file that is left over from before is removed.
     pub(super) fn create(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
         disk.remove_file(&path)?;
-        Ok(Self { disk, path, state: RwLock::new(State::Empty) })
+        Ok(Self { disk, path, state: RwLock::new(State::Empty), guess: Mutex::default() })
     }
 
     /// An index without entries, of which there is no file.
     pub(super) fn absent(disk: &Arc<dyn Disk>, directory: &Path, base: Offset) -> Self {
         let path = Kind::TransactionIndex.path(directory, base);
-        Self { disk: Arc::clone(disk), path, state: RwLock::new(State::Empty) }
+        Self {
+            disk: Arc::clone(disk),
+            path,
+            state: RwLock::new(State::Empty),
+            guess: Mutex::default(),
+        }
     }
 
     /// The index of a segment that begins at `base`, as it is in the file.
@@ -116,7 +124,7 @@ impl TransactionIndex {
             Err(error) if error.kind() == io::ErrorKind::NotFound => State::Empty,
             Err(error) => return Err(error),
         };
-        Ok(Self { disk, path, state: RwLock::new(state) })
+        Ok(Self { disk, path, state: RwLock::new(state), guess: Mutex::default() })
     }
 
     /// Whether the file cannot be an index.
@@ -201,61 +209,117 @@ impl TransactionIndex {
         let State::Filled { file, count } = state else {
             return Ok(Some(false));
         };
-        search(count, from..until, found, |first, entries| {
+        let guess = *self.guess.lock();
+        let searched = search(count, guess, from..until, found, |first, entries| {
             file.read_into((first * ENTRY_BYTES) as u64, entries.as_flattened_mut(), residency)
-        })
+        })?;
+        Ok(searched.map(|searched| {
+            *self.guess.lock() = searched.next;
+            searched.is_done
+        }))
     }
 }
 
-/// As [`TransactionIndex::collect`], among `count` entries. `read` fills its second argument with the entries from the first
-/// on, and gives whether it could. It is asked for little more than what is needed: indexes are long where producers abort
-/// often, and each fetch of committed records searches them. Where many are needed, it is asked for more at a time: a read
-/// is a system call.
+/// Where the next search looks first: whoever reads goes on where he was, most of the time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Guess {
+    /// The first entry of the last search's end.
+    first: usize,
+    /// How many entries that search read.
+    size: usize,
+}
+
+/// How a search ended.
+#[derive(Debug)]
+struct Searched {
+    /// Whether later segments have no others.
+    is_done: bool,
+    next: Guess,
+}
+
+/// As [`TransactionIndex::collect`], among `count` entries, the first of which is perhaps near the guess. `read` fills its
+/// second argument with the entries from the first on, and gives whether it could. It is asked for little more than what is
+/// needed: indexes are long where producers abort often, and each fetch of committed records searches them. Where many are
+/// needed, it is asked for more at a time: a read is a system call.
 fn search(
     count: usize,
+    guess: Guess,
     offsets: Range<Offset>,
     found: &mut Vec<AbortedTransaction>,
     mut read: impl FnMut(usize, &mut [[u8; ENTRY_BYTES]]) -> io::Result<bool>,
-) -> io::Result<Option<bool>> {
-    // Markers before `next` are too early; the first that is not stands before `end`.
-    let (mut next, mut end) = (0, count);
-    while end - next > BLOCK_ENTRIES {
-        let middle = usize::midpoint(next, end);
-        let mut entry = [0; ENTRY_BYTES];
-        if !read(middle, std::slice::from_mut(&mut entry))? {
-            return Ok(None);
-        }
-        if AbortedTransaction::read(&entry).1.last_offset < offsets.start {
-            next = middle + 1;
-        } else {
-            end = middle;
-        }
+) -> io::Result<Option<Searched>> {
+    let is_early =
+        |entry: &[u8; ENTRY_BYTES]| AbortedTransaction::read(entry).1.last_offset < offsets.start;
+    // A read may begin at a batch before the one that was guessed.
+    let mut next = guess.first.min(count).saturating_sub(GUESS_MARGIN);
+    let size = (guess.size + GUESS_MARGIN).clamp(BLOCK_ENTRIES, LARGE_BLOCK_ENTRIES);
+    let mut block = vec![[0; ENTRY_BYTES]; size.min(count - next)];
+    if !read(next, &mut block)? {
+        return Ok(None);
+    }
+    let begins_before = next > 0 && !block.first().is_some_and(is_early);
+    if begins_before || block.last().is_some_and(is_early) {
+        let range = if begins_before { 0..next } else { next + block.len()..count };
+        let Some(begin) = first_not_early(range, is_early, &mut read)? else { return Ok(None) };
+        next = begin;
+        block.clear();
     }
     let begin = next;
-    let mut block = Vec::new();
-    while next < count {
+    let mut guess = None;
+    loop {
+        found.reserve(block.len());
+        for (entry, index) in block.iter().zip(next..) {
+            let (_, entry) = AbortedTransaction::read(entry);
+            if entry.last_offset < offsets.start {
+                continue;
+            }
+            if entry.last_offset >= offsets.end && guess.is_none() {
+                guess = Some(index);
+            }
+            if entry.first_offset < offsets.end {
+                found.push(entry);
+            }
+            if entry.last_stable >= offsets.end {
+                let first = guess.unwrap_or(index);
+                return Ok(Some(Searched {
+                    is_done: true,
+                    next: Guess { first, size: index - begin },
+                }));
+            }
+        }
+        next += block.len();
+        if next == count {
+            let next = Guess { first: guess.unwrap_or(count), size: count - begin };
+            return Ok(Some(Searched { is_done: false, next }));
+        }
         // As many as were read so far: at most half of what is read is not needed.
         let size = (next - begin).clamp(BLOCK_ENTRIES, LARGE_BLOCK_ENTRIES).min(count - next);
         block.resize(size, [0; ENTRY_BYTES]);
         if !read(next, &mut block)? {
             return Ok(None);
         }
-        next += size;
-        found.reserve(size);
-        for entry in &block {
-            let (_, entry) = AbortedTransaction::read(entry);
-            if entry.last_offset < offsets.start {
-                continue;
-            }
-            if entry.first_offset < offsets.end {
-                found.push(entry);
-            }
-            if entry.last_stable >= offsets.end {
-                return Ok(Some(true));
-            }
+    }
+}
+
+/// An entry in this range before which all are early, and less than a block before the first that is not.
+fn first_not_early(
+    Range { start: mut next, mut end }: Range<usize>,
+    is_early: impl Fn(&[u8; ENTRY_BYTES]) -> bool,
+    mut read: impl FnMut(usize, &mut [[u8; ENTRY_BYTES]]) -> io::Result<bool>,
+) -> io::Result<Option<usize>> {
+    while end - next > BLOCK_ENTRIES {
+        let middle = usize::midpoint(next, end);
+        let mut entry = [0; ENTRY_BYTES];
+        if !read(middle, std::slice::from_mut(&mut entry))? {
+            return Ok(None);
+        }
+        if is_early(&entry) {
+            next = middle + 1;
+        } else {
+            end = middle;
         }
     }
-    Ok(Some(false))
+    Ok(Some(next))
 }
 
 /// What a file holds, after the checks of `TransactionIndex.sanityCheck`, and two that keep searches right: entries are
@@ -408,22 +472,25 @@ mod tests {
         (found, false)
     }
 
-    /// A search among `all`, and how many entries it read.
+    /// A search among `all` that begins with a guess, how many entries it read, how often, and where it ended.
     fn searched(
         all: &[AbortedTransaction],
+        guess: Guess,
         from: i64,
         until: i64,
-    ) -> ((Vec<AbortedTransaction>, bool), usize) {
-        let (mut found, mut read) = (Vec::new(), 0);
+    ) -> ((Vec<AbortedTransaction>, bool), (usize, usize), Guess) {
+        let (mut found, mut read, mut reads) = (Vec::new(), 0, 0);
         let range = Offset(from)..Offset(until);
-        let done = search(all.len(), range, &mut found, |first, entries| {
+        let searched = search(all.len(), guess, range, &mut found, |first, entries| {
             read += entries.len();
+            reads += 1;
             for (place, entry) in entries.iter_mut().zip(&all[first..]) {
                 *place = entry.write();
             }
             Ok(true)
         });
-        ((found, done.unwrap().unwrap()), read)
+        let Searched { is_done, next } = searched.unwrap().unwrap();
+        ((found, is_done), (read, reads), next)
     }
 
     proptest! {
@@ -432,6 +499,7 @@ mod tests {
             steps in proptest::collection::vec((1_i64..4, 0_i64..9, 0_i64..9), 0..700),
             from in 0_i64..2_200,
             length in 0_i64..400,
+            (first, size) in (0_usize..900, 0_usize..900),
         ) {
             let (disk, mut last, mut all) = (disk(), 0, Vec::new());
             let index = create(&disk);
@@ -443,9 +511,10 @@ mod tests {
             index.rebuild(&all).unwrap();
             let expected = found_naively(&all, from, from + length);
             prop_assert_eq!(&found(&index, from, from + length), &expected);
-            let (again, read) = searched(&all, from, from + length);
+            prop_assert_eq!(&found(&index, from, from + length), &expected, "from where it ended");
+            let (again, (read, _), _) = searched(&all, Guess { first, size }, from, from + length);
             prop_assert_eq!(&again, &expected);
-            prop_assert!(read <= all.len() + 3, "{} of {} entries", read, all.len());
+            prop_assert!(read <= 2 * all.len() + 3, "{} of {} entries", read, all.len());
         }
     }
 
@@ -454,9 +523,21 @@ mod tests {
         // Transactions of one record, one after the other.
         let all: Vec<_> = (0..20_000).map(|i| entry(1, 2 * i, 2 * i + 1, 2 * i + 2)).collect();
         for from in (0..40_000).step_by(997).chain([39_999, 40_000]) {
-            let (result, read) = searched(&all, from, from + 100);
+            let (result, (read, _), _) = searched(&all, Guess::default(), from, from + 100);
             assert_eq!(result, found_naively(&all, from, from + 100), "from {from}");
-            assert!(read <= 8 + 2 * BLOCK_ENTRIES, "{read} entries from {from}");
+            assert!(read <= 8 + 3 * BLOCK_ENTRIES, "{read} entries from {from}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_goes_on_needs_no_search() {
+        let all: Vec<_> = (0..20_000).map(|i| entry(1, 2 * i, 2 * i + 1, 2 * i + 2)).collect();
+        let mut guess = Guess::default();
+        for from in (0..39_900).step_by(100) {
+            let (result, (_, reads), end) = searched(&all, guess, from, from + 100);
+            assert_eq!(result, found_naively(&all, from, from + 100), "from {from}");
+            assert!(reads <= 2, "{reads} reads from {from}");
+            guess = end;
         }
     }
 

@@ -8,7 +8,7 @@ table! {
 
     /// Whether partitions go back to their preferred leaders by themselves, some time after these are in sync again.
     Active "auto.leader.rebalance.enable": Boolean = true;
-    /// How often a broker of a cluster tells the voters that it lives; unset, every 100 ms. At most half of `broker.session.timeout.ms`.
+    /// How often a broker of a cluster tells the voters that it lives; unset, every 200 ms. At most half of `broker.session.timeout.ms`.
     Active "broker.heartbeat.interval.ms": Int = 2000;
     /// The older name of `node.id`. When both are set they must be equal.
     Active "broker.id": Int = -1, in_ottla(Integer(1));

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::balance::balance;
 use super::frames::{Ask, Identity, Standing, Told};
@@ -154,6 +154,7 @@ pub async fn join(
         cluster_id,
         running: watch::Sender::new(None),
         sessions: Mutex::new(Sessions::new(joining.quorum.timers.session)),
+        stirred: Notify::new(),
         proposals,
         prepares,
         address: joining.address.clone(),

@@ -20,8 +20,10 @@ use crate::controller::SNAPSHOT_AFTER_BYTES;
 use crate::env::SteadyClock;
 use crate::model::{BrokerId, Instant};
 
-/// Between two looks of the leader at what is to be done.
-const LOOK: Duration = Duration::from_millis(20);
+/// Between two looks of the leader at what is to be done, at most, and if there is no new reason for one at least.
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(20));
+/// Between two looks of another node, which only minds its own log.
+const LOOK_ALONG: Duration = Duration::from_secs(1);
 /// How long a broker may take to say whether it is there, whose connection has ended.
 const PROBE_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -119,8 +121,30 @@ impl Life {
             tokio::select! {
                 () = self.seat.env.steady.sleep(self.interval) => {}
                 () = self.changed.notified() => {}
+                () = self.brought_in() => {}
                 () = self.note_majorities() => {}
                 () = self.seat.env.tasks.cancelled() => return,
+            }
+        }
+    }
+
+    /// Waits for the next change of the state while this broker is fenced, or the one that lets it serve: the leader does not have
+    /// to wait for a heartbeat to let it serve, nor it for one to be in session.
+    async fn brought_in(&self) {
+        let Some(running) = self.seat.running() else { return std::future::pending().await };
+        let mut applied = running.machine.applied();
+        loop {
+            let serves = {
+                let applied = applied.borrow_and_update();
+                let own = applied.image.broker(self.broker);
+                own.is_some_and(|own| own.epoch == self.epoch && !own.fenced)
+            };
+            if applied.changed().await.is_err() {
+                // The state machine has ended, and with it this node.
+                return std::future::pending().await;
+            }
+            if !serves {
+                return;
             }
         }
     }
@@ -138,7 +162,7 @@ impl Life {
         let membership = running.membership();
         for voter in membership.voters.iter().flatten() {
             if *voter == self.seat.own.raft_id {
-                self.seat.sessions.lock().hear(beat, self.seat.own.incarnation, now);
+                self.seat.hear(beat, self.seat.own.incarnation);
                 continue;
             }
             let Some(node) = membership.nodes.get(voter) else { continue };
@@ -185,7 +209,7 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
     let quorum = RaftQuorum { seat: Arc::clone(&seat) };
     loop {
         tokio::select! {
-            () = seat.env.steady.sleep(LOOK) => {}
+            () = next_look(&seat) => {}
             () = seat.env.tasks.cancelled() => return,
         }
         let Some(running) = seat.running() else { continue };
@@ -206,6 +230,33 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
             () = work => {}
             () = seat.env.tasks.cancelled() => return,
         }
+    }
+}
+
+/// Waits until there may be something to do: for a short while at most if this node leads, and else until it does.
+async fn next_look(seat: &Seat) {
+    let steady = &seat.env.steady;
+    let Some(running) = seat.running() else { return steady.sleep(LOOK.1).await };
+    let own = Some(seat.own.raft_id);
+    let mut metrics = running.raft.server_metrics();
+    if metrics.borrow().current_leader == own {
+        let (now, image) = (steady.now(), seat.image());
+        let end = seat.sessions.lock().next_end(&image).map(|end| end.max(now.plus(LOOK.1)));
+        let latest = now.plus(LOOK.0);
+        return tokio::select! {
+            () = steady.sleep_until(end.map_or(latest, |end| end.min(latest))) => {}
+            () = seat.stirred.notified() => {}
+        };
+    }
+    let leads = async {
+        if metrics.wait_for(|metrics| metrics.current_leader == own).await.is_err() {
+            // Raft has ended, and with it this node.
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = leads => {}
+        () = steady.sleep(LOOK_ALONG) => {}
     }
 }
 

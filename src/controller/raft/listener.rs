@@ -104,8 +104,7 @@ async fn converse(seat: Arc<Seat>, stream: BoxStream, hello: Hello) -> io::Resul
         ended = answer_all(&seat, &hello, &mut read, &answers) => ended,
         ended = write_all(write, queue) => ended,
     };
-    // Whoever leads looks whether it lives.
-    seat.sessions.lock().lose(hello.from.broker, hello.from.incarnation);
+    seat.lose(hello.from.broker, hello.from.incarnation);
     ended
 }
 
@@ -136,8 +135,7 @@ async fn answer_all(
     while let Some((number, ask)) = frames::read::<Ask>(read).await? {
         let (seat, answers) = (Arc::clone(seat), answers.clone());
         if let Ask::Heartbeat(beat) = ask {
-            let now = seat.env.steady.now();
-            seat.sessions.lock().hear(beat, hello.from.incarnation, now);
+            seat.hear(beat, hello.from.incarnation);
             // Who is fenced is not in session: it may not know yet what it no longer leads (R16).
             let serves = |own: &BrokerImage| own.epoch == beat.epoch && !own.fenced;
             let counts = seat.leads() && seat.image().broker(beat.broker).is_some_and(serves);

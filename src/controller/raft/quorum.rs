@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use openraft::error::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::frames::{Ask, Identity, Standing, Told};
+use super::frames::{Ask, Heartbeat, Identity, Standing, Told};
 use super::machine::{Applied, Machine};
 use super::peer::{Peer, PeerError, Target};
 use super::sessions::Sessions;
@@ -28,7 +28,7 @@ use crate::controller::{
     AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus, VoterChange,
 };
 use crate::env::{BoxStream, Env};
-use crate::model::{BrokerId, Instant};
+use crate::model::{BrokerId, Instant, UuidText};
 
 /// How long a proposal may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -114,6 +114,8 @@ pub(super) struct Seat {
     /// None until the node has found its cluster.
     pub(super) running: watch::Sender<Option<Running>>,
     pub(super) sessions: Mutex<Sessions>,
+    /// Told when the leader may have something to do before it looks again.
+    pub(super) stirred: Notify,
     pub(super) proposals: mpsc::Sender<Proposal>,
     /// Where other nodes reach this one, `host:port`.
     pub(super) address: String,
@@ -123,6 +125,19 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// A broker lives: the leader may have something to do for it.
+    pub(super) fn hear(&self, beat: Heartbeat, incarnation: UuidText) {
+        if self.sessions.lock().hear(beat, incarnation, self.env.steady.now()) {
+            self.stirred.notify_one();
+        }
+    }
+
+    /// A connection from a broker has ended: whoever leads looks whether it lives.
+    pub(super) fn lose(&self, broker: BrokerId, incarnation: UuidText) {
+        self.sessions.lock().lose(broker, incarnation);
+        self.stirred.notify_one();
+    }
+
     /// Raft, once it runs.
     pub(super) fn running(&self) -> Option<Running> {
         self.running.borrow().clone()

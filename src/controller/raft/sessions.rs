@@ -34,17 +34,18 @@ impl Sessions {
         Self { timeout, heard: BTreeMap::new(), lost: BTreeSet::new(), fenced: BTreeMap::new() }
     }
 
-    /// A broker, of this incarnation, lives.
-    pub(super) fn hear(&mut self, beat: Heartbeat, incarnation: UuidText, now: Instant) {
+    /// A broker, of this incarnation, lives. Gives whether it says more than that: a leader may have something to do then.
+    pub(super) fn hear(&mut self, beat: Heartbeat, incarnation: UuidText, now: Instant) -> bool {
         self.lost.remove(&(beat.broker, incarnation.0.into_bytes()));
         let known = self.heard.get(&beat.broker);
         if known.is_some_and(|known| known.epoch > beat.epoch) {
-            return;
+            return false;
         }
         // Earlier incarnations will not be heard of again.
         self.lost.retain(|(broker, _)| *broker != beat.broker);
         let Heartbeat { broker, epoch, applied, ready } = beat;
-        self.heard.insert(broker, Heard { at: now, epoch, applied, ready });
+        let before = self.heard.insert(broker, Heard { at: now, epoch, applied, ready });
+        before.is_none_or(|it| (it.epoch, it.applied, it.ready) != (epoch, applied, ready))
     }
 
     /// A connection from a broker has ended.
@@ -64,6 +65,14 @@ impl Sessions {
     /// It was looked at, and the broker lives.
     pub(super) fn trust(&mut self, broker: &BrokerImage) {
         self.lost.remove(&(broker.id, broker.incarnation.0.into_bytes()));
+    }
+
+    /// When the next session of a broker that serves is over, if nothing more is heard of it.
+    pub(super) fn next_end(&self, image: &ClusterImage) -> Option<Instant> {
+        let brokers = image.brokers().filter(|broker| !broker.fenced);
+        let heard = brokers.filter_map(|broker| self.heard.get(&broker.id));
+        // At its end it is still a session.
+        heard.map(|heard| heard.at.plus(self.timeout + Duration::from_millis(1))).min()
     }
 
     /// What a leader has to propose: to fence who was not heard of for too long, and to let those serve who have caught up.
@@ -141,6 +150,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_leader_is_told_of_what_is_new() {
+        let now = Env::in_memory().steady.now();
+        let mut sessions = Sessions::new(SESSION);
+        let mut hears = |beat, incarnation| sessions.hear(beat, incarnation, now);
+        for (epoch, applied, ready) in [(5, 5, false), (5, 5, true), (5, 6, true), (6, 6, true)] {
+            assert!(hears(beat(epoch, applied, ready), incarnation(1)));
+            assert!(!hears(beat(epoch, applied, ready), incarnation(1)), "it only lives");
+        }
+        assert!(!hears(beat(5, 9, true), incarnation(1)), "it is not heard of before it began");
+    }
+
+    #[tokio::test]
     async fn r16_a_fenced_broker_serves_once_it_knows_what_it_no_longer_leads() {
         let now = Env::in_memory().steady.now();
         let (image, mut sessions) = (image(), Sessions::new(SESSION));
@@ -165,6 +186,7 @@ mod tests {
         sessions.hear(beat(5, 6, true), incarnation(1), later);
         assert_eq!(sessions.due(&image, 6, later.plus(SESSION)), []);
         let late = later.plus(SESSION + Duration::from_millis(1));
+        assert_eq!(sessions.next_end(&image), Some(late));
         assert_eq!(sessions.due(&image, 6, late), [fence]);
     }
 
