@@ -40,6 +40,9 @@ const EACH: usize = 10;
 const ABORTED: usize = 100_000;
 /// A record of the other scenarios, and of the aborted transactions.
 const RECORD_BYTES: (usize, usize) = (128, 1_000);
+/// What is asked for at a time. From about a MiB on an answer costs a third more on a loopback interface, whatever is in it: the
+/// list of transactions is not to decide on which side of that an answer is.
+const FETCH_BYTES: usize = 900_000;
 /// How often the topic is read in each round, with each isolation in turn.
 const READINGS: usize = 9;
 /// The same by a program that takes seconds to start.
@@ -75,9 +78,10 @@ pub(crate) fn run(options: &Options) {
 fn goals(figure: &str) -> Vec<Goal> {
     match figure {
         "CPU-ms a transaction" => vec![Goal::OfKafka(0.3)],
-        "read committed, of uncommitted"
-        | "kcat reads committed, of uncommitted"
-        | "Java reads committed, of uncommitted" => vec![Goal::AtMost(1.1)],
+        // Java's consumer has none: it spends more on a batch that it leaves out than on a short one that it gives out.
+        "read committed, of uncommitted" | "kcat reads committed, of uncommitted" => {
+            vec![Goal::AtMost(1.1)]
+        }
         _ => Vec::new(),
     }
 }
@@ -391,6 +395,6 @@ fn read_all(client: &mut Client, isolation: i8) {
 }
 
 fn fetch_frame(offset: i64, isolation_level: i8) -> Bytes {
-    let request = load::fetch_request(TOPIC, &[offset], 1 << 20, true);
+    let request = load::fetch_request(TOPIC, &[offset], FETCH_BYTES, true);
     load::frame(FETCH, 1, &FetchRequest { isolation_level, ..request })
 }

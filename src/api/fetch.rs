@@ -327,6 +327,11 @@ impl Fetch {
                     woken = env.steady.timeout_at(until, waiting.waiter.done()) => woken.is_ok() || until < deadline,
                     () = env.tasks.cancelled() => false,
                 };
+                // A replica is woken by whatever changes: an idle one does not have hundreds of partitions read twice.
+                if !goes_on && self.limits.isolation == Isolation::Replica && waiting.waiter.waits()
+                {
+                    return read;
+                }
                 if !goes_on {
                     return read_anew(context, self).await;
                 }

@@ -50,9 +50,15 @@ impl FetchWaiter {
         self.notify.notify_one();
     }
 
+    /// Whether it is not done yet.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.missing.load(Ordering::Acquire) > 0
+    }
+
     /// Done when enough bytes came, or waiting makes no sense any more. May be dropped at any time.
     pub async fn done(&self) {
-        while self.missing.load(Ordering::Acquire) > 0 {
+        while self.waits() {
             self.notify.notified().await;
         }
     }

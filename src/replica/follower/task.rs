@@ -1,9 +1,11 @@
 //! The task that fetches from one leader.
 //!
 //! It asks for all its partitions at once, and the leader holds the answer back until there is something. When partitions are
-//! added meanwhile, the connection is given up for a new one: requests of one connection are answered in order.
+//! added meanwhile, the connection is given up for a new one: requests of one connection are answered in order. That is not done
+//! again for a short while: where many are added, one after the other, each would cost a connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::followed::{FollowError, Followed, LeaderAnswer, Question};
 use super::super::manager::ReplicaManager;
@@ -21,6 +23,9 @@ const FETCH_VERSION_MAX: i16 = 18;
 /// The first version of Fetch that says all a follower needs.
 const FETCH_VERSION_MIN: i16 = 15;
 
+/// Between two connections that are given up because there is more to ask.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(25);
+
 /// What one task asks now.
 type Asked = Vec<(Arc<Partition>, Question)>;
 
@@ -33,11 +38,15 @@ pub(super) struct Task {
     pause: Pause,
     /// How many partitions come first the next time, in turn: the limit of an answer is not to starve those behind.
     turn: usize,
+    /// Before this no connection is given up because there is more to ask.
+    renews_at: Instant,
 }
 
 impl Task {
     pub(super) fn new(manager: Arc<ReplicaManager>, lane: Arc<Lane>) -> Self {
-        Self { manager, lane, session: Session::default(), pause: Pause::default(), turn: 0 }
+        let renews_at = manager.env.steady.now();
+        let (session, pause) = (Session::default(), Pause::default());
+        Self { manager, lane, session, pause, turn: 0, renews_at }
     }
 
     /// Runs until the broker stops.
@@ -66,6 +75,11 @@ impl Task {
             // What is not heard to its end has its session renewed.
             let mut session = self.session.take();
             let exchange = self.exchange(open, &mut session, &asked);
+            let steady = self.manager.env.steady.clone();
+            let more = async {
+                lane.added.notified().await;
+                steady.sleep_until(self.renews_at).await;
+            };
             tokio::select! {
                 exchanged = exchange => match exchanged {
                     Ok((open, response)) => {
@@ -76,7 +90,7 @@ impl Task {
                     }
                     Err(error) => self.unreachable(&error).await,
                 },
-                () = lane.added.notified() => {}
+                () = more => self.renews_at = steady.now().plus(RENEWAL_PAUSE),
             }
         }
     }
