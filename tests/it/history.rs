@@ -774,7 +774,7 @@ mod tests {
         let history =
             History { sent, latest: vec![latest(0, 20), latest(2, 30)], ..History::default() };
         assert_eq!(history.anomalies(), [Anomaly::EndWentBack(key(), 0)]);
-        for (stale_at_most, anomalies) in [(4, 1), (5, 0)] {
+        for (stale_at_most, anomalies) in [(8, 1), (9, 0)] {
             let history = History { stale_at_most, ..history.clone() };
             assert_eq!(history.anomalies().len(), anomalies, "{stale_at_most}");
         }
