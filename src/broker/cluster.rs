@@ -220,9 +220,7 @@ pub(super) async fn serve(
     env.tasks.spawn("session", told);
     lifecycle.ready();
     let mut view = services.view.clone();
-    let may_serve = |view: &View| {
-        view.image.broker(broker).is_some_and(|own| own.epoch == epoch && !own.fenced)
-    };
+    let may_serve = |view: &View| view.image.broker(broker).is_some_and(|own| own.serves(epoch));
     let serves = view.wait_for(may_serve).await.map(drop);
     serves.map_err(|_| StartError::Register("the metadata task has ended".to_owned()))?;
     // The next heartbeat brings it into session: no need to wait for its time.

@@ -365,6 +365,12 @@ impl BrokerImage {
         told.find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener)).or(any)
     }
 
+    /// Whether it is this incarnation of it, and may serve.
+    #[must_use]
+    pub const fn serves(&self, epoch: i64) -> bool {
+        self.epoch == epoch && !self.fenced
+    }
+
     /// Whether it is neither fenced nor about to stop.
     #[must_use]
     pub const fn is_active(&self) -> bool {

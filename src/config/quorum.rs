@@ -86,6 +86,16 @@ pub struct QuorumTimers {
     pub session: Duration,
 }
 
+impl QuorumTimers {
+    /// For how long whoever leads the quorum counts its own broker as living, after a majority was behind it. The next leader cannot
+    /// know how long ago that was, and gives it so much time from its own election on: less than it gives others, for it is there
+    /// because nobody has heard of that node for about as long as the difference.
+    #[must_use]
+    pub fn leader_session(&self) -> Duration {
+        self.session.saturating_sub(self.election_max).max(self.session / 2)
+    }
+}
+
 impl QuorumConfig {
     /// Whether voters are added and removed while the cluster runs (KIP-853).
     #[must_use]

@@ -8,6 +8,7 @@
 //! **Invariants:** a raft id belongs to one data directory for ever, and is never a broker id; a node speaks Raft only with
 //! nodes of its own cluster, and only under the raft id that the other one means.
 
+mod backing;
 mod balance;
 mod bootstrap;
 mod frames;

@@ -17,6 +17,7 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::backing::Backing;
 use super::balance::balance;
 use super::frames::{Ask, Identity, Standing, Told};
 use super::listener;
@@ -144,6 +145,7 @@ pub async fn join(
         cluster_id: cluster_id.subscribe(),
         configured: configured.map(|voter| (voter.id, voter.address.clone())).collect(),
         members: Mutex::default(),
+        backing: Backing::default(),
     });
     let (proposals, inbox) = mpsc::channel(INBOX_LENGTH);
     let (prepares, prepared) = mpsc::channel(1);
@@ -153,7 +155,7 @@ pub async fn join(
         peers: Arc::clone(&peers),
         cluster_id,
         running: watch::Sender::new(None),
-        sessions: Mutex::new(Sessions::new(joining.quorum.timers.session)),
+        sessions: Mutex::new(Sessions::new(&joining.quorum.timers)),
         stirred: Notify::new(),
         proposals,
         prepares,

@@ -12,6 +12,7 @@
 //! correlation id, which are all 0 in none that a controller answers: so the two are told apart.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
@@ -27,7 +28,7 @@ use crate::controller::{QuorumStatus, VoterChange};
 use crate::model::{BrokerId, UuidText};
 
 /// The version of all frames. It rises with each change that the other side has to know of.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// The largest frame that is taken: a snapshot of a very large cluster.
 const FRAME_BYTES_MAX: u32 = 1 << 30;
 /// The largest first frame: a stranger's word is not taken for more.
@@ -165,8 +166,8 @@ pub(super) enum Told {
     Status(QuorumStatus),
     /// The voters are not changed.
     VotersRefused(Refusal),
-    /// To [`Ask::Heartbeat`]: whether this node leads, and so counts the session.
-    Heard { leads: bool },
+    /// To [`Ask::Heartbeat`]: if this node leads and counts the broker as living, how long ago it certainly led.
+    Heard { led_ago: Option<Duration> },
 }
 
 /// Writes a frame.

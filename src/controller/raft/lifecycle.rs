@@ -14,18 +14,25 @@ use super::quorum::{RaftQuorum, Running, Seat};
 use super::voters::{give_way, has_caught_up};
 use crate::cluster::features::KRAFT_VERSION;
 use crate::cluster::{BrokerImage, Command};
-use crate::config::QuorumConfig;
+use crate::config::{QuorumConfig, QuorumTimers};
 use crate::controller::Quorum as _;
 use crate::controller::SNAPSHOT_AFTER_BYTES;
 use crate::env::SteadyClock;
 use crate::model::{BrokerId, Instant};
 
-/// Between two looks of the leader at what is to be done, at most, and if there is no new reason for one at least.
-const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(20));
+/// Between two looks of the leader at what is to be done, at most.
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// At least, if nothing new is a reason for one.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Between two looks of another node, which only minds its own log.
 const LOOK_ALONG: Duration = Duration::from_secs(1);
 /// How long a broker may take to say whether it is there, whose connection has ended.
 const PROBE_PATIENCE: Duration = Duration::from_millis(50);
+
+/// When a session is over that ends then: at its end it still is one.
+const fn just_after(end: Instant) -> Instant {
+    end.plus(Duration::from_millis(1))
+}
 
 /// Until when the leader counts this broker as living, by this broker's own clock, if it hears nothing more of it; none before
 /// it has heard of it.
@@ -52,8 +59,7 @@ impl Session {
         loop {
             let Some(end) = *self.end.borrow_and_update() else { return };
             tokio::select! {
-                // At its end it is still a session.
-                () = self.steady.sleep_until(end.plus(Duration::from_millis(1))) => return,
+                () = self.steady.sleep_until(just_after(end)) => return,
                 changed = self.end.changed() => if changed.is_err() { return },
             }
         }
@@ -78,8 +84,7 @@ impl Lifecycle {
             seat: Arc::clone(&quorum.seat),
             broker,
             epoch,
-            interval: config.timers.broker_heartbeat,
-            session: config.timers.session,
+            timers: config.timers,
             ready: Arc::clone(&ready),
             changed: Arc::clone(&changed),
             session_end: Arc::new(sender),
@@ -106,11 +111,10 @@ struct Life {
     seat: Arc<Seat>,
     broker: BrokerId,
     epoch: i64,
-    interval: Duration,
-    session: Duration,
+    timers: QuorumTimers,
     ready: Arc<AtomicBool>,
     changed: Arc<Notify>,
-    /// A session after the last heartbeat was sent that a leader has heard.
+    /// A session after the last moment at which the leader certainly led, and counted this broker as living.
     session_end: Arc<watch::Sender<Option<Instant>>>,
 }
 
@@ -118,11 +122,12 @@ impl Life {
     async fn run(self) {
         loop {
             self.beat();
+            self.count_own();
             tokio::select! {
-                () = self.seat.env.steady.sleep(self.interval) => {}
+                () = self.seat.env.steady.sleep(self.timers.broker_heartbeat) => {}
                 () = self.changed.notified() => {}
                 () = self.brought_in() => {}
-                () = self.note_majorities() => {}
+                () = self.count_majorities() => {}
                 () = self.seat.env.tasks.cancelled() => return,
             }
         }
@@ -137,7 +142,7 @@ impl Life {
             let serves = {
                 let applied = applied.borrow_and_update();
                 let own = applied.image.broker(self.broker);
-                own.is_some_and(|own| own.epoch == self.epoch && !own.fenced)
+                own.is_some_and(|own| own.serves(self.epoch))
             };
             if applied.changed().await.is_err() {
                 // The state machine has ended, and with it this node.
@@ -168,48 +173,48 @@ impl Life {
             let Some(node) = membership.nodes.get(voter) else { continue };
             let (peer, session_end) =
                 (self.seat.peers.member(*voter, node), Arc::clone(&self.session_end));
-            let (patience, end) = (self.session, now.plus(self.session));
+            let session = self.timers.session;
             self.seat.env.tasks.spawn("heartbeat to a node", async move {
-                let told = peer.ask(&Ask::Heartbeat(beat), patience).await;
-                if let Ok(Told::Heard { leads: true }) = told {
-                    session_end.send_modify(|known| *known = (*known).max(Some(end)));
+                let told = peer.ask(&Ask::Heartbeat(beat), session).await;
+                if let Ok(Told::Heard { led_ago: Some(ago) }) = told {
+                    prolong(&session_end, now.plus(session.saturating_sub(ago)));
                 }
             });
         }
     }
 
-    /// While this node leads the quorum, what keeps its own broker in session is that a majority has heard of it: Raft says how
-    /// long ago that was, each time that it says anything. What it said earlier counts for nothing: this process may have been
-    /// stopped meanwhile.
-    async fn note_majorities(&self) {
-        let Some(running) = self.seat.running() else { return std::future::pending().await };
-        let mut metrics = running.raft.metrics();
-        metrics.mark_unchanged();
-        while metrics.changed().await.is_ok() {
-            let now = self.seat.env.steady.now().since_start();
-            let ago = {
-                let metrics = metrics.borrow_and_update();
-                let leads = metrics.current_leader == Some(self.seat.own.raft_id);
-                metrics.millis_since_quorum_ack.filter(|_| leads)
-            };
-            let heard = ago.and_then(|ago| now.checked_sub(Duration::from_millis(ago)));
-            if let Some(heard) = heard {
-                let end = Instant::from_start(heard).plus(self.session);
-                self.session_end.send_modify(|known| *known = (*known).max(Some(end)));
-            }
+    /// While this node leads the quorum, what keeps its own broker in session is that a majority is behind it.
+    fn count_own(&self) {
+        if let Some(led_at) = self.seat.led_at() {
+            prolong(&self.session_end, led_at.plus(self.timers.leader_session()));
         }
-        // Raft has ended, and with it this node.
-        std::future::pending().await
     }
+
+    /// Looks whether it is each time that another node has followed.
+    async fn count_majorities(&self) {
+        let mut changes = self.seat.peers.backing.changes();
+        while changes.changed().await.is_ok() {
+            self.count_own();
+        }
+    }
+}
+
+fn prolong(session_end: &watch::Sender<Option<Instant>>, end: Instant) {
+    session_end.send_if_modified(|known| {
+        let is_later = *known < Some(end);
+        *known = (*known).max(Some(end));
+        is_later
+    });
 }
 
 /// Does what a leader has to, for as long as this node is one: fences and unfences brokers, makes voters of nodes that are
 /// configured so, and has the log replaced by a snapshot when it has grown (which every node does for itself).
 pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
     let quorum = RaftQuorum { seat: Arc::clone(&seat) };
+    let mut known = Leadership::default();
     loop {
         tokio::select! {
-            () = next_look(&seat) => {}
+            () = next_look(&seat, &mut known) => {}
             () = seat.env.tasks.cancelled() => return,
         }
         let Some(running) = seat.running() else { continue };
@@ -222,6 +227,7 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
         if !seat.leads() {
             continue;
         }
+        known.look(&seat, &running);
         let work = async {
             mind_brokers(&seat, &quorum).await;
             promote(&running, &config).await;
@@ -233,26 +239,62 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
     }
 }
 
+/// Who leads the quorum, as this node has last seen it.
+#[derive(Debug, Default)]
+struct Leadership {
+    leader: Option<u64>,
+    term: u64,
+}
+
+impl Leadership {
+    /// Looks who leads. If this node does since a short time, sessions begin.
+    fn look(&mut self, seat: &Seat, running: &Running) {
+        let metrics = running.raft.server_metrics();
+        let (leader, term) = {
+            let metrics = metrics.borrow();
+            (metrics.current_leader, metrics.vote.leader_id().term)
+        };
+        if leader.is_none() || (self.leader, self.term) == (leader, term) {
+            return;
+        }
+        let before = std::mem::replace(self, Self { leader, term });
+        if leader == Some(seat.own.raft_id) {
+            // Nobody has led in between.
+            let former = before.leader.filter(|_| before.term + 1 == term);
+            let nodes = running.membership().nodes;
+            let former = former.and_then(|former| nodes.get(&former)).map(|node| node.broker_id);
+            let now = seat.env.steady.now();
+            seat.sessions.lock().begin(&seat.image(), former, now);
+        }
+    }
+}
+
 /// Waits until there may be something to do: for a short while at most if this node leads, and else until it does.
-async fn next_look(seat: &Seat) {
+async fn next_look(seat: &Seat, known: &mut Leadership) {
     let steady = &seat.env.steady;
-    let Some(running) = seat.running() else { return steady.sleep(LOOK.1).await };
+    let Some(running) = seat.running() else { return steady.sleep(LOOK_PAUSE_MIN).await };
     let own = Some(seat.own.raft_id);
     let mut metrics = running.raft.server_metrics();
     if metrics.borrow().current_leader == own {
         let (now, image) = (steady.now(), seat.image());
-        let end = seat.sessions.lock().next_end(&image).map(|end| end.max(now.plus(LOOK.1)));
-        let latest = now.plus(LOOK.0);
+        let latest = now.plus(LOOK_PAUSE_MAX);
+        let end = seat.sessions.lock().next_end(&image).map(just_after);
+        let next = end.map_or(latest, |end| end.clamp(now.plus(LOOK_PAUSE_MIN), latest));
         return tokio::select! {
-            () = steady.sleep_until(end.map_or(latest, |end| end.min(latest))) => {}
+            () = steady.sleep_until(next) => {}
             () = seat.stirred.notified() => {}
         };
     }
     let leads = async {
-        if metrics.wait_for(|metrics| metrics.current_leader == own).await.is_err() {
-            // Raft has ended, and with it this node.
-            std::future::pending().await
+        known.look(seat, &running);
+        while metrics.changed().await.is_ok() {
+            known.look(seat, &running);
+            if metrics.borrow_and_update().current_leader == own {
+                return;
+            }
         }
+        // Raft has ended, and with it this node.
+        std::future::pending().await
     };
     tokio::select! {
         () = leads => {}

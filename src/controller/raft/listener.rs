@@ -16,7 +16,6 @@ use super::frames::{self, Ask, Head, Hello, Told, VERSION, Welcome};
 use super::peer::{Target, write_all};
 use super::quorum::{Proposal, Running, Seat, read_index};
 use super::voters;
-use crate::cluster::BrokerImage;
 use crate::controller::QuorumError;
 use crate::controller::raft_log::Node;
 use crate::env::{BoxStream, Listener, preceded};
@@ -136,10 +135,7 @@ async fn answer_all(
         let (seat, answers) = (Arc::clone(seat), answers.clone());
         if let Ask::Heartbeat(beat) = ask {
             seat.hear(beat, hello.from.incarnation);
-            // Who is fenced is not in session: it may not know yet what it no longer leads (R16).
-            let serves = |own: &BrokerImage| own.epoch == beat.epoch && !own.fenced;
-            let counts = seat.leads() && seat.image().broker(beat.broker).is_some_and(serves);
-            let told = Told::Heard { leads: counts };
+            let told = Told::Heard { led_ago: seat.counts(beat) };
             drop(answers.send(frames::write(number, &told)).await);
             continue;
         }

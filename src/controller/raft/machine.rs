@@ -3,6 +3,7 @@
 //! **Invariant:** who follows the state gets every step after the image it began with, once and in order; a snapshot from the
 //! leader is one step, with what it changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use super::{Entry, StorageError, Types, entry_id, log_id, membership, stored_mem
 use crate::cluster::{ClusterImage, Event, Outcome};
 use crate::controller::AppliedBatch;
 use crate::controller::raft_log::{self, Snapshot};
+use crate::model::{BrokerId, TopicIdPartition};
 
 /// How many steps may wait to be taken note of.
 const STEPS_LENGTH: usize = 64;
@@ -49,6 +51,40 @@ struct State {
     last: Option<LogId<u64>>,
     members: Members,
     steps: Option<mpsc::Sender<AppliedBatch>>,
+    /// Of brokers that led something and no longer do: the last entry that made it so, as far as this node has applied it.
+    deposed: BTreeMap<BrokerId, u64>,
+    /// Of what came before this entry, only the outcome is known.
+    known_from: u64,
+}
+
+impl State {
+    /// Takes note of who no longer leads what it led.
+    fn note_deposed(&mut self, before: &ClusterImage, index: u64, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::PartitionsChanged(changed) => {
+                    for id in changed {
+                        let led = leader(before, *id);
+                        if led != leader(&self.image, *id) {
+                            self.deposed.extend(led.map(|led| (led, index)));
+                        }
+                    }
+                }
+                Event::TopicDeleted(topic) => {
+                    let led = topic.partitions.iter().filter_map(|partition| partition.leader);
+                    self.deposed.extend(led.map(|led| (led, index)));
+                }
+                Event::TopicCreated(_)
+                | Event::PartitionsAdded(..)
+                | Event::BrokersChanged
+                | Event::ConfigsChanged(_) => {}
+            }
+        }
+    }
+}
+
+fn leader(image: &ClusterImage, id: TopicIdPartition) -> Option<BrokerId> {
+    image.topic_by_id(id.topic)?.partition(id.partition)?.leader
 }
 
 impl Machine {
@@ -59,6 +95,8 @@ impl Machine {
             last: None,
             members: Members::default(),
             steps: None,
+            deposed: BTreeMap::new(),
+            known_from: 0,
         };
         if let Some(snapshot) = store.snapshot() {
             state.image = ClusterImage::from_json(&snapshot.image)?;
@@ -66,6 +104,7 @@ impl Machine {
             state.members = members(&snapshot);
         }
         let index = state.last.map_or(0, |last| last.index);
+        state.known_from = index;
         let applied = Applied { index, image: Arc::new(state.image.clone()) };
         let applied = Arc::new(watch::Sender::new(applied));
         Ok(Self { store, state: Arc::new(Mutex::new(state)), applied })
@@ -74,6 +113,12 @@ impl Machine {
     /// The newest state, always.
     pub(super) fn applied(&self) -> watch::Receiver<Applied> {
         self.applied.subscribe()
+    }
+
+    /// The entry that a broker has to have applied to know of everything that it no longer leads.
+    pub(super) fn deposed(&self, broker: BrokerId) -> u64 {
+        let state = self.state.lock();
+        state.deposed.get(&broker).copied().unwrap_or(state.known_from)
     }
 
     /// Who votes and who listens, as all have agreed. While one set of voters gives way to another, that is the one from before.
@@ -111,6 +156,7 @@ impl Machine {
         &self,
         entry: Entry,
     ) -> (Vec<Outcome>, AppliedBatch, Option<mpsc::Sender<AppliedBatch>>) {
+        let before = Arc::clone(&self.applied.borrow().image);
         let mut state = self.state.lock();
         let index = entry.log_id.index;
         state.last = Some(entry.log_id);
@@ -128,6 +174,7 @@ impl Machine {
                 }
             }
         }
+        state.note_deposed(&before, index, &events);
         let step = AppliedBatch { index, image: Arc::new(state.image.clone()), events };
         (outcomes, step, state.steps.clone())
     }
@@ -208,6 +255,7 @@ impl RaftStateMachine<Types> for Machine {
             let events: Vec<Event> = state.image.difference(&image);
             state.image = image;
             state.last = Some(last);
+            (state.deposed, state.known_from) = (BTreeMap::new(), last.index);
             state.members = meta.last_membership.clone();
             let image = Arc::new(state.image.clone());
             (AppliedBatch { index: last.index, image, events }, state.steps.clone())

@@ -33,13 +33,17 @@ pub(super) struct Network(pub(super) Arc<Peers>);
 
 /// The way to one node.
 #[derive(Debug)]
-pub(super) struct Way(Arc<Peer>);
+pub(super) struct Way {
+    raft_id: u64,
+    peer: Arc<Peer>,
+    all: Arc<Peers>,
+}
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Way;
 
     async fn new_client(&mut self, target: u64, node: &Node) -> Way {
-        Way(self.0.member(target, node))
+        Way { raft_id: target, peer: self.0.member(target, node), all: Arc::clone(&self.0) }
     }
 }
 
@@ -49,7 +53,7 @@ fn unreachable(error: impl std::fmt::Display) -> Unreachable {
 
 impl Way {
     async fn ask(&self, ask: Ask, patience: Duration) -> Result<Told, Unreachable> {
-        match self.0.ask(&ask, patience).await {
+        match self.peer.ask(&ask, patience).await {
             Ok(Told::Refused(reason)) => Err(unreachable(reason)),
             Ok(told) => Ok(told),
             Err(error) => Err(unreachable(error)),
@@ -63,8 +67,12 @@ impl RaftNetwork<Types> for Way {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
+        let asked = self.all.env.steady.now();
         let told = self.ask(Ask::Append(rpc), option.hard_ttl()).await?;
         let Told::Append(response) = told else { return Err(unreachable(UNFITTING).into()) };
+        if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+            self.all.backing.note(self.raft_id, asked);
+        }
         Ok(response)
     }
 

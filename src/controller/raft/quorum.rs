@@ -14,6 +14,7 @@ use openraft::error::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::backing::Backing;
 use super::frames::{Ask, Heartbeat, Identity, Standing, Told};
 use super::machine::{Applied, Machine};
 use super::peer::{Peer, PeerError, Target};
@@ -46,6 +47,8 @@ pub(super) struct Peers {
     /// The addresses of the voters that are configured.
     pub(super) configured: BTreeMap<BrokerId, String>,
     pub(super) members: Mutex<BTreeMap<(u64, String), Arc<Peer>>>,
+    /// Who of them follows this node.
+    pub(super) backing: Backing,
 }
 
 impl Peers {
@@ -146,6 +149,22 @@ impl Seat {
     /// Whether this node leads.
     pub(super) fn leads(&self) -> bool {
         self.running().is_some_and(|running| running.leader() == Some(self.own.raft_id))
+    }
+
+    /// The last moment at which this node, if it leads, certainly did.
+    pub(super) fn led_at(&self) -> Option<Instant> {
+        let running = self.running().filter(|_| self.leads())?;
+        let now = self.env.steady.now();
+        self.peers.backing.since(&running.membership(), self.own.raft_id, now)
+    }
+
+    /// If this node leads and counts a broker as living that says so: how long ago it certainly led. A broker that is fenced, or has
+    /// not applied yet what it no longer leads, is not counted: it is to act as no leader (R16 of the replication design).
+    pub(super) fn counts(&self, beat: Heartbeat) -> Option<Duration> {
+        let serves = self.image().broker(beat.broker).is_some_and(|own| own.serves(beat.epoch));
+        let knows = beat.applied >= self.running()?.machine.deposed(beat.broker);
+        let led_at = self.led_at().filter(|_| serves && knows)?;
+        Some(self.env.steady.now().since(led_at))
     }
 
     /// Who votes and who listens, as all have agreed, and who leads.

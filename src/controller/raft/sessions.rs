@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::frames::Heartbeat;
 use crate::cluster::{BrokerImage, ClusterImage, Command};
+use crate::config::QuorumTimers;
 use crate::model::{BrokerId, Instant, UuidText};
 
 /// What was heard of brokers.
@@ -14,6 +15,8 @@ use crate::model::{BrokerId, Instant, UuidText};
 pub(super) struct Sessions {
     /// A broker that was not heard of for so long is fenced (`broker.session.timeout.ms`).
     timeout: Duration,
+    /// What of it is left for the broker of a leader when another one is elected ([`QuorumTimers::leader_session`]).
+    leader_timeout: Duration,
     heard: BTreeMap<BrokerId, Heard>,
     /// Incarnations whose connection has ended, and that were not heard of since.
     lost: BTreeSet<(BrokerId, [u8; 16])>,
@@ -30,8 +33,30 @@ struct Heard {
 }
 
 impl Sessions {
-    pub(super) const fn new(timeout: Duration) -> Self {
-        Self { timeout, heard: BTreeMap::new(), lost: BTreeSet::new(), fenced: BTreeMap::new() }
+    pub(super) fn new(timers: &QuorumTimers) -> Self {
+        let (timeout, leader_timeout) = (timers.session, timers.leader_session());
+        let (heard, lost, fenced) = Default::default();
+        Self { timeout, leader_timeout, heard, lost, fenced }
+    }
+
+    /// This node leads from now on. Brokers may have been heard of by leaders before it until then, though this node has not heard
+    /// of them. Of `former` that is known: it has led itself until now, and counted itself by those who followed it.
+    pub(super) fn begin(&mut self, image: &ClusterImage, former: Option<BrokerId>, now: Instant) {
+        for broker in image.brokers() {
+            let since = match Some(broker.id) == former {
+                true => self.timeout.saturating_sub(self.leader_timeout),
+                false => Duration::ZERO,
+            };
+            let at = Instant::from_start(now.since_start().saturating_sub(since));
+            let nothing = Heard { at, epoch: broker.epoch, applied: 0, ready: false };
+            let heard = self.heard.entry(broker.id).or_insert(nothing);
+            heard.at = heard.at.max(at);
+        }
+    }
+
+    /// The last moment of the session of a broker of which nothing more is heard.
+    const fn end(&self, heard: &Heard) -> Instant {
+        heard.at.plus(self.timeout)
     }
 
     /// A broker, of this incarnation, lives. Gives whether it says more than that: a leader may have something to do then.
@@ -67,12 +92,11 @@ impl Sessions {
         self.lost.remove(&(broker.id, broker.incarnation.0.into_bytes()));
     }
 
-    /// When the next session of a broker that serves is over, if nothing more is heard of it.
+    /// The last moment of the next session of a broker that serves to be over, if nothing more is heard of it.
     pub(super) fn next_end(&self, image: &ClusterImage) -> Option<Instant> {
         let brokers = image.brokers().filter(|broker| !broker.fenced);
         let heard = brokers.filter_map(|broker| self.heard.get(&broker.id));
-        // At its end it is still a session.
-        heard.map(|heard| heard.at.plus(self.timeout + Duration::from_millis(1))).min()
+        heard.map(|heard| self.end(heard)).min()
     }
 
     /// What a leader has to propose: to fence who was not heard of for too long, and to let those serve who have caught up.
@@ -85,7 +109,8 @@ impl Sessions {
             if heard.epoch < broker.epoch {
                 *heard = nothing;
             }
-            let in_session = now.since(heard.at) <= self.timeout;
+            let heard = *heard;
+            let in_session = now <= self.end(&heard);
             let (id, broker_epoch) = (broker.id, broker.epoch);
             if !broker.fenced && !in_session {
                 commands.push(Command::FenceBroker { broker: id, broker_epoch });
@@ -115,6 +140,13 @@ mod tests {
     use crate::env::Env;
 
     const SESSION: Duration = Duration::from_millis(500);
+    const TIMERS: QuorumTimers = QuorumTimers {
+        heartbeat: Duration::from_millis(20),
+        election_min: Duration::from_millis(50),
+        election_max: Duration::from_millis(100),
+        broker_heartbeat: Duration::from_millis(100),
+        session: SESSION,
+    };
     const BROKER: BrokerId = BrokerId(1);
 
     fn incarnation(number: u128) -> UuidText {
@@ -137,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn a_broker_serves_once_it_has_applied_its_registration() {
         let now = Env::in_memory().steady.now();
-        let (image, mut sessions) = (image(), Sessions::new(SESSION));
+        let (image, mut sessions) = (image(), Sessions::new(&TIMERS));
         assert_eq!(sessions.due(&image, 5, now), []);
         for (epoch, applied, ready) in [(4, 9, true), (5, 4, true), (5, 9, false)] {
             sessions.hear(beat(epoch, applied, ready), incarnation(1), now);
@@ -152,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_leader_is_told_of_what_is_new() {
         let now = Env::in_memory().steady.now();
-        let mut sessions = Sessions::new(SESSION);
+        let mut sessions = Sessions::new(&TIMERS);
         let mut hears = |beat, incarnation| sessions.hear(beat, incarnation, now);
         for (epoch, applied, ready) in [(5, 5, false), (5, 5, true), (5, 6, true), (6, 6, true)] {
             assert!(hears(beat(epoch, applied, ready), incarnation(1)));
@@ -164,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn r16_a_fenced_broker_serves_once_it_knows_what_it_no_longer_leads() {
         let now = Env::in_memory().steady.now();
-        let (image, mut sessions) = (image(), Sessions::new(SESSION));
+        let (image, mut sessions) = (image(), Sessions::new(&TIMERS));
         sessions.hear(beat(5, 5, true), incarnation(1), now);
         assert_eq!(sessions.due(&image, 9, now), []);
         sessions.hear(beat(5, 8, true), incarnation(1), now);
@@ -177,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn who_was_not_heard_of_for_a_session_is_fenced() {
         let now = Env::in_memory().steady.now();
-        let (mut image, mut sessions) = (image(), Sessions::new(SESSION));
+        let (mut image, mut sessions) = (image(), Sessions::new(&TIMERS));
         image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
         let fence = Command::FenceBroker { broker: BROKER, broker_epoch: 5 };
         assert_eq!(sessions.due(&image, 5, now), [], "a leader that knows nothing waits");
@@ -186,14 +218,31 @@ mod tests {
         sessions.hear(beat(5, 6, true), incarnation(1), later);
         assert_eq!(sessions.due(&image, 6, later.plus(SESSION)), []);
         let late = later.plus(SESSION + Duration::from_millis(1));
-        assert_eq!(sessions.next_end(&image), Some(late));
+        assert_eq!(sessions.next_end(&image), Some(later.plus(SESSION)));
         assert_eq!(sessions.due(&image, 6, late), [fence]);
+    }
+
+    #[tokio::test]
+    async fn r16_a_new_leader_fences_nobody_whom_another_one_may_have_heard_of() {
+        let now = Env::in_memory().steady.now();
+        let (mut image, mut sessions) = (image(), Sessions::new(&TIMERS));
+        image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
+        sessions.hear(beat(5, 6, true), incarnation(1), now);
+        let elected = now.plus(SESSION * 2);
+        for (former, session) in [(None, SESSION), (Some(BROKER), TIMERS.leader_session())] {
+            let mut sessions = Sessions { heard: sessions.heard.clone(), ..Sessions::new(&TIMERS) };
+            sessions.begin(&image, former, elected);
+            let end = elected.plus(session);
+            assert_eq!(sessions.next_end(&image), Some(end));
+            assert_eq!(sessions.due(&image, 6, end), []);
+            assert_eq!(sessions.due(&image, 6, end.plus(Duration::from_millis(1))).len(), 1);
+        }
     }
 
     #[tokio::test]
     async fn a_closed_connection_makes_doubtful_until_it_is_heard_of_again() {
         let now = Env::in_memory().steady.now();
-        let (mut image, mut sessions) = (image(), Sessions::new(SESSION));
+        let (mut image, mut sessions) = (image(), Sessions::new(&TIMERS));
         image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
         sessions.lose(BROKER, incarnation(7));
         assert!(sessions.doubtful(&image).is_empty(), "an incarnation from before");

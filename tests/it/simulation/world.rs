@@ -21,8 +21,6 @@ pub(super) const NODES: usize = 3;
 /// What clients write to: themselves, and those that make records of records.
 const TOPICS: [&str; 2] = ["t", Crew::OUTPUT];
 const PARTITIONS: i32 = 3;
-/// How long a broker may be about to hear that others lead: twice what a slow disk keeps its part of the metadata log waiting.
-const STALE_NANOS: u64 = 3_000_000_000;
 /// How long what is sent takes at least and at most while nothing is slow, in milliseconds.
 const LATENCY: (u32, u32) = (2, 20);
 pub(super) const PORT: u16 = 9_092;
@@ -211,7 +209,7 @@ impl World {
         world.in_sync().await;
         world.replicas_are_the_same().await;
         world.end().await;
-        History { stale_at_most: STALE_NANOS, ..history }
+        history
     }
 
     /// A few faults, one after the other; then all is mended, and everything is well again.
