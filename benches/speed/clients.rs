@@ -88,7 +88,8 @@ fn produce_arguments(
     arguments
 }
 
-fn consume_arguments(server: &Server, topic: &str, records: u64) -> Vec<String> {
+/// What `ConsumerPerformance` is to read.
+pub(crate) fn consume_arguments(server: &Server, topic: &str, records: u64) -> Vec<String> {
     let mut arguments = words(&["--topic", topic, "--timeout", "60000", "--bootstrap-server"]);
     arguments.extend([server.address.to_string(), "--messages".to_owned(), records.to_string()]);
     arguments

@@ -267,7 +267,7 @@ impl Fetch {
             current_leader: None,
             snapshot_id: None,
             aborted_transactions: (self.limits.isolation == Isolation::ReadCommitted)
-                .then(|| fetched.aborted.iter().map(aborted).collect()),
+                .then(|| fetched.aborted.into_iter().map(aborted).collect()),
             preferred_read_replica: nearer.unwrap_or(BrokerId(-1)),
             records: if fetched.records.is_empty() { Vec::new() } else { vec![fetched.records] },
         })
@@ -327,13 +327,11 @@ impl Fetch {
                     woken = env.steady.timeout_at(until, waiting.waiter.done()) => woken.is_ok() || until < deadline,
                     () = env.tasks.cancelled() => false,
                 };
-                // A replica is woken by whatever changes: an idle one does not have hundreds of partitions read twice.
-                if !goes_on && self.limits.isolation == Isolation::Replica && waiting.waiter.waits()
-                {
-                    return read;
-                }
                 if !goes_on {
-                    return read_anew(context, self).await;
+                    return match waiting.waiter.has_heard() {
+                        true => read_anew(context, self).await,
+                        false => read,
+                    };
                 }
             }
             drop(waiting);
@@ -434,7 +432,7 @@ fn find(
 }
 
 /// A transaction whose records the client has to skip.
-const fn aborted(transaction: &crate::log::AbortedTransaction) -> AbortedTransaction {
+const fn aborted(transaction: crate::log::AbortedTransaction) -> AbortedTransaction {
     AbortedTransaction {
         producer_id: transaction.producer_id,
         first_offset: transaction.first_offset,

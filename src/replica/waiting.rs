@@ -1,7 +1,7 @@
 //! Waiting for records to come, for appends to be committed and for deleted records to be gone: on events, never on a timer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ pub struct FetchWaiter {
     isolation: Isolation,
     /// Bytes that are still missing.
     missing: AtomicI64,
+    has_heard: AtomicBool,
     notify: Notify,
 }
 
@@ -23,7 +24,8 @@ impl FetchWaiter {
     /// A waiter that is done when `missing` bytes more can be read under this isolation.
     #[must_use]
     pub fn new(missing: i64, isolation: Isolation) -> Arc<Self> {
-        Arc::new(Self { isolation, missing: AtomicI64::new(missing), notify: Notify::new() })
+        let (missing, has_heard) = (AtomicI64::new(missing), AtomicBool::new(false));
+        Arc::new(Self { isolation, missing, has_heard, notify: Notify::new() })
     }
 
     /// Tells how much more can be read.
@@ -38,6 +40,7 @@ impl FetchWaiter {
     }
 
     fn came(&self, bytes: u32) {
+        self.has_heard.store(true, Ordering::Release);
         let before = self.missing.fetch_sub(i64::from(bytes), Ordering::AcqRel);
         if before <= i64::from(bytes) {
             self.notify.notify_one();
@@ -46,8 +49,15 @@ impl FetchWaiter {
 
     /// Ends the waiting, whatever came.
     pub fn wake(&self) {
+        self.has_heard.store(true, Ordering::Release);
         self.missing.store(0, Ordering::Release);
         self.notify.notify_one();
+    }
+
+    /// Whether anything has happened since it was made to what it waits for: if not, there is nothing new to read.
+    #[must_use]
+    pub fn has_heard(&self) -> bool {
+        self.has_heard.load(Ordering::Acquire)
     }
 
     /// Whether it is not done yet.
@@ -249,6 +259,28 @@ mod tests {
         done.await;
         a.remove_fetch(&waiter);
         assert_eq!(a.count.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn a_fetch_hears_of_whatever_changes_for_it() {
+        let all = [Isolation::ReadCommitted, Isolation::ReadUncommitted, Isolation::Replica];
+        let heard = |happens: &dyn Fn(&Waiters)| {
+            all.map(|isolation| {
+                let (waiters, fetch) = (Waiters::default(), FetchWaiter::new(9, isolation));
+                waiters.add_fetch(&fetch);
+                happens(&waiters);
+                (fetch.has_heard(), fetch.waits())
+            })
+        };
+        assert_eq!(heard(&|_| {}), [(false, true); 3]);
+        assert_eq!(heard(&|it| it.settled(Offset(1))), [(false, true); 3]);
+        assert_eq!(heard(&|it| it.wake_all()), [(true, false); 3]);
+        let of_replica = |it| [(false, true), (false, true), it];
+        assert_eq!(heard(&|it| it.appended(8)), of_replica((true, true)));
+        assert_eq!(heard(&|it| it.appended(9)), of_replica((true, false)));
+        // The high watermark is in every answer.
+        let committed = [(true, true), (true, false), (true, false)];
+        assert_eq!(heard(&|it| it.committed(Offset(1), bytes(9, 0))), committed);
     }
 
     #[tokio::test]

@@ -283,7 +283,9 @@ impl Writer {
     /// Ends a structure that has no tagged fields.
     #[inline]
     pub(super) fn no_tagged_fields(&mut self) {
-        self.tagged_fields(|_| {});
+        if self.flexible {
+            self.head.put_u8(0);
+        }
     }
 }
 

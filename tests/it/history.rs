@@ -208,6 +208,9 @@ pub(crate) struct History {
     pub(crate) changes: Vec<Change>,
     /// How many partitions the topics that were changed have in the end, 0 for those that are not there.
     pub(crate) topics: BTreeMap<String, i32>,
+    /// How long a broker may be about to hear that others lead what it leads, where they take over while it lives: when it stops, or
+    /// replicas are moved. What they acknowledge meanwhile is not in its answers. (When it fails they wait until its session is over.)
+    pub(crate) stale_at_most: Moment,
 }
 
 impl History {
@@ -432,7 +435,10 @@ impl History {
             let highest = highest.entry((latest.process, &latest.key)).or_insert(latest.offset);
             let acknowledged = acknowledged
                 .get(&latest.key)
-                .and_then(|highest| highest.range(..latest.invoked).next_back())
+                .and_then(|highest| {
+                    let known = latest.invoked.saturating_sub(self.stale_at_most);
+                    highest.range(..known).next_back()
+                })
                 .is_some_and(|(_, offset)| *offset >= latest.offset);
             if latest.offset < *highest || acknowledged {
                 found.insert(Anomaly::EndWentBack(latest.key.clone(), latest.offset));
@@ -768,6 +774,10 @@ mod tests {
         let history =
             History { sent, latest: vec![latest(0, 20), latest(2, 30)], ..History::default() };
         assert_eq!(history.anomalies(), [Anomaly::EndWentBack(key(), 0)]);
+        for (stale_at_most, anomalies) in [(8, 1), (9, 0)] {
+            let history = History { stale_at_most, ..history.clone() };
+            assert_eq!(history.anomalies().len(), anomalies, "{stale_at_most}");
+        }
         let latest = vec![latest(5, 20), latest(4, 30)];
         let history = History { latest, ..History::default() };
         assert_eq!(history.anomalies(), [Anomaly::EndWentBack(key(), 4)]);

@@ -293,3 +293,100 @@ impl RaftSnapshotBuilder<Types> for Machine {
         Ok(described(&snapshot))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::cluster::{Command, NewTopic, Registration};
+    use crate::env::Env;
+    use crate::model::{TopicId, TopicName, UuidText};
+
+    const LEADER: BrokerId = BrokerId(1);
+    const OTHER: BrokerId = BrokerId(2);
+    const TOPIC: TopicId = TopicId(Uuid::from_u128(7));
+
+    fn machine() -> Machine {
+        let env = Env::in_memory();
+        let vote = raft_log::Vote { term: 1, node: 1, committed: true };
+        let state = raft_log::State { version: 1, raft_id: 1, vote, committed: None, purged: None };
+        env.disk.create_dir_all(Path::new("m")).unwrap();
+        let log = raft_log::RaftLog::create(Arc::clone(&env.disk), Path::new("m"), state).unwrap();
+        let found = raft_log::Found { log, snapshot: None, entries: Vec::new() };
+        Machine::load(Store::new(&env, found)).unwrap()
+    }
+
+    async fn apply(machine: &mut Machine, index: u64, commands: Vec<Command>) {
+        let log_id = log_id(raft_log::EntryId { term: 1, leader: 1, index });
+        let entry = Entry { log_id, payload: EntryPayload::Normal(commands) };
+        for outcome in machine.apply([entry]).await.unwrap().concat() {
+            outcome.unwrap();
+        }
+    }
+
+    fn register(broker: BrokerId) -> Command {
+        let incarnation = UuidText(Uuid::from_u128(u128::from(broker.0.unsigned_abs())));
+        Command::RegisterBroker(Registration::new(broker, incarnation))
+    }
+
+    /// A machine with a topic that one broker leads and another one follows: its second entry, 6, made that.
+    async fn with_topic() -> Machine {
+        let mut machine = machine();
+        apply(&mut machine, 5, vec![register(LEADER), register(OTHER)]).await;
+        let topic = Command::CreateTopic(NewTopic {
+            name: TopicName::new("t").unwrap(),
+            id: TOPIC,
+            assignments: vec![vec![LEADER, OTHER]],
+            configs: BTreeMap::new(),
+        });
+        apply(&mut machine, 6, vec![topic]).await;
+        machine
+    }
+
+    fn deposed(machine: &Machine) -> [u64; 2] {
+        [LEADER, OTHER].map(|broker| machine.deposed(broker))
+    }
+
+    #[tokio::test]
+    async fn r16_whoever_led_knows_of_it_with_the_entry_that_had_another_one_lead() {
+        let mut machine = with_topic().await;
+        assert_eq!(deposed(&machine), [0, 0]);
+        apply(&mut machine, 7, vec![Command::BeginShutdown { broker: LEADER, broker_epoch: 5 }])
+            .await;
+        assert_eq!(deposed(&machine), [7, 0]);
+        apply(&mut machine, 8, vec![register(LEADER)]).await;
+        assert_eq!(deposed(&machine), [7, 0], "that it is back took nothing away");
+        apply(&mut machine, 10, vec![Command::FenceBroker { broker: OTHER, broker_epoch: 5 }])
+            .await;
+        assert_eq!(deposed(&machine), [7, 10], "nobody leads");
+        apply(&mut machine, 11, vec![Command::DeleteTopic { topic: TOPIC }]).await;
+        assert_eq!(deposed(&machine), [7, 10]);
+    }
+
+    #[tokio::test]
+    async fn r16_whoever_led_a_topic_that_is_gone_knows_of_it() {
+        let mut machine = with_topic().await;
+        apply(&mut machine, 7, vec![Command::DeleteTopic { topic: TOPIC }]).await;
+        assert_eq!(deposed(&machine), [7, 0]);
+    }
+
+    #[tokio::test]
+    async fn r16_a_snapshot_tells_nothing_of_what_came_before_it() {
+        let mut machine = with_topic().await;
+        apply(&mut machine, 7, vec![Command::BeginShutdown { broker: LEADER, broker_epoch: 5 }])
+            .await;
+        let image = machine.applied().borrow().image.to_json();
+        let last = log_id(raft_log::EntryId { term: 1, leader: 1, index: 9 });
+        let members = Members::new(Some(last), openraft::Membership::default());
+        let meta = SnapshotMeta {
+            last_log_id: Some(last),
+            last_membership: members,
+            snapshot_id: "9".to_owned(),
+        };
+        machine.install_snapshot(&meta, Box::new(image.into())).await.unwrap();
+        assert_eq!(deposed(&machine), [9, 9]);
+    }
+}

@@ -115,6 +115,19 @@ fn offsets_for_readers_of_committed_records_end_with_what_is_stable() {
 }
 
 #[test]
+fn a_deletion_is_told_to_other_replicas_at_once() {
+    let partition = partition();
+    append(&partition, false);
+    let waiters = [Isolation::Replica, Isolation::ReadUncommitted]
+        .map(|isolation| FetchWaiter::new(1_000, isolation));
+    waiters.iter().for_each(|waiter| partition.add_waiter(waiter));
+    let (deletion, ..) = partition.delete_before(None).unwrap();
+    assert_eq!(deletion.before, Offset(1));
+    assert_eq!(waiters.map(|waiter| waiter.waits()), [false, true]);
+    assert_eq!(partition.log().unwrap().ends().log_start, Offset(1));
+}
+
+#[test]
 fn an_earlier_coordinator_ends_nothing() {
     let partition = partition();
     append(&partition, true);

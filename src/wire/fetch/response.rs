@@ -213,8 +213,8 @@ impl FetchPartitionResponse {
         // There may be thousands, a few bytes each.
         writer.buffer().reserve(aborted.map_or(0, <[_]>::len) * ABORTED_BYTES);
         writer.nullable_array(aborted, |writer, aborted| {
-            writer.i64(aborted.producer_id.0);
-            writer.i64(aborted.first_offset.0);
+            let fields = [aborted.producer_id.0, aborted.first_offset.0].map(i64::to_be_bytes);
+            writer.buffer().extend_from_slice(fields.as_flattened());
             writer.no_tagged_fields();
         });
         if version >= RACKS_SINCE {

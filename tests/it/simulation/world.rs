@@ -21,6 +21,8 @@ pub(super) const NODES: usize = 3;
 /// What clients write to: themselves, and those that make records of records.
 const TOPICS: [&str; 2] = ["t", Crew::OUTPUT];
 const PARTITIONS: i32 = 3;
+/// `broker.session.timeout.ms`: who has not heard for so long that others lead does so no longer.
+const SESSION_NANOS: u64 = 1_000_000_000;
 /// How long what is sent takes at least and at most while nothing is slow, in milliseconds.
 const LATENCY: (u32, u32) = (2, 20);
 pub(super) const PORT: u16 = 9_092;
@@ -209,7 +211,7 @@ impl World {
         world.in_sync().await;
         world.replicas_are_the_same().await;
         world.end().await;
-        history
+        History { stale_at_most: SESSION_NANOS, ..history }
     }
 
     /// A few faults, one after the other; then all is mended, and everything is well again.
