@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) {
     let (begun, time) = (Instant::now(), Duration::from_secs(60 * options.minutes));
     let until = begun + time;
     let mut memory = Vec::new();
-    let (requests, waits, sleeps) = std::thread::scope(|scope| {
+    let (requests, waits, sleeps): (u64, [Waits; 2], Sleeps) = std::thread::scope(|scope| {
         let address = server.address;
         let producers: Vec<_> = topics
             .iter()
@@ -90,21 +90,25 @@ pub(crate) fn run(options: &Options) {
                 eprintln!("minute {minute} of {}: {memory:.1} MB", options.minutes);
             }
         }
-        let mut waits = Waits::default();
+        let mut waits = [Waits::default(), Waits::default()];
         let mut requests = 0;
         for (written, producer) in producers.into_iter().map(|thread| thread.join().unwrap()) {
             requests += written;
-            waits.join(&producer);
+            waits[0].join(&producer);
         }
         for consumer in consumers {
-            waits.join(&consumer.join().unwrap());
+            waits[1].join(&consumer.join().unwrap());
         }
         (requests, waits, sleeps.join().unwrap())
     });
     report(time, requests * BATCH_RECORDS as u64, &memory, &waits, &sleeps);
 }
 
-fn report(time: Duration, records: u64, memory: &[f64], waits: &Waits, sleeps: &Sleeps) {
+/// Prints the figures; `of_clients` are the waits of producers and of consumers.
+fn report(time: Duration, records: u64, memory: &[f64], of_clients: &[Waits; 2], sleeps: &Sleeps) {
+    let mut waits = Waits::default();
+    of_clients.iter().for_each(|of_some| waits.join(of_some));
+    let waits = &waits;
     let stalls = |waits: &Waits| {
         let long = |(second, wait): (usize, &Duration)| (*wait >= STALL).then_some(second);
         waits.0.iter().enumerate().filter_map(long).collect::<Vec<_>>()
@@ -121,7 +125,10 @@ fn report(time: Duration, records: u64, memory: &[f64], waits: &Waits, sleeps: &
         middle(&memory[tenth..2 * tenth])
     );
     println!("| anonymous memory in the last tenth, MB | {:.1} |", middle(&memory[9 * tenth..]));
-    println!("| longest wait of a client, ms | {} |", longest(waits).as_millis());
+    for (who, waits) in ["producer", "consumer"].iter().zip(of_clients) {
+        println!("| longest wait of a {who}, ms | {} |", longest(waits).as_millis());
+        println!("| seconds with such a wait of 100 ms or more | {} |", stalls(waits).len());
+    }
     let of_kernel = longest(&sleeps.waits).as_millis();
     println!("| longest sleep of a thread that serves in the kernel, ms | {of_kernel} |");
     println!("| seconds with a wait of 100 ms or more | {} |", stalls(waits).len());

@@ -129,6 +129,10 @@ pub struct LogEnds {
 /// A move of the high watermark, and what it did to the last stable offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advance {
+    /// The high watermark before.
+    pub before: LogPosition,
+    /// The high watermark after.
+    pub after: LogPosition,
     /// The last stable offset before.
     pub stable_before: LogPosition,
     /// The last stable offset after.
@@ -221,7 +225,7 @@ impl Log {
 
     /// Moves the high watermark up to `to`, a place in this log; it never moves down. `None` if it did not move.
     pub fn advance_high_watermark(&self, to: LogPosition) -> Option<Advance> {
-        let (stable_before, waits_for_commit) = {
+        let (before, stable_before, waits_for_commit) = {
             let mut published = self.published.write();
             assert!(
                 to.offset <= published.end.offset,
@@ -232,13 +236,14 @@ impl Log {
                 return None;
             }
             let stable = published.last_stable();
-            published.high_watermark = to;
-            (stable, published.unstable.waits_for_commit)
+            let before = std::mem::replace(&mut published.high_watermark, to);
+            (before, stable, published.unstable.waits_for_commit)
         };
         if waits_for_commit {
             self.commit_transactions();
         }
-        Some(Advance { stable_before, stable_after: self.published.read().last_stable() })
+        let stable_after = self.published.read().last_stable();
+        Some(Advance { before, after: to, stable_before, stable_after })
     }
 
     /// Sets the transactions free whose markers the high watermark has passed.

@@ -228,8 +228,7 @@ impl Partition {
             return Ok(());
         }
         let to = if high_watermark >= end.offset { end } else { log.position_of(high_watermark)? };
-        // Across segments there is enough for anyone.
-        self.commit(log, to, to.bytes_since(&before).unwrap_or(u32::MAX));
+        self.commit(log, to);
         Ok(())
     }
 }

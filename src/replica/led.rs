@@ -113,25 +113,20 @@ impl Partition {
             let leading = self.leading.lock();
             let own = log.settled_end();
             let committed = leading.as_ref()?.committed(own.offset, at)?;
-            let before = log.high_watermark();
-            if committed <= before.offset {
+            if committed <= log.high_watermark().offset {
                 return None;
             }
             let to = if committed == own.offset { Ok(own) } else { log.position_of(committed) };
             match to {
-                Ok(to) => {
-                    // Of a step over several segments readers are told more than there is: they look again.
-                    let bytes = to.bytes_since(&before).unwrap_or(u32::MAX);
-                    log.advance_high_watermark(to).map(|advance| (to, bytes, advance))
-                }
+                Ok(to) => log.advance_high_watermark(to),
                 Err(error) => {
                     tracing::error!(partition = %log.name(), %error, "cannot find the end of what is committed");
                     None
                 }
             }
         });
-        if let Some((to, bytes, advance)) = committed {
-            self.tell_committed(to, bytes, &advance);
+        if let Some(advance) = committed {
+            self.tell_committed(&advance);
         }
     }
 

@@ -560,32 +560,35 @@ impl Partition {
     }
 
     /// What is in all replicas, and settled here, is committed. With one replica in sync that is all that is settled.
-    fn advance_high_watermark(&self, log: &Log, end: LogPosition, committed_bytes: u32) {
+    fn advance_high_watermark(&self, log: &Log, end: LogPosition, new_bytes: u32) {
         let is_alone = {
             let state = self.state.read();
             state.replicas.len() == 1 && state.isr == [self.broker]
         };
         if is_alone {
-            self.commit(log, end, committed_bytes);
+            self.commit(log, end);
         } else {
             self.advance_replicated(log);
-            self.waiters.appended(committed_bytes);
+            self.waiters.appended(new_bytes);
         }
     }
 
     /// Moves the high watermark, and tells who waits for that.
-    pub(super) fn commit(&self, log: &Log, end: LogPosition, committed_bytes: u32) {
+    pub(super) fn commit(&self, log: &Log, end: LogPosition) {
         if let Some(advance) = log.advance_high_watermark(end) {
-            self.tell_committed(end, committed_bytes, &advance);
+            self.tell_committed(&advance);
         }
     }
 
-    /// Tells who waits that the high watermark has come to `end`.
-    pub(super) fn tell_committed(&self, end: LogPosition, committed_bytes: u32, advance: &Advance) {
+    /// Tells who waits that the high watermark has moved.
+    pub(super) fn tell_committed(&self, advance: &Advance) {
         // Across segments there is enough for anyone.
-        let (before, after) = (advance.stable_before, advance.stable_after);
-        let stable_bytes = after.bytes_since(&before).unwrap_or(u32::MAX);
-        self.waiters.committed(end.offset, Readable { committed_bytes, stable_bytes });
+        let bytes = |from: LogPosition, to: LogPosition| to.bytes_since(&from).unwrap_or(u32::MAX);
+        let more = Readable {
+            committed_bytes: bytes(advance.before, advance.after),
+            stable_bytes: bytes(advance.stable_before, advance.stable_after),
+        };
+        self.waiters.committed(advance.after.offset, more);
     }
 
     fn check_in_sync(&self) -> Result<(), PartitionError> {

@@ -114,6 +114,24 @@ fn offsets_for_readers_of_committed_records_end_with_what_is_stable() {
     assert_eq!(latest(Isolation::ReadCommitted), (3, 3));
 }
 
+/// The appends of two connections, of which the later one is committed first.
+#[test]
+fn a_commit_tells_readers_of_all_that_it_commits() {
+    let partition = partition();
+    let log = partition.log().unwrap();
+    let batch = BatchBuilder::new().push(NOW, None, Some(&[b'v'; 100])).build();
+    let append = || {
+        let batch = ValidBatch::trusted(&batch).unwrap();
+        let leader_epoch = LeaderEpoch(3);
+        log.append(&Append { batch, leader_epoch, origin: Origin::Client, now: NOW }).unwrap()
+    };
+    let size = i64::from(append().size_bytes + append().size_bytes);
+    let waiter = FetchWaiter::new(size, Isolation::ReadUncommitted);
+    partition.add_waiter(&waiter);
+    partition.commit(&log, log.end());
+    assert!(!waiter.waits());
+}
+
 #[test]
 fn a_deletion_is_told_to_other_replicas_at_once() {
     let partition = partition();
