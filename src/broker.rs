@@ -164,8 +164,8 @@ impl Broker {
         let mut membership = None;
         if config.roles.is_broker() {
             services.replicas.start_housekeeping();
-            if let (Some(raft), Some(quorum)) = (&raft, &config.quorum) {
-                membership = Some(cluster::serve(&env, raft, quorum, &services).await?);
+            if let Some(raft) = &raft {
+                membership = Some(cluster::serve(&env, raft, &services).await?);
             }
             create_start_topics(&services, &config).await?;
         }

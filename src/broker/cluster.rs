@@ -206,16 +206,20 @@ async fn tell_session(env: Env, replicas: Arc<ReplicaManager>, mut session: Sess
     }
 }
 
+/// How far the partitions of this broker have come, and with which state.
+fn applied(view: &View) -> (u64, &ClusterImage) {
+    (view.index, &view.image)
+}
+
 /// Begins to follow and to lead, tells the others that the broker lives and can serve, and waits until it may.
 pub(super) async fn serve(
     env: &Env,
     raft: &Arc<RaftQuorum>,
-    quorum: &QuorumConfig,
     services: &Services,
 ) -> Result<Membership, StartError> {
     let (broker, epoch) = (services.broker, services.broker_epoch);
     services.replicas.start_replication(epoch, Arc::new(Proposals(Arc::clone(raft))));
-    let lifecycle = Lifecycle::start(raft, quorum, broker, epoch);
+    let lifecycle = Lifecycle::start(raft, (broker, epoch), services.view.clone(), applied);
     let told = tell_session(env.clone(), Arc::clone(&services.replicas), lifecycle.session());
     env.tasks.spawn("session", told);
     lifecycle.ready();

@@ -88,11 +88,11 @@ pub struct QuorumTimers {
 
 impl QuorumTimers {
     /// For how long whoever leads the quorum counts its own broker as living, after a majority was behind it. The next leader cannot
-    /// know how long ago that was, and gives it so much time from its own election on: less than it gives others, for it is there
-    /// because nobody has heard of that node for about as long as the difference.
+    /// know how long ago that was, and gives it so much time from its own election on: less than it gives others, for until it was
+    /// elected some time has passed.
     #[must_use]
     pub fn leader_session(&self) -> Duration {
-        self.session.saturating_sub(self.election_max).max(self.session / 2)
+        self.session / 2
     }
 }
 
@@ -212,13 +212,16 @@ impl Layers<'_> {
         };
         let election = set("controller.quorum.election.timeout.ms");
         let (election_min, election_max) = election.map_or(ELECTION, |wanted| (wanted, wanted * 2));
-        let heartbeat = election.map_or(HEARTBEAT, |wanted| wanted / 3);
-        if heartbeat < HEARTBEAT_MIN {
+        if election_min < HEARTBEAT_MIN * 3 {
             return Err(
                 self.against("controller.quorum.election.timeout.ms", "must be at least 30")
             );
         }
-        let session = set("broker.session.timeout.ms").unwrap_or(BROKER_SESSION);
+        let session = set("broker.session.timeout.ms");
+        let session = session.unwrap_or_else(|| BROKER_SESSION.max(election_max * 2));
+        // A leader of the quorum counts its own broker by these.
+        let heartbeat = election.map_or(HEARTBEAT, |wanted| wanted / 3);
+        let heartbeat = heartbeat.min(session / 8).max(HEARTBEAT_MIN);
         let unset = BROKER_HEARTBEAT.min(session / 2);
         let broker_heartbeat = set("broker.heartbeat.interval.ms").unwrap_or(unset);
         // Kafka asks for no more than half, so that a lost heartbeat costs nothing.
@@ -296,6 +299,21 @@ mod tests {
         ] {
             let error = quorum(options).unwrap_err();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_session_outlasts_an_election_and_several_signs_of_life() {
+        const ELECTION: &str = "controller.quorum.election.timeout.ms=1000";
+        for (options, [heartbeat, session]) in [
+            (&[VOTERS][..], [50, 1000]),
+            (&[VOTERS, ELECTION], [333, 4000]),
+            (&[VOTERS, ELECTION, "broker.session.timeout.ms=1000"], [125, 1000]),
+            (&[VOTERS, "broker.session.timeout.ms=40"], [10, 40]),
+        ] {
+            let timers = quorum(options).unwrap().unwrap().timers;
+            let found = [timers.heartbeat, timers.session].map(|it| it.as_millis());
+            assert_eq!(found, [heartbeat, session], "{options:?}");
         }
     }
 

@@ -419,6 +419,11 @@ impl<'a> Reader<'a> {
     /// Skips the tagged fields of a structure that knows none.
     #[inline]
     pub(super) fn skip_tagged_fields(&mut self) -> Read<()> {
+        // Most have none, and there may be thousands of structures.
+        if self.flexible && self.body.get(self.position) == Some(&0) {
+            self.position += 1;
+            return Ok(());
+        }
         self.tagged_fields(|_, _| Ok(false))
     }
 }

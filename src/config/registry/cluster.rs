@@ -14,7 +14,7 @@ table! {
     Active "broker.id": Int = -1, in_ottla(Integer(1));
     /// Where this broker stands, as clients see it in Metadata; replicas of a partition are spread over racks.
     Active "broker.rack": String;
-    /// A broker of a cluster that was not heard of for so long is fenced; unset, 1000 ms.
+    /// A broker of a cluster that was not heard of for so long is fenced; unset, 1000 ms, or four times `controller.quorum.election.timeout.ms` if that is more. The same on all nodes of a cluster.
     Active "broker.session.timeout.ms": Int = 9000;
     NotYet "controlled.shutdown.enable": Boolean = true;
     /// The listeners that belong to the controller. They are left out of what clients are told.
@@ -27,7 +27,7 @@ table! {
     /// Where controllers are, instead of `controller.quorum.voters`: a new cluster is begun by those controllers that are named here, once all are there, and its voters are added and removed while it runs (KIP-853).
     Active "controller.quorum.bootstrap.servers": List = "", special("a list of host:port", are_servers);
     NotYet "controller.quorum.election.backoff.max.ms": Int = 1000, at_least(0);
-    /// How long a voter hears nothing of the leader before it wants to lead: this up to twice as long, and the leader is heard of three times in it. Unset, 150 to 300 ms, and every 50 ms.
+    /// How long a voter hears nothing of the leader before it wants to lead: this up to twice as long, after the vote that it gave it has expired, which takes as long. The leader sends something three times in it. Unset, 150 to 300 ms, and every 50 ms.
     Active "controller.quorum.election.timeout.ms": Int = 1000, at_least(0);
     NotYet "controller.quorum.fetch.max.bytes": Int = 1_048_576, at_least(1);
     NotYet "controller.quorum.fetch.snapshot.max.bytes": Int = 1_048_576, at_least(1);

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 
-use crate::controller::raft_log::Membership;
 use crate::model::Instant;
 
 /// When each node was last asked something as by its leader that it has answered as such.
@@ -32,7 +31,12 @@ impl Backing {
 
     /// The last moment at which a majority of each set of voters certainly had no newer leader than this node; none if there was no
     /// such moment.
-    pub(super) fn since(&self, membership: &Membership, own: u64, now: Instant) -> Option<Instant> {
+    pub(super) fn since(
+        &self,
+        voters: &[BTreeSet<u64>],
+        own: u64,
+        now: Instant,
+    ) -> Option<Instant> {
         let asked = self.asked.borrow();
         let backed = |voters: &BTreeSet<u64>| {
             let moment = |voter: &u64| match *voter == own {
@@ -44,7 +48,7 @@ impl Backing {
             // This one and those after it are more than half.
             *moments.get(moments.len().checked_sub(1)? / 2)?
         };
-        membership.voters.iter().map(backed).min().flatten()
+        voters.iter().map(backed).min().flatten()
     }
 }
 
@@ -60,15 +64,14 @@ mod tests {
         Instant::from_start(Duration::from_secs(seconds))
     }
 
-    fn membership(sets: &[&[u64]]) -> Membership {
-        let voters = sets.iter().map(|set| set.iter().copied().collect()).collect();
-        Membership { voters, ..Membership::default() }
+    fn voters(sets: &[&[u64]]) -> Vec<BTreeSet<u64>> {
+        sets.iter().map(|set| set.iter().copied().collect()).collect()
     }
 
     #[test]
     fn a_majority_of_each_set_counts() {
         let backing = Backing::default();
-        let since = |sets: &[&[u64]]| backing.since(&membership(sets), 1, at(9));
+        let since = |sets: &[&[u64]]| backing.since(&voters(sets), 1, at(9));
         assert_eq!(since(&[&[1]]), Some(at(9)));
         assert_eq!(since(&[&[1, 2, 3]]), None);
         assert_eq!(since(&[&[]]), None);
@@ -104,9 +107,8 @@ mod tests {
                 let later = |voter: &&u64| model.get(voter).is_some_and(|asked| *asked >= moment);
                 voters.iter().filter(later).count() * 2 > voters.len()
             };
-            let membership = Membership { voters: vec![voters.clone()], ..Membership::default() };
             let expected = (0..=20).rev().find(|moment| is_backed(*moment)).map(at);
-            prop_assert_eq!(backing.since(&membership, 1, at(20)), expected);
+            prop_assert_eq!(backing.since(&[voters.clone()], 1, at(20)), expected);
         }
     }
 }

@@ -155,6 +155,7 @@ pub async fn join(
         peers: Arc::clone(&peers),
         cluster_id,
         running: watch::Sender::new(None),
+        timers: joining.quorum.timers,
         sessions: Mutex::new(Sessions::new(&joining.quorum.timers)),
         stirred: Notify::new(),
         proposals,

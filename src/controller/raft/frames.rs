@@ -166,8 +166,8 @@ pub(super) enum Told {
     Status(QuorumStatus),
     /// The voters are not changed.
     VotersRefused(Refusal),
-    /// To [`Ask::Heartbeat`]: if this node leads and counts the broker as living, how long ago it certainly led.
-    Heard { led_ago: Option<Duration> },
+    /// To [`Ask::Heartbeat`]: if this node leads and counts the broker as living, for how long it does so, from when it was asked.
+    Heard { session_left: Option<Duration> },
 }
 
 /// Writes a frame.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::ChangeMembers;
+use openraft::metrics::RaftServerMetrics;
 use tokio::sync::{Notify, watch};
 
 use super::frames::{Ask, Heartbeat, Told};
@@ -13,10 +14,10 @@ use super::peer::{PeerError, Target};
 use super::quorum::{RaftQuorum, Running, Seat};
 use super::voters::{give_way, has_caught_up};
 use crate::cluster::features::KRAFT_VERSION;
-use crate::cluster::{BrokerImage, Command};
-use crate::config::{QuorumConfig, QuorumTimers};
-use crate::controller::Quorum as _;
-use crate::controller::SNAPSHOT_AFTER_BYTES;
+use crate::cluster::{BrokerImage, ClusterImage, Command};
+use crate::config::QuorumConfig;
+use crate::controller::raft_log::Node;
+use crate::controller::{QuorumError, SNAPSHOT_AFTER_BYTES};
 use crate::env::SteadyClock;
 use crate::model::{BrokerId, Instant};
 
@@ -28,6 +29,8 @@ const LOOK_PAUSE_MIN: Duration = Duration::from_millis(20);
 const LOOK_ALONG: Duration = Duration::from_secs(1);
 /// How long a broker may take to say whether it is there, whose connection has ended.
 const PROBE_PATIENCE: Duration = Duration::from_millis(50);
+/// A look that comes so much too late says that this process was stopped, and has heard nobody meanwhile.
+const STOPPED_FOR: Duration = Duration::from_millis(200);
 
 /// When a session is over that ends then: at its end it still is one.
 const fn just_after(end: Instant) -> Instant {
@@ -75,16 +78,23 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Tells all voters from now on that the broker lives, which was registered with this epoch.
+    /// Tells all voters from now on that the broker lives, which was registered with this epoch. `view` is the state that its
+    /// partitions go by, and `applied` gives its index and image.
     #[must_use]
-    pub fn start(quorum: &RaftQuorum, config: &QuorumConfig, broker: BrokerId, epoch: i64) -> Self {
+    pub fn start<V: Send + Sync + 'static>(
+        quorum: &RaftQuorum,
+        (broker, epoch): (BrokerId, i64),
+        view: watch::Receiver<V>,
+        applied: fn(&V) -> (u64, &ClusterImage),
+    ) -> Self {
         let (ready, changed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let (sender, end) = watch::channel(None);
         let life = Life {
             seat: Arc::clone(&quorum.seat),
             broker,
             epoch,
-            timers: config.timers,
+            view,
+            applied,
             ready: Arc::clone(&ready),
             changed: Arc::clone(&changed),
             session_end: Arc::new(sender),
@@ -107,27 +117,32 @@ impl Lifecycle {
     }
 }
 
-struct Life {
+struct Life<V> {
     seat: Arc<Seat>,
     broker: BrokerId,
     epoch: i64,
-    timers: QuorumTimers,
+    view: watch::Receiver<V>,
+    applied: fn(&V) -> (u64, &ClusterImage),
     ready: Arc<AtomicBool>,
     changed: Arc<Notify>,
     /// A session after the last moment at which the leader certainly led, and counted this broker as living.
     session_end: Arc<watch::Sender<Option<Instant>>>,
 }
 
-impl Life {
+impl<V: Send + Sync + 'static> Life<V> {
     async fn run(self) {
+        let running = self.seat.running();
+        let running = running.expect("a broker registers after its node has found the cluster");
+        let (mut servers, mut leader) = (running.raft.server_metrics(), None);
+        let mut view = self.view.clone();
         loop {
-            self.beat();
-            self.count_own();
+            self.beat(&running);
             tokio::select! {
-                () = self.seat.env.steady.sleep(self.timers.broker_heartbeat) => {}
+                () = self.seat.env.steady.sleep(self.seat.timers.broker_heartbeat) => {}
                 () = self.changed.notified() => {}
-                () = self.brought_in() => {}
-                () = self.count_majorities() => {}
+                () = self.brought_in(&mut view) => {}
+                () = another_leads(&mut servers, &mut leader) => {}
+                () = self.count_own() => {}
                 () = self.seat.env.tasks.cancelled() => return,
             }
         }
@@ -135,17 +150,15 @@ impl Life {
 
     /// Waits for the next change of the state while this broker is fenced, or the one that lets it serve: the leader does not have
     /// to wait for a heartbeat to let it serve, nor it for one to be in session.
-    async fn brought_in(&self) {
-        let Some(running) = self.seat.running() else { return std::future::pending().await };
-        let mut applied = running.machine.applied();
+    async fn brought_in(&self, view: &mut watch::Receiver<V>) {
         loop {
             let serves = {
-                let applied = applied.borrow_and_update();
-                let own = applied.image.broker(self.broker);
-                own.is_some_and(|own| own.serves(self.epoch))
+                let view = view.borrow_and_update();
+                let (_, image) = (self.applied)(&view);
+                image.broker(self.broker).is_some_and(|own| own.serves(self.epoch))
             };
-            if applied.changed().await.is_err() {
-                // The state machine has ended, and with it this node.
+            if view.changed().await.is_err() {
+                // Nobody follows the state any more: the node ends.
                 return std::future::pending().await;
             }
             if !serves {
@@ -154,16 +167,15 @@ impl Life {
         }
     }
 
+    fn heartbeat(&self) -> Heartbeat {
+        let (applied, _) = (self.applied)(&self.view.borrow());
+        let ready = self.ready.load(Ordering::Acquire);
+        Heartbeat { broker: self.broker, epoch: self.epoch, applied, ready }
+    }
+
     /// Tells every voter.
-    fn beat(&self) {
-        let Some(running) = self.seat.running() else { return };
-        let beat = Heartbeat {
-            broker: self.broker,
-            epoch: self.epoch,
-            applied: running.machine.applied().borrow().index,
-            ready: self.ready.load(Ordering::Acquire),
-        };
-        let now = self.seat.env.steady.now();
+    fn beat(&self, running: &Running) {
+        let (beat, now) = (self.heartbeat(), self.seat.env.steady.now());
         let membership = running.membership();
         for voter in membership.voters.iter().flatten() {
             if *voter == self.seat.own.raft_id {
@@ -173,28 +185,48 @@ impl Life {
             let Some(node) = membership.nodes.get(voter) else { continue };
             let (peer, session_end) =
                 (self.seat.peers.member(*voter, node), Arc::clone(&self.session_end));
-            let session = self.timers.session;
+            let patience = self.seat.timers.session;
             self.seat.env.tasks.spawn("heartbeat to a node", async move {
-                let told = peer.ask(&Ask::Heartbeat(beat), session).await;
-                if let Ok(Told::Heard { led_ago: Some(ago) }) = told {
-                    prolong(&session_end, now.plus(session.saturating_sub(ago)));
+                let told = peer.ask(&Ask::Heartbeat(beat), patience).await;
+                if let Ok(Told::Heard { session_left: Some(left) }) = told {
+                    prolong(&session_end, now.plus(left));
                 }
             });
         }
     }
 
-    /// While this node leads the quorum, what keeps its own broker in session is that a majority is behind it.
-    fn count_own(&self) {
-        if let Some(led_at) = self.seat.led_at() {
-            prolong(&self.session_end, led_at.plus(self.timers.leader_session()));
+    /// While this node leads the quorum, what keeps its own broker in session is that a majority is behind it: looks whether it is each
+    /// time that another node has followed, or from time to time if nobody has to.
+    async fn count_own(&self) {
+        let mut followed = self.seat.peers.backing.changes();
+        let session = self.seat.timers.leader_session();
+        loop {
+            if let Some(led_at) = self.seat.counts(self.heartbeat()) {
+                prolong(&self.session_end, led_at.plus(session));
+            }
+            tokio::select! {
+                // It lives as long as the seat.
+                _ = followed.changed() => {}
+                () = self.seat.env.steady.sleep(session / 2) => {}
+            }
         }
     }
+}
 
-    /// Looks whether it is each time that another node has followed.
-    async fn count_majorities(&self) {
-        let mut changes = self.seat.peers.backing.changes();
-        while changes.changed().await.is_ok() {
-            self.count_own();
+/// Waits until another node leads than before.
+async fn another_leads(
+    servers: &mut watch::Receiver<RaftServerMetrics<u64, Node>>,
+    known: &mut Option<u64>,
+) {
+    loop {
+        let leader = servers.borrow_and_update().current_leader;
+        if leader.is_some() && leader != *known {
+            *known = leader;
+            return;
+        }
+        if servers.changed().await.is_err() {
+            // Raft has ended, and with it this node.
+            return std::future::pending().await;
         }
     }
 }
@@ -210,7 +242,6 @@ fn prolong(session_end: &watch::Sender<Option<Instant>>, end: Instant) {
 /// Does what a leader has to, for as long as this node is one: fences and unfences brokers, makes voters of nodes that are
 /// configured so, and has the log replaced by a snapshot when it has grown (which every node does for itself).
 pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
-    let quorum = RaftQuorum { seat: Arc::clone(&seat) };
     let mut known = Leadership::default();
     loop {
         tokio::select! {
@@ -229,7 +260,7 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
         }
         known.look(&seat, &running);
         let work = async {
-            mind_brokers(&seat, &quorum).await;
+            mind_brokers(&seat, &running).await;
             promote(&running, &config).await;
         };
         tokio::select! {
@@ -259,12 +290,13 @@ impl Leadership {
         }
         let before = std::mem::replace(self, Self { leader, term });
         if leader == Some(seat.own.raft_id) {
-            // Nobody has led in between.
+            // Nobody has led in between, but for another one in the same term, which openraft allows: that one would have led for less
+            // time than it takes to be noticed.
             let former = before.leader.filter(|_| before.term + 1 == term);
             let nodes = running.membership().nodes;
             let former = former.and_then(|former| nodes.get(&former)).map(|node| node.broker_id);
-            let now = seat.env.steady.now();
-            seat.sessions.lock().begin(&seat.image(), former, now);
+            let (end, now) = (running.store.next_index(), seat.env.steady.now());
+            seat.sessions.lock().begin(term, end, former, now);
         }
     }
 }
@@ -280,10 +312,15 @@ async fn next_look(seat: &Seat, known: &mut Leadership) {
         let latest = now.plus(LOOK_PAUSE_MAX);
         let end = seat.sessions.lock().next_end(&image).map(just_after);
         let next = end.map_or(latest, |end| end.clamp(now.plus(LOOK_PAUSE_MIN), latest));
-        return tokio::select! {
+        tokio::select! {
             () = steady.sleep_until(next) => {}
             () = seat.stirred.notified() => {}
-        };
+        }
+        let now = steady.now();
+        if now > next.plus(STOPPED_FOR) {
+            seat.sessions.lock().resume(now);
+        }
+        return;
     }
     let leads = async {
         known.look(seat, &running);
@@ -302,25 +339,21 @@ async fn next_look(seat: &Seat, known: &mut Leadership) {
     }
 }
 
-async fn mind_brokers(seat: &Seat, quorum: &RaftQuorum) {
-    let Some(running) = seat.running() else { return };
-    let (image, index) = {
-        let applied = running.machine.applied();
-        let applied = applied.borrow();
-        (Arc::clone(&applied.image), applied.index)
-    };
+async fn mind_brokers(seat: &Seat, running: &Running) {
+    let image = seat.image();
     let doubtful = seat.sessions.lock().doubtful(&image);
-    let mut commands = Vec::new();
     for broker in doubtful {
-        if is_gone(seat, &broker).await {
+        let is_gone = is_gone(seat, &broker).await;
+        let mut sessions = seat.sessions.lock();
+        if is_gone {
             tracing::info!(broker = %broker.id, "a broker is gone");
-            commands.push(Command::FenceBroker { broker: broker.id, broker_epoch: broker.epoch });
+            sessions.condemn(&broker);
         }
-        // If it was not gone it will be heard of, or fenced when its session is over.
-        seat.sessions.lock().trust(&broker);
+        // If it is not gone it will be heard of, or fenced when its session is over.
+        sessions.trust(&broker);
     }
-    let due = seat.sessions.lock().due(&image, index, seat.env.steady.now());
-    commands.extend(due);
+    let deposed = |broker| running.machine.deposed(broker);
+    let commands = seat.sessions.lock().due(&seat.image(), deposed, seat.env.steady.now());
     if commands.is_empty() {
         return;
     }
@@ -329,12 +362,14 @@ async fn mind_brokers(seat: &Seat, quorum: &RaftQuorum) {
             tracing::info!(%broker, "fencing a broker");
         }
     }
-    match quorum.propose(commands).await {
+    // Another leader decides by what it has heard itself.
+    match seat.propose(commands, true).await {
         Ok(proposed) => {
             for refusal in proposed.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
                 tracing::debug!(%refusal, "a broker has changed meanwhile");
             }
         }
+        Err(QuorumError::NoLeader) => tracing::debug!("another node leads by now"),
         Err(error) => tracing::warn!(%error, "brokers are not fenced or unfenced"),
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::frames::{self, Ask, Head, Hello, Told, VERSION, Welcome};
 use super::peer::{Target, write_all};
-use super::quorum::{Proposal, Running, Seat, read_index};
+use super::quorum::{Running, Seat, read_index};
 use super::voters;
 use crate::controller::QuorumError;
 use crate::controller::raft_log::Node;
@@ -135,7 +135,7 @@ async fn answer_all(
         let (seat, answers) = (Arc::clone(seat), answers.clone());
         if let Ask::Heartbeat(beat) = ask {
             seat.hear(beat, hello.from.incarnation);
-            let told = Told::Heard { led_ago: seat.counts(beat) };
+            let told = Told::Heard { session_left: seat.session_left(beat) };
             drop(answers.send(frames::write(number, &told)).await);
             continue;
         }
@@ -159,17 +159,12 @@ pub(super) async fn answer(seat: &Seat, ask: Ask) -> Told {
         Ask::Status => return Told::NotLeader,
         Ask::Prepare { cluster_id } => return prepare(seat, cluster_id).await,
         Ask::Propose(commands) => {
-            let (reply, outcome) = oneshot::channel();
-            let proposal = Proposal { commands, forwarded: true, reply };
-            if seat.proposals.send(proposal).await.is_err() {
-                return Told::NotLeader;
-            }
-            return match outcome.await {
-                Ok(Ok(proposed)) => {
+            return match seat.propose(commands, true).await {
+                Ok(proposed) => {
                     Told::Proposed { index: proposed.index, outcomes: proposed.outcomes }
                 }
-                Ok(Err(QuorumError::NoLeader)) => Told::NotLeader,
-                Ok(Err(_)) | Err(_) => Told::Unknown,
+                Err(QuorumError::NoLeader) => Told::NotLeader,
+                Err(_) => Told::Unknown,
             };
         }
         Ask::Append(_)

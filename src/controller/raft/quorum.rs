@@ -23,6 +23,7 @@ use super::store::Store;
 use super::voters::{ask_leader, change_voters};
 use super::{Raft, stored_membership};
 use crate::cluster::{ClusterImage, Command, Refusal};
+use crate::config::QuorumTimers;
 use crate::controller::BATCH_LENGTH;
 use crate::controller::raft_log::{Membership, Node};
 use crate::controller::{
@@ -116,6 +117,7 @@ pub(super) struct Seat {
     pub(super) cluster_id: watch::Sender<Option<String>>,
     /// None until the node has found its cluster.
     pub(super) running: watch::Sender<Option<Running>>,
+    pub(super) timers: QuorumTimers,
     pub(super) sessions: Mutex<Sessions>,
     /// Told when the leader may have something to do before it looks again.
     pub(super) stirred: Notify,
@@ -141,6 +143,18 @@ impl Seat {
         self.stirred.notify_one();
     }
 
+    /// Has commands agreed on; with `here` only if this node leads.
+    pub(super) async fn propose(
+        &self,
+        commands: Vec<Command>,
+        here: bool,
+    ) -> Result<Proposed, QuorumError> {
+        let (reply, outcome) = oneshot::channel();
+        let sent = self.proposals.send(Proposal { commands, here, reply }).await;
+        sent.map_err(|_| QuorumError::Stopped)?;
+        outcome.await.unwrap_or(Err(QuorumError::Stopped))
+    }
+
     /// Raft, once it runs.
     pub(super) fn running(&self) -> Option<Running> {
         self.running.borrow().clone()
@@ -151,20 +165,37 @@ impl Seat {
         self.running().is_some_and(|running| running.leader() == Some(self.own.raft_id))
     }
 
-    /// The last moment at which this node, if it leads, certainly did.
-    pub(super) fn led_at(&self) -> Option<Instant> {
-        let running = self.running().filter(|_| self.leads())?;
-        let now = self.env.steady.now();
-        self.peers.backing.since(&running.membership(), self.own.raft_id, now)
+    /// If this node leads and counts a broker as living that says so: the last moment at which it certainly led. A broker that is
+    /// fenced, or is about to be, or has not applied yet what it no longer leads, is not counted: it is to act as no leader (R16 of
+    /// the replication design).
+    pub(super) fn counts(&self, beat: Heartbeat) -> Option<Instant> {
+        let running = self.running()?;
+        let (term, led_at) = {
+            let (own, now) = (self.own.raft_id, self.env.steady.now());
+            let metrics = running.raft.server_metrics();
+            let metrics = metrics.borrow();
+            let voters = metrics.membership_config.membership().get_joint_config();
+            let leads = metrics.current_leader == Some(own)
+                && voters.iter().any(|voters| voters.contains(&own));
+            let led_at = self.peers.backing.since(voters, own, now).filter(|_| leads)?;
+            (metrics.vote.leader_id().term, led_at)
+        };
+        let (index, serves) = {
+            let applied = running.machine.applied();
+            let applied = applied.borrow();
+            let own = applied.image.broker(beat.broker);
+            (applied.index, own.is_some_and(|own| own.serves(beat.epoch)))
+        };
+        let knows = beat.applied >= running.machine.deposed(beat.broker);
+        let counts = self.sessions.lock().counts((beat.broker, beat.epoch), term, index);
+        Some(led_at).filter(|_| serves && knows && counts)
     }
 
-    /// If this node leads and counts a broker as living that says so: how long ago it certainly led. A broker that is fenced, or has
-    /// not applied yet what it no longer leads, is not counted: it is to act as no leader (R16 of the replication design).
-    pub(super) fn counts(&self, beat: Heartbeat) -> Option<Duration> {
-        let serves = self.image().broker(beat.broker).is_some_and(|own| own.serves(beat.epoch));
-        let knows = beat.applied >= self.running()?.machine.deposed(beat.broker);
-        let led_at = self.led_at().filter(|_| serves && knows)?;
-        Some(self.env.steady.now().since(led_at))
+    /// For how long this node, if it leads, counts a broker as living that says so now.
+    pub(super) fn session_left(&self, beat: Heartbeat) -> Option<Duration> {
+        let led_at = self.counts(beat)?;
+        let ago = self.env.steady.now().since(led_at);
+        Some(self.timers.session.saturating_sub(ago))
     }
 
     /// Who votes and who listens, as all have agreed, and who leads.
@@ -236,8 +267,8 @@ impl Seat {
 #[derive(Debug)]
 pub(super) struct Proposal {
     pub(super) commands: Vec<Command>,
-    /// Whether another node sent them: then they are not sent on.
-    pub(super) forwarded: bool,
+    /// Whether nobody but this node is to decide on them, as the leader: another node sent them, or it has decided already.
+    pub(super) here: bool,
     pub(super) reply: oneshot::Sender<Result<Proposed, QuorumError>>,
 }
 
@@ -320,13 +351,7 @@ impl Quorum for RaftQuorum {
         &self,
         commands: Vec<Command>,
     ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>> {
-        Box::pin(async move {
-            let (reply, outcome) = oneshot::channel();
-            let proposal = Proposal { commands, forwarded: false, reply };
-            let sent = self.seat.proposals.send(proposal).await;
-            sent.map_err(|_| QuorumError::Stopped)?;
-            outcome.await.unwrap_or(Err(QuorumError::Stopped))
-        })
+        Box::pin(self.seat.propose(commands, false))
     }
 
     fn status(&self) -> QuorumStatus {
@@ -373,12 +398,12 @@ pub(super) async fn take_proposals(seat: Arc<Seat>, mut proposals: mpsc::Receive
 async fn agree(seat: &Seat, waiting: &mut Vec<Proposal>) {
     let deadline = seat.env.steady.now().plus(PATIENCE);
     loop {
-        // What came from another node is not sent on: that node asks whoever leads then.
+        // That node asks whoever leads then.
         if !seat.leads() {
-            let (forwarded, own): (Vec<_>, Vec<_>) =
-                std::mem::take(waiting).into_iter().partition(|proposal| proposal.forwarded);
-            *waiting = own;
-            for proposal in forwarded {
+            let (here, anywhere): (Vec<_>, Vec<_>) =
+                std::mem::take(waiting).into_iter().partition(|proposal| proposal.here);
+            *waiting = anywhere;
+            for proposal in here {
                 drop(proposal.reply.send(Err(QuorumError::NoLeader)));
             }
         }

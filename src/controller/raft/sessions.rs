@@ -20,8 +20,20 @@ pub(super) struct Sessions {
     heard: BTreeMap<BrokerId, Heard>,
     /// Incarnations whose connection has ended, and that were not heard of since.
     lost: BTreeSet<(BrokerId, [u8; 16])>,
-    /// Of brokers that are fenced: the newest entry when that was first seen. Who has applied it knows what it no longer leads.
-    fenced: BTreeMap<BrokerId, u64>,
+    /// Brokers that are to be fenced, with their epochs, until they are: they are in session no more.
+    condemned: BTreeSet<(BrokerId, i64)>,
+    begun: Option<Begun>,
+}
+
+/// The beginning of what this node has heard of brokers as their leader.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    term: u64,
+    at: Instant,
+    /// Whose broker has counted itself until then.
+    former: Option<BrokerId>,
+    /// The end of its log: what came before may be agreed on already.
+    end: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,28 +47,30 @@ struct Heard {
 impl Sessions {
     pub(super) fn new(timers: &QuorumTimers) -> Self {
         let (timeout, leader_timeout) = (timers.session, timers.leader_session());
-        let (heard, lost, fenced) = Default::default();
-        Self { timeout, leader_timeout, heard, lost, fenced }
+        let (heard, lost, condemned) = Default::default();
+        Self { timeout, leader_timeout, heard, lost, condemned, begun: None }
     }
 
-    /// This node leads from now on. Brokers may have been heard of by leaders before it until then, though this node has not heard
-    /// of them. Of `former` that is known: it has led itself until now, and counted itself by those who followed it.
-    pub(super) fn begin(&mut self, image: &ClusterImage, former: Option<BrokerId>, now: Instant) {
-        for broker in image.brokers() {
-            let since = match Some(broker.id) == former {
-                true => self.timeout.saturating_sub(self.leader_timeout),
-                false => Duration::ZERO,
-            };
-            let at = Instant::from_start(now.since_start().saturating_sub(since));
-            let nothing = Heard { at, epoch: broker.epoch, applied: 0, ready: false };
-            let heard = self.heard.entry(broker.id).or_insert(nothing);
-            heard.at = heard.at.max(at);
+    /// This node leads, in this term, with a log that has this end. Brokers may have been heard of by leaders before it until
+    /// now, though this node has not heard of them. Of `former` that is known: it has led itself until now, and counted itself by those
+    /// who followed it.
+    pub(super) fn begin(&mut self, term: u64, end: u64, former: Option<BrokerId>, now: Instant) {
+        self.begun = Some(Begun { term, at: now, former, end });
+        self.condemned.clear();
+    }
+
+    /// This node leads on, but was stopped until now: whom it has not heard of it could not hear.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if let Some(begun) = &mut self.begun {
+            (begun.at, begun.former) = (now, None);
         }
     }
 
-    /// The last moment of the session of a broker of which nothing more is heard.
-    const fn end(&self, heard: &Heard) -> Instant {
-        heard.at.plus(self.timeout)
+    /// Whether a broker may be in session: this node leads, in this term, has applied what was agreed on before to this index, and
+    /// is not about to fence it.
+    pub(super) fn counts(&self, broker: (BrokerId, i64), term: u64, index: u64) -> bool {
+        let has_begun = |begun: Begun| begun.term == term && begun.end <= index.saturating_add(1);
+        self.begun.is_some_and(has_begun) && !self.condemned.contains(&broker)
     }
 
     /// A broker, of this incarnation, lives. Gives whether it says more than that: a leader may have something to do then.
@@ -92,37 +106,60 @@ impl Sessions {
         self.lost.remove(&(broker.id, broker.incarnation.0.into_bytes()));
     }
 
+    /// It was looked at, and the broker is gone.
+    pub(super) fn condemn(&mut self, broker: &BrokerImage) {
+        self.condemned.insert((broker.id, broker.epoch));
+    }
+
+    /// The last moment at which any leader may count a broker as living of which nothing more is heard; none if this node knows nothing
+    /// of it.
+    fn end(&self, broker: &BrokerImage) -> Option<Instant> {
+        let heard = self.heard.get(&broker.id).filter(|heard| heard.epoch >= broker.epoch);
+        let heard = heard.map(|heard| heard.at.plus(self.timeout));
+        let granted = self.begun.map(|begun| match begun.former == Some(broker.id) {
+            true => begun.at.plus(self.leader_timeout),
+            false => begun.at.plus(self.timeout),
+        });
+        heard.max(granted.filter(|_| heard.is_some()))
+    }
+
     /// The last moment of the next session of a broker that serves to be over, if nothing more is heard of it.
     pub(super) fn next_end(&self, image: &ClusterImage) -> Option<Instant> {
-        let brokers = image.brokers().filter(|broker| !broker.fenced);
-        let heard = brokers.filter_map(|broker| self.heard.get(&broker.id));
-        heard.map(|heard| self.end(heard)).min()
+        image.brokers().filter(|broker| !broker.fenced).filter_map(|broker| self.end(broker)).min()
     }
 
     /// What a leader has to propose: to fence who was not heard of for too long, and to let those serve who have caught up.
-    /// A broker that this node knows nothing of gets the time of a session from now on. `index` is that of the image.
-    pub(super) fn due(&mut self, image: &ClusterImage, index: u64, now: Instant) -> Vec<Command> {
+    /// A broker that this node knows nothing of gets the time of a session from now on. `deposed` gives the entry that a broker
+    /// has to have applied to know what it no longer leads.
+    pub(super) fn due(
+        &mut self,
+        image: &ClusterImage,
+        deposed: impl Fn(BrokerId) -> u64,
+        now: Instant,
+    ) -> Vec<Command> {
+        self.condemned.retain(|(id, epoch)| image.broker(*id).is_some_and(|it| it.serves(*epoch)));
         let mut commands = Vec::new();
         for broker in image.brokers() {
-            let nothing = Heard { at: now, epoch: broker.epoch, applied: 0, ready: false };
-            let heard = self.heard.entry(broker.id).or_insert(nothing);
-            if heard.epoch < broker.epoch {
+            let (id, broker_epoch) = (broker.id, broker.epoch);
+            let nothing = Heard { at: now, epoch: broker_epoch, applied: 0, ready: false };
+            let heard = self.heard.entry(id).or_insert(nothing);
+            if heard.epoch < broker_epoch {
                 *heard = nothing;
             }
             let heard = *heard;
-            let in_session = now <= self.end(&heard);
-            let (id, broker_epoch) = (broker.id, broker.epoch);
-            if !broker.fenced && !in_session {
-                commands.push(Command::FenceBroker { broker: id, broker_epoch });
-            }
             if !broker.fenced {
-                self.fenced.remove(&id);
+                if self.end(broker).is_some_and(|end| now > end) {
+                    self.condemn(broker);
+                }
+                if self.condemned.contains(&(id, broker_epoch)) {
+                    commands.push(Command::FenceBroker { broker: id, broker_epoch });
+                }
                 continue;
             }
-            let fenced_by = *self.fenced.entry(id).or_insert(index);
-            let has_caught_up = heard.applied >= fenced_by
-                && i64::try_from(heard.applied).is_ok_and(|at| at >= broker.epoch);
-            let may_serve = heard.ready && has_caught_up && heard.epoch == broker.epoch;
+            let in_session = now <= heard.at.plus(self.timeout);
+            let has_caught_up = heard.applied >= deposed(id)
+                && i64::try_from(heard.applied).is_ok_and(|at| at >= broker_epoch);
+            let may_serve = heard.ready && has_caught_up && heard.epoch == broker_epoch;
             if in_session && may_serve && !broker.shutting_down {
                 commands.push(Command::UnfenceBroker { broker: id, broker_epoch });
             }
@@ -170,15 +207,15 @@ mod tests {
     async fn a_broker_serves_once_it_has_applied_its_registration() {
         let now = Env::in_memory().steady.now();
         let (image, mut sessions) = (image(), Sessions::new(&TIMERS));
-        assert_eq!(sessions.due(&image, 5, now), []);
+        assert_eq!(sessions.due(&image, |_| 0, now), []);
         for (epoch, applied, ready) in [(4, 9, true), (5, 4, true), (5, 9, false)] {
             sessions.hear(beat(epoch, applied, ready), incarnation(1), now);
-            assert_eq!(sessions.due(&image, 5, now), [], "{epoch} {applied} {ready}");
+            assert_eq!(sessions.due(&image, |_| 0, now), [], "{epoch} {applied} {ready}");
         }
         sessions.hear(beat(5, 5, true), incarnation(1), now);
         let unfence = Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 };
-        assert_eq!(sessions.due(&image, 5, now), [unfence]);
-        assert_eq!(sessions.due(&image, 5, now.plus(SESSION * 2)), [], "it is gone again");
+        assert_eq!(sessions.due(&image, |_| 0, now), [unfence]);
+        assert_eq!(sessions.due(&image, |_| 0, now.plus(SESSION * 2)), [], "it is gone again");
     }
 
     #[tokio::test]
@@ -197,13 +234,38 @@ mod tests {
     async fn r16_a_fenced_broker_serves_once_it_knows_what_it_no_longer_leads() {
         let now = Env::in_memory().steady.now();
         let (image, mut sessions) = (image(), Sessions::new(&TIMERS));
-        sessions.hear(beat(5, 5, true), incarnation(1), now);
-        assert_eq!(sessions.due(&image, 9, now), []);
         sessions.hear(beat(5, 8, true), incarnation(1), now);
-        assert_eq!(sessions.due(&image, 12, now), []);
+        assert_eq!(sessions.due(&image, |_| 9, now), []);
         sessions.hear(beat(5, 9, true), incarnation(1), now);
         let unfence = Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 };
-        assert_eq!(sessions.due(&image, 15, now), [unfence]);
+        assert_eq!(sessions.due(&image, |_| 9, now), [unfence]);
+        sessions.begin(2, 0, None, now.plus(SESSION * 2));
+        let later = now.plus(SESSION * 2);
+        assert_eq!(sessions.due(&image, |_| 9, later), [], "a new leader has not heard of it");
+    }
+
+    #[tokio::test]
+    async fn r16_nobody_counts_who_is_to_be_fenced_or_before_all_is_applied() {
+        let now = Env::in_memory().steady.now();
+        let (mut image, mut sessions) = (image(), Sessions::new(&TIMERS));
+        image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
+        assert!(!sessions.counts((BROKER, 5), 3, 9), "this node does not lead");
+        sessions.begin(3, 10, None, now);
+        assert!(sessions.counts((BROKER, 5), 3, 9));
+        assert!(!sessions.counts((BROKER, 5), 3, 8), "an entry is not applied yet");
+        assert!(!sessions.counts((BROKER, 5), 4, 9), "it has not begun in this term");
+        sessions.hear(beat(5, 6, true), incarnation(1), now);
+        let late = now.plus(SESSION + Duration::from_millis(1));
+        let fence = [Command::FenceBroker { broker: BROKER, broker_epoch: 5 }];
+        assert_eq!(sessions.due(&image, |_| 0, late), fence);
+        sessions.hear(beat(5, 6, true), incarnation(1), late);
+        assert!(!sessions.counts((BROKER, 5), 3, 9), "it came too late");
+        assert_eq!(sessions.due(&image, |_| 0, late), fence, "until it is fenced");
+        assert!(sessions.counts((BROKER, 6), 3, 9), "another incarnation");
+        image.apply(7, &fence[0]).0.unwrap();
+        let unfence = Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 };
+        assert_eq!(sessions.due(&image, |_| 0, late), [unfence]);
+        assert!(sessions.counts((BROKER, 5), 3, 9));
     }
 
     #[tokio::test]
@@ -212,14 +274,14 @@ mod tests {
         let (mut image, mut sessions) = (image(), Sessions::new(&TIMERS));
         image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
         let fence = Command::FenceBroker { broker: BROKER, broker_epoch: 5 };
-        assert_eq!(sessions.due(&image, 5, now), [], "a leader that knows nothing waits");
+        assert_eq!(sessions.due(&image, |_| 0, now), [], "a leader that knows nothing waits");
         let later = now.plus(SESSION);
-        assert_eq!(sessions.due(&image, 6, later), []);
+        assert_eq!(sessions.due(&image, |_| 0, later), []);
         sessions.hear(beat(5, 6, true), incarnation(1), later);
-        assert_eq!(sessions.due(&image, 6, later.plus(SESSION)), []);
+        assert_eq!(sessions.due(&image, |_| 0, later.plus(SESSION)), []);
         let late = later.plus(SESSION + Duration::from_millis(1));
         assert_eq!(sessions.next_end(&image), Some(later.plus(SESSION)));
-        assert_eq!(sessions.due(&image, 6, late), [fence]);
+        assert_eq!(sessions.due(&image, |_| 0, late), [fence]);
     }
 
     #[tokio::test]
@@ -229,14 +291,19 @@ mod tests {
         image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
         sessions.hear(beat(5, 6, true), incarnation(1), now);
         let elected = now.plus(SESSION * 2);
-        for (former, session) in [(None, SESSION), (Some(BROKER), TIMERS.leader_session())] {
-            let mut sessions = Sessions { heard: sessions.heard.clone(), ..Sessions::new(&TIMERS) };
-            sessions.begin(&image, former, elected);
-            let end = elected.plus(session);
+        let ends_at = |sessions: &mut Sessions, end: Instant| {
             assert_eq!(sessions.next_end(&image), Some(end));
-            assert_eq!(sessions.due(&image, 6, end), []);
-            assert_eq!(sessions.due(&image, 6, end.plus(Duration::from_millis(1))).len(), 1);
-        }
+            assert_eq!(sessions.due(&image, |_| 0, end), []);
+            assert_eq!(sessions.due(&image, |_| 0, end.plus(Duration::from_millis(1))).len(), 1);
+        };
+        sessions.begin(2, 0, Some(BROKER), elected);
+        ends_at(&mut sessions, elected.plus(TIMERS.leader_session()));
+        sessions.begin(3, 0, None, elected);
+        ends_at(&mut sessions, elected.plus(SESSION));
+        sessions.begin(4, 0, None, elected);
+        let resumed = elected.plus(SESSION);
+        sessions.resume(resumed);
+        ends_at(&mut sessions, resumed.plus(SESSION));
     }
 
     #[tokio::test]

@@ -172,11 +172,11 @@ async fn a_node_that_speaks_another_version_is_refused() {
     let cluster = Cluster::start(3, &[]).await;
     let uuid = "AAAAAAAAAAAAAAAAAAAAAQ";
     let from = format!(r#"{{"broker":9,"raftId":9,"directory":"{uuid}","incarnation":"{uuid}"}}"#);
-    let hello = format!(r#"{{"version":2,"clusterId":null,"from":{from},"to":null}}"#);
+    let hello = format!(r#"{{"version":3,"clusterId":null,"from":{from},"to":null}}"#);
     let length = u32::try_from(hello.len() + 8).unwrap().to_be_bytes();
     let mut node = cluster.tool(1).await;
     node.raw(&[&length[..], &0_u64.to_be_bytes(), hello.as_bytes()].concat()).await.unwrap();
     let answer = node.frame().await.expect("an answer");
-    assert_eq!(&answer[8..], br#"{"refused":"it speaks version 2, not 1"}"#);
+    assert_eq!(&answer[8..], br#"{"refused":"it speaks version 3, not 2"}"#);
     assert!(node.is_closed().await);
 }

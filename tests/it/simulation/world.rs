@@ -94,6 +94,8 @@ pub(super) struct World {
     rng: Rng,
     network: Network,
     nodes: Vec<Node>,
+    /// Whether others have taken over from a node while it lived.
+    was_relieved: bool,
     /// Where clients are.
     env: Env,
 }
@@ -155,7 +157,7 @@ impl World {
         let net = network.host(clients());
         let chance = Rng::from_seed(rng.next_u64());
         let env = Env::simulated(net, Arc::new(MemoryDisk::new()), BEGIN, chance, Arc::default());
-        Self { seed, rng, network, nodes, env }
+        Self { seed, rng, network, nodes, was_relieved: false, env }
     }
 
     /// Whether nothing is acknowledged before it is durable: then any number of nodes may lose power at once.
@@ -210,8 +212,9 @@ impl World {
         let (world, history) = Box::pin(crew.beside(staff, work)).await;
         world.in_sync().await;
         world.replicas_are_the_same().await;
+        let stale_at_most = if world.was_relieved { SESSION_NANOS } else { 0 };
         world.end().await;
-        History { stale_at_most: SESSION_NANOS, ..history }
+        History { stale_at_most, ..history }
     }
 
     /// A few faults, one after the other; then all is mended, and everything is well again.
@@ -308,7 +311,10 @@ impl World {
         match fault {
             Fault::Kill(at) => self.nodes[at].crash(&network, None),
             Fault::PowerCut(at) => self.nodes[at].crash(&network, Some(&self.rng)),
-            Fault::Stop(at) => self.nodes[at].stop(&network).await,
+            Fault::Stop(at) => {
+                self.was_relieved = true;
+                self.nodes[at].stop(&network).await;
+            }
             Fault::Start(at) => self.start(at),
             Fault::Mute(at) => others(at).for_each(|other| network.hold(host(at + 1), other)),
             Fault::Deafen(at) => others(at).for_each(|other| network.hold(other, host(at + 1))),
@@ -322,7 +328,10 @@ impl World {
             }
             Fault::Jump(at) => self.nodes[at].jump(Duration::from_secs(1_800)),
             Fault::Latency(max) => network.set_latency(1, max.max(1)),
-            Fault::Break(at, fault) => self.nodes[at].break_disk(fault),
+            Fault::Break(at, fault) => {
+                self.was_relieved = true;
+                self.nodes[at].break_disk(fault);
+            }
             Fault::Slow(at, wait_ms) => self.nodes[at].slow_down(wait_ms),
             Fault::Strike(phase, blow, delay_ms) => {
                 // It may be that nobody gets as far at present.
