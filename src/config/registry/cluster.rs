@@ -27,7 +27,7 @@ table! {
     /// Where controllers are, instead of `controller.quorum.voters`: a new cluster is begun by those controllers that are named here, once all are there, and its voters are added and removed while it runs (KIP-853).
     Active "controller.quorum.bootstrap.servers": List = "", special("a list of host:port", are_servers);
     NotYet "controller.quorum.election.backoff.max.ms": Int = 1000, at_least(0);
-    /// How long a voter hears nothing of the leader before it wants to lead: this up to twice as long, after the vote that it gave it has expired, which takes as long. The leader sends something three times in it. Unset, 150 to 300 ms, and every 50 ms.
+    /// How long a voter hears nothing of the leader before it wants to lead: this up to twice as long, after the vote that it gave it has expired, which takes as long. The leader sends something at least twice in it. Unset, 150 to 300 ms, and every 50 ms.
     Active "controller.quorum.election.timeout.ms": Int = 1000, at_least(0);
     NotYet "controller.quorum.fetch.max.bytes": Int = 1_048_576, at_least(1);
     NotYet "controller.quorum.fetch.snapshot.max.bytes": Int = 1_048_576, at_least(1);

@@ -108,7 +108,7 @@ mod tests {
                 voters.iter().filter(later).count() * 2 > voters.len()
             };
             let expected = (0..=20).rev().find(|moment| is_backed(*moment)).map(at);
-            prop_assert_eq!(backing.since(&[voters.clone()], 1, at(20)), expected);
+            prop_assert_eq!(backing.since(std::slice::from_ref(&voters), 1, at(20)), expected);
         }
     }
 }

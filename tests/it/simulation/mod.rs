@@ -26,6 +26,8 @@ use crate::history::{Anomaly, End, History};
 
 /// The seeds of every run.
 const SEEDS: Range<u64> = 0..40;
+/// How long a world may take, by its own time. A client that a broken broker keeps from its end would have it last for ever.
+const LIFE_MAX: Duration = Duration::from_secs(600);
 /// Seeds that are run at the same time.
 const THREADS: usize = 2;
 
@@ -86,7 +88,8 @@ fn run(seed: u64) -> Outcome {
     let history = runtime.block_on(async {
         // Time stands still between whole milliseconds of its own until it has moved for the first time.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        Box::pin(World::new(seed).live()).await
+        let life = tokio::time::timeout(LIFE_MAX, Box::pin(World::new(seed).live()));
+        life.await.expect("it comes to an end")
     });
     Outcome::of(&history)
 }
