@@ -15,6 +15,10 @@ pub(crate) type Value = u64;
 /// Of one clock for all clients; any unit.
 pub(crate) type Moment = u64;
 
+/// `broker.session.timeout.ms` where nothing else is said, for clocks in nanoseconds: who has not heard for so long that others lead
+/// does so no longer.
+pub(crate) const SESSION: Moment = 1_000_000_000;
+
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fate {

@@ -14,15 +14,13 @@ use super::node::{MORE, Node};
 use super::panics;
 use crate::crew::{Administrator, Crew, Phase, Staff};
 use crate::exactly_once::Epochs;
-use crate::history::History;
+use crate::history::{History, SESSION};
 use crate::rig::{Client, creation};
 
 pub(super) const NODES: usize = 3;
 /// What clients write to: themselves, and those that make records of records.
 const TOPICS: [&str; 2] = ["t", Crew::OUTPUT];
 const PARTITIONS: i32 = 3;
-/// `broker.session.timeout.ms`: who has not heard for so long that others lead does so no longer.
-const SESSION_NANOS: u64 = 1_000_000_000;
 /// How long what is sent takes at least and at most while nothing is slow, in milliseconds.
 const LATENCY: (u32, u32) = (2, 20);
 pub(super) const PORT: u16 = 9_092;
@@ -94,7 +92,7 @@ pub(super) struct World {
     rng: Rng,
     network: Network,
     nodes: Vec<Node>,
-    /// Whether others have taken over from a node while it lived.
+    /// Whether others may have taken over from a node while it lived.
     was_relieved: bool,
     /// Where clients are.
     env: Env,
@@ -212,7 +210,7 @@ impl World {
         let (world, history) = Box::pin(crew.beside(staff, work)).await;
         world.in_sync().await;
         world.replicas_are_the_same().await;
-        let stale_at_most = if world.was_relieved { SESSION_NANOS } else { 0 };
+        let stale_at_most = if world.was_relieved { SESSION } else { 0 };
         world.end().await;
         History { stale_at_most, ..history }
     }
