@@ -106,9 +106,9 @@ pub(crate) fn run(options: &Options) {
 
 /// Prints the figures; `of_clients` are the waits of producers and of consumers.
 fn report(time: Duration, records: u64, memory: &[f64], of_clients: &[Waits; 2], sleeps: &Sleeps) {
-    let mut waits = Waits::default();
-    of_clients.iter().for_each(|of_some| waits.join(of_some));
-    let waits = &waits;
+    let mut of_all = Waits::default();
+    of_clients.iter().for_each(|of_some| of_all.join(of_some));
+    let ([of_producers, of_consumers], waits) = (of_clients, &of_all);
     let stalls = |waits: &Waits| {
         let long = |(second, wait): (usize, &Duration)| (*wait >= STALL).then_some(second);
         waits.0.iter().enumerate().filter_map(long).collect::<Vec<_>>()
@@ -125,9 +125,9 @@ fn report(time: Duration, records: u64, memory: &[f64], of_clients: &[Waits; 2],
         middle(&memory[tenth..2 * tenth])
     );
     println!("| anonymous memory in the last tenth, MB | {:.1} |", middle(&memory[9 * tenth..]));
-    for (who, waits) in ["producer", "consumer"].iter().zip(of_clients) {
+    for (who, waits) in [("client", waits), ("producer", of_producers), ("consumer", of_consumers)]
+    {
         println!("| longest wait of a {who}, ms | {} |", longest(waits).as_millis());
-        println!("| seconds with such a wait of 100 ms or more | {} |", stalls(waits).len());
     }
     let of_kernel = longest(&sleeps.waits).as_millis();
     println!("| longest sleep of a thread that serves in the kernel, ms | {of_kernel} |");

@@ -54,7 +54,8 @@ impl FetchWaiter {
         self.notify.notify_one();
     }
 
-    /// Whether anything has happened since it was made to what it waits for: if not, there is nothing new to read.
+    /// Whether anything has happened since it was made to what it waits for: if not, there is nothing new to read, and nothing to
+    /// tell but a start of the log that retention has moved, which the next fetch tells.
     #[must_use]
     pub fn has_heard(&self) -> bool {
         self.has_heard.load(Ordering::Acquire)
