@@ -464,6 +464,7 @@ impl Candidate {
         let running = self.seat.running().ok_or(ClusterError::Stopped)?;
         let begun = running.raft.initialize(nodes).await;
         begun.map_err(|error| ClusterError::Raft(error.to_string()))?;
+        knows_members(&running.raft).await?;
         tracing::info!(cluster = %cluster_id, "began the cluster");
         Ok(())
     }
@@ -524,15 +525,19 @@ async fn start(
         Raft::new(seat.own.raft_id, Arc::new(config), network, store.clone(), machine.clone());
     let raft = raft.await.map_err(|error| ClusterError::Raft(error.to_string()))?;
     if store.next_index() > 0 {
-        // Until Raft has said who the members are, this node would seem to be none.
-        let mut metrics = raft.metrics();
-        let told = metrics.wait_for(|metrics| metrics.membership_config.nodes().next().is_some());
-        let told = told.await.map(drop);
-        told.map_err(|_| ClusterError::Raft("it ended at once".to_owned()))?;
+        knows_members(&raft).await?;
     }
     let guarded = guard(seat.env.clone(), raft.clone());
     seat.env.tasks.spawn_service("raft", guarded);
     Ok(Running { raft, store, machine })
+}
+
+/// Waits until Raft, which has a log, says who the members are: until then this node would seem to be none, and might begin its
+/// cluster once more.
+async fn knows_members(raft: &Raft) -> Result<(), ClusterError> {
+    let mut metrics = raft.metrics();
+    let told = metrics.wait_for(|metrics| metrics.membership_config.nodes().next().is_some());
+    told.await.map(drop).map_err(|_| ClusterError::Raft("it ended at once".to_owned()))
 }
 
 /// Ends Raft with the broker, and the broker with Raft.

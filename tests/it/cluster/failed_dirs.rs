@@ -10,8 +10,12 @@ use ottla::wire::messages::{
 use super::rig::{Cluster, eventually};
 use crate::rig::{Client, batch, creation, produce};
 
-/// Nobody leaves the replicas in sync because it lags, or leads again because it is preferred.
-const OPTIONS: [&str; 2] = ["replica.lag.time.max.ms=600000", "auto.leader.rebalance.enable=false"];
+/// Nobody leaves the replicas in sync because it lags or is not heard of for a while, or leads again because it is preferred.
+const OPTIONS: [&str; 3] = [
+    "replica.lag.time.max.ms=600000",
+    "broker.session.timeout.ms=600000",
+    "auto.leader.rebalance.enable=false",
+];
 
 /// Creates a topic with two partitions, each on these nodes: of the two directories of a node each gets one.
 async fn create(client: &mut Client, name: &str, nodes: &[i32]) {
