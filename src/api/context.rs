@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -21,6 +22,9 @@ use crate::replica::ReplicaManager;
 use crate::telemetry::Metrics;
 use crate::txn::{MarkerWriter, TransactionShard};
 use crate::wire::{RequestHeader, Text};
+
+/// How long a request waits to be decided by what was agreed on before.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One broker, as its handlers see it.
 #[derive(Debug)]
@@ -158,6 +162,21 @@ impl RequestContext {
     /// The configuration that is in force.
     pub(super) fn settings(&self) -> Arc<Effective> {
         Arc::clone(&self.services.view.borrow().settings)
+    }
+
+    /// Waits until what was agreed on before is known here, so that what is decided goes by it, whichever broker the client has
+    /// asked. For a while only: without a majority nothing that is decided comes to pass.
+    pub(super) async fn catch_up(&self) {
+        let caught_up = async {
+            let Some(index) = self.services.quorum.agreed_on().await else { return };
+            // If the view ends, so does the broker.
+            drop(self.services.view.clone().wait_for(|view| view.index >= index).await);
+        };
+        let steady = &self.services.env.steady;
+        let deadline = steady.now().plus(CATCH_UP_PATIENCE);
+        if steady.timeout_at(deadline, caught_up).await.is_err() {
+            tracing::debug!("deciding by what is known here: no majority says what was agreed on");
+        }
     }
 
     /// Proposes commands and waits until they are applied here too, so that an answer and what follows it agree.

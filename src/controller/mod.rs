@@ -49,6 +49,12 @@ pub trait Quorum: fmt::Debug + Send + Sync {
         commands: Vec<Command>,
     ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>>;
 
+    /// Up to where everything was agreed on when this is asked, as an index; none if no other node agrees on anything, or the
+    /// leader does not say. May be dropped.
+    fn agreed_on(&self) -> Pin<Box<dyn Future<Output = Option<u64>> + Send + '_>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Who agrees on commands.
     fn status(&self) -> QuorumStatus;
 

@@ -296,7 +296,9 @@ impl RaftQuorum {
     pub async fn catch_up(&self) -> Result<Caught, QuorumError> {
         let running = self.seat.running().ok_or(QuorumError::Stopped)?;
         loop {
-            if let Some(index) = self.read_index(&running).await? {
+            let state = running.raft.metrics().borrow().running_state.clone();
+            state.map_err(|_| QuorumError::Stopped)?;
+            if let Some(index) = self.read_index().await {
                 let mut applied = running.machine.applied();
                 let reached = applied.wait_for(|applied| applied.index >= index);
                 let deadline = self.seat.env.steady.now().plus(PATIENCE);
@@ -320,19 +322,11 @@ impl RaftQuorum {
     }
 
     /// Up to where everything is agreed on, as the leader says. None if there is none that has a majority behind it.
-    async fn read_index(&self, running: &Running) -> Result<Option<u64>, QuorumError> {
-        running.raft.metrics().borrow().running_state.clone().map_err(|_| QuorumError::Stopped)?;
-        let Some(leader) = running.leader() else { return Ok(None) };
-        if leader == self.seat.own.raft_id {
-            return Ok(read_index(&self.seat.env, running).await);
+    async fn read_index(&self) -> Option<u64> {
+        match ask_leader(&self.seat, Ask::ReadIndex, PATIENCE).await {
+            Some(Told::Index(index)) => Some(index),
+            Some(_) | None => None,
         }
-        let membership = running.membership();
-        let Some(node) = membership.nodes.get(&leader) else { return Ok(None) };
-        let asked = self.seat.peers.member(leader, node).ask(&Ask::ReadIndex, PATIENCE).await;
-        Ok(match asked {
-            Ok(Told::Index(index)) => Some(index),
-            Ok(_) | Err(_) => None,
-        })
     }
 }
 
@@ -352,6 +346,10 @@ impl Quorum for RaftQuorum {
         commands: Vec<Command>,
     ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>> {
         Box::pin(self.seat.propose(commands, false))
+    }
+
+    fn agreed_on(&self) -> Pin<Box<dyn Future<Output = Option<u64>> + Send + '_>> {
+        Box::pin(self.read_index())
     }
 
     fn status(&self) -> QuorumStatus {

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use ottla::model::ErrorCode;
 use ottla::wire::messages::{
-    AlterPartitionReassignmentsRequest, DescribeClusterRequest, DescribeClusterResponse,
-    ElectLeadersRequest, ListPartitionReassignmentsRequest, MetadataResponse,
-    UnregisterBrokerRequest, WireBrokerId, alter_partition_reassignments_request,
-    elect_leaders_request, metadata_response::MetadataResponsePartition,
+    AlterPartitionReassignmentsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeClusterResponse, ElectLeadersRequest, ListPartitionReassignmentsRequest,
+    MetadataResponse, UnregisterBrokerRequest, WireBrokerId, alter_partition_reassignments_request,
+    delete_topics_request, elect_leaders_request, metadata_response::MetadataResponsePartition,
 };
 
 use super::rig::{Cluster, eventually};
@@ -82,6 +82,25 @@ async fn reassign(client: &mut Client, to: &[i32]) {
         listed.topics.is_empty().then_some(())
     })
     .await;
+}
+
+/// As on Apache Kafka, whose brokers leave such requests to the controller.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_broker_has_agreed_on_the_next_one_decides_by() {
+    let cluster = Cluster::start(3, &[]).await;
+    let mut clients = Vec::new();
+    for id in 1..=3 {
+        clients.push(cluster.client(id).await);
+    }
+    for round in 0..100 {
+        create(&mut clients[round % 3], "t", 3).await;
+        let mut topic = delete_topics_request::DeleteTopicState::default();
+        topic.name = Some(wire_name("t"));
+        let mut request = DeleteTopicsRequest::default();
+        request.topics = vec![topic];
+        let response = clients[(round + 1) % 3].call(6, &request).await;
+        assert_eq!(response.responses[0].error_code, 0, "round {round}: {response:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
