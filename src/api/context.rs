@@ -24,7 +24,7 @@ use crate::txn::{MarkerWriter, TransactionShard};
 use crate::wire::{RequestHeader, Text};
 
 /// How long a request waits to be decided by what was agreed on before.
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One broker, as its handlers see it.
 #[derive(Debug)]

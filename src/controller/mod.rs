@@ -49,8 +49,8 @@ pub trait Quorum: fmt::Debug + Send + Sync {
         commands: Vec<Command>,
     ) -> Pin<Box<dyn Future<Output = Result<Proposed, QuorumError>> + Send + '_>>;
 
-    /// Up to where everything was agreed on when this is asked, as an index; none if no other node agrees on anything, or the
-    /// leader does not say. May be dropped.
+    /// Up to where everything was agreed on when this is asked, as an index; none if no other node agrees on anything. For as long as
+    /// there is no majority, this waits. May be dropped.
     fn agreed_on(&self) -> Pin<Box<dyn Future<Output = Option<u64>> + Send + '_>> {
         Box::pin(std::future::ready(None))
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::cluster::rig::eventually;
 use crate::http::request;
 use crate::process::{Program, output};
-use crate::rig::{Client, batch, creation, produce};
+use crate::rig::{Client, batch_once, creation};
 use serde_json::Value;
 
 const TOPIC: &str = "t";
@@ -85,22 +85,23 @@ impl Dev {
 
     /// Appends with acks=all, to whoever leads and is not `but`.
     async fn append(&self, asked: usize, but: Option<usize>, value: &str) {
+        let batch = batch_once(value);
         eventually("appended", async || {
             let leader = self.leader(asked, but).await;
-            let request = produce(TOPIC, 0, batch(&[value]));
-            let response = self.client(leader).await.call(12, &request).await;
-            response.topics[0].partitions[0].error_code.is_none().then_some(())
+            let produced = self.client(leader).await.produce(TOPIC, 0, batch.clone()).await;
+            produced.error_code.is_none().then_some(())
         })
         .await;
     }
 
     async fn values(&self) -> Vec<String> {
-        let leader = eventually("one leader", async || {
+        eventually("read", async || {
             let leader = self.leader(1, None).await;
             let others = [self.leader(2, None).await, self.leader(3, None).await];
-            (others == [leader; 2]).then_some(leader)
-        });
-        self.client(leader.await).await.values(TOPIC, 0).await
+            (others == [leader; 2]).then_some(())?;
+            self.client(leader).await.values_if_led(TOPIC, 0).await.ok()
+        })
+        .await
     }
 
     /// Another node than this one.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,9 @@ use ottla::broker::{Broker, BrokerOptions, StartError};
 use ottla::config::{self, Effective, Sources};
 use ottla::env::{Clock, Disk, Env, MemoryDisk};
 use ottla::log::DataPaths;
-use ottla::model::{ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, UnixMillis};
+use ottla::model::{
+    ErrorCode, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId, UnixMillis,
+};
 use ottla::record::{Batch, BatchBuilder, scan};
 use ottla::wire::fetch::{FetchPartition, FetchPartitionResponse, FetchTopic, ReplicaState};
 use ottla::wire::messages::{
@@ -24,6 +27,8 @@ use ottla::wire::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Long enough for anything that is to happen at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -268,16 +273,27 @@ impl Client {
         response.topics[0].partitions[0].clone()
     }
 
-    /// The values of all records of a partition.
+    /// The values of all records of a partition, which the broker must lead.
     pub(crate) async fn values(&mut self, topic: &str, partition: i32) -> Vec<String> {
+        self.values_if_led(topic, partition).await.unwrap_or_else(|refused| panic!("{refused:?}"))
+    }
+
+    /// The values of all records of a partition, or why the broker does not give them.
+    pub(crate) async fn values_if_led(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<String>, FetchPartitionResponse> {
         let mut values = Vec::new();
         let mut offset = self.fetch(topic, partition, 0).await.log_start_offset.0.max(0);
         loop {
             let fetched = self.fetch(topic, partition, offset).await;
-            assert_eq!(fetched.error_code, ErrorCode::None, "{fetched:?}");
+            if !fetched.error_code.is_none() {
+                return Err(fetched);
+            }
             let records = fetched.records.concat();
             if records.is_empty() {
-                return values;
+                return Ok(values);
             }
             for batch in scan(&records).map_while(Result::ok) {
                 values.extend(values_of(&batch));
@@ -305,6 +321,22 @@ pub(crate) fn batch(values: &[&str]) -> Bytes {
         builder.push(now(), None, Some(value.as_bytes()));
     }
     builder.build()
+}
+
+/// A batch with this value that is appended once, however often it is sent: of an idempotent producer that nobody else is.
+pub(crate) fn batch_once(value: &str) -> Bytes {
+    static PRODUCERS: AtomicI64 = AtomicI64::new(1_000_000);
+    let producer = ProducerId(PRODUCERS.fetch_add(1, Ordering::Relaxed));
+    let mut builder = BatchBuilder::new();
+    builder.producer(producer, ProducerEpoch(0), 0);
+    builder.push(now(), None, Some(value.as_bytes()));
+    builder.build()
+}
+
+/// What is logged: what `OTTLA_LOG` says.
+pub(crate) fn log_filter() -> EnvFilter {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
+    filter.with_env_var("OTTLA_LOG").from_env_lossy()
 }
 
 /// The present.

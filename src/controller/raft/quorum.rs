@@ -349,7 +349,14 @@ impl Quorum for RaftQuorum {
     }
 
     fn agreed_on(&self) -> Pin<Box<dyn Future<Output = Option<u64>> + Send + '_>> {
-        Box::pin(self.read_index())
+        Box::pin(async {
+            loop {
+                if let Some(index) = self.read_index().await {
+                    return Some(index);
+                }
+                self.seat.env.steady.sleep(PAUSE).await;
+            }
+        })
     }
 
     fn status(&self) -> QuorumStatus {

@@ -8,7 +8,7 @@ use ottla::wire::messages::{
 };
 
 use super::rig::{Cluster, eventually};
-use crate::rig::{Client, batch, creation, produce};
+use crate::rig::{Client, batch, creation};
 
 /// Nobody leaves the replicas in sync because it lags or is not heard of for a while, or leads again because it is preferred.
 const OPTIONS: [&str; 3] = [
@@ -52,39 +52,27 @@ fn numbers(ids: &[WireBrokerId]) -> Vec<i32> {
     numbers
 }
 
-/// Appends with acks=all by whoever leads.
-async fn append(cluster: &Cluster, client: &mut Client, (topic, index): (&str, i32), value: &str) {
-    eventually("appended", async || {
-        let found = partition(client.metadata(&[topic]).await, index)?;
-        let leader = usize::try_from(found.leader_id.0).ok()?;
-        let mut leader = cluster.client(leader).await;
-        let response = leader.call(12, &produce(topic, index, batch(&[value]))).await;
-        response.topics[0].partitions[0].error_code.is_none().then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_directory_has_failed_is_replaced() {
     let (mut cluster, disks) = Cluster::on_faulty_dirs(3, &["a", "b"], &OPTIONS).await;
     let mut client = cluster.client(1).await;
     create(&mut client, "t", &[2, 1, 3]).await;
     for index in [0, 1] {
-        append(&cluster, &mut client, ("t", index), "before").await;
+        cluster.append(1, ("t", index), "before").await;
         sees(&mut client, ("t", index), "in sync", |it| it.isr_nodes.len() == 3).await;
     }
     let before = sees(&mut client, ("t", 1), "a leader", |it| it.leader_id.0 == 2).await;
     disks[1].inject(Fault::Write("b/t-1/".into()));
-    append(&cluster, &mut client, ("t", 1), "after").await;
+    cluster.append(1, ("t", 1), "after").await;
     let after = sees(&mut client, ("t", 1), "another leader", |it| it.leader_id.0 != 2).await;
     assert!(after.leader_epoch > before.leader_epoch);
     assert_eq!((after.leader_id.0, numbers(&after.isr_nodes)), (1, vec![1, 3]));
     assert_eq!(numbers(&after.offline_replicas), [2]);
-    assert_eq!(client.values("t", 1).await, ["before", "after"]);
+    assert_eq!(cluster.values(1, ("t", 1)).await, ["before", "after"]);
     // The node serves what it has in its other directory.
     let other = sees(&mut client, ("t", 0), "the other one", |_| true).await;
     assert_eq!((other.leader_id.0, numbers(&other.isr_nodes)), (2, vec![1, 2, 3]));
-    append(&cluster, &mut client, ("t", 0), "after").await;
+    cluster.append(1, ("t", 0), "after").await;
     // It starts again while the directory cannot be read.
     cluster.kill(2).await;
     disks[1].clear();
@@ -100,7 +88,7 @@ async fn a_leader_whose_directory_has_failed_is_replaced() {
     cluster.start_all().await;
     let whole = sees(&mut client, ("t", 1), "in sync again", |it| it.isr_nodes.len() == 3).await;
     assert_eq!(numbers(&whole.offline_replicas), [0; 0]);
-    assert_eq!(client.values("t", 1).await, ["before", "after"]);
+    assert_eq!(cluster.values(1, ("t", 1)).await, ["before", "after"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,12 +97,12 @@ async fn a_follower_whose_directory_has_failed_is_not_waited_for() {
     let mut client = cluster.client(1).await;
     create(&mut client, "t", &[1, 2, 3]).await;
     for index in [0, 1] {
-        append(&cluster, &mut client, ("t", index), "before").await;
+        cluster.append(1, ("t", index), "before").await;
         sees(&mut client, ("t", index), "in sync", |it| it.isr_nodes.len() == 3).await;
     }
     disks[2].inject(Fault::Write("b/t-1/".into()));
     // Acknowledged by all in sync, which it is not any more.
-    append(&cluster, &mut client, ("t", 1), "x").await;
+    cluster.append(1, ("t", 1), "x").await;
     let after = sees(&mut client, ("t", 1), "without it", |it| it.isr_nodes.len() == 2).await;
     assert_eq!((after.leader_id.0, numbers(&after.isr_nodes)), (1, vec![1, 2]));
     assert_eq!(numbers(&after.offline_replicas), [3]);
@@ -127,7 +115,7 @@ async fn nobody_else_leads_what_only_a_failed_directory_has() {
     let (mut cluster, disks) = Cluster::on_faulty_dirs(3, &["a", "b"], &OPTIONS).await;
     let mut client = cluster.client(1).await;
     create(&mut client, "s", &[3]).await;
-    append(&cluster, &mut client, ("s", 1), "before").await;
+    cluster.append(1, ("s", 1), "before").await;
     disks[2].inject(Fault::Write("b/s-1/".into()));
     let failed = cluster.client(3).await.produce("s", 1, batch(&["lost"])).await;
     assert_eq!(failed.error_code, ErrorCode::KafkaStorageError);
@@ -138,6 +126,6 @@ async fn nobody_else_leads_what_only_a_failed_directory_has() {
     disks[2].clear();
     cluster.start_all().await;
     sees(&mut client, ("s", 1), "its leader", |it| it.leader_id.0 == 3).await;
-    append(&cluster, &mut client, ("s", 1), "after").await;
-    assert_eq!(cluster.client(3).await.values("s", 1).await, ["before", "after"]);
+    cluster.append(1, ("s", 1), "after").await;
+    assert_eq!(cluster.values(3, ("s", 1)).await, ["before", "after"]);
 }

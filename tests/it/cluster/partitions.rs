@@ -12,7 +12,7 @@ use ottla::wire::messages::{
 
 use super::rig::{Cluster, eventually};
 use crate::configs::{BROKER, SET, TOPIC, alter, value};
-use crate::rig::{Client, batch, creation, produce, wire_name};
+use crate::rig::{Client, creation, wire_name};
 
 /// Creates a topic with one partition.
 async fn create(client: &mut Client, name: &str, replicas: i16) {
@@ -40,17 +40,6 @@ fn numbers(ids: &[WireBrokerId]) -> Vec<i32> {
     let mut numbers: Vec<i32> = ids.iter().map(|id| id.0).collect();
     numbers.sort_unstable();
     numbers
-}
-
-async fn append(cluster: &Cluster, client: &mut Client, topic: &str, value: &str) {
-    let mut done = false;
-    while !done {
-        let partition = sees(client, topic, "a leader", |it| it.leader_id.0 > 0).await;
-        let leader = usize::try_from(partition.leader_id.0).unwrap();
-        let mut leader = cluster.client(leader).await;
-        let response = leader.call(12, &produce(topic, 0, batch(&[value]))).await;
-        done = response.topics[0].partitions[0].error_code.is_none();
-    }
 }
 
 async fn describe(client: &mut Client, with_fenced: bool) -> DescribeClusterResponse {
@@ -108,15 +97,14 @@ async fn a_partition_moves_to_another_broker_with_its_records() {
     let cluster = Cluster::start(3, &[]).await;
     let mut client = cluster.client(1).await;
     create(&mut client, "t", 1).await;
-    append(&cluster, &mut client, "t", "first").await;
+    cluster.append(1, ("t", 0), "first").await;
     let from = sees(&mut client, "t", "a leader", |it| it.leader_id.0 > 0).await.leader_id.0;
     let to = from % 3 + 1;
     reassign(&mut client, &[to]).await;
     let moved = sees(&mut client, "t", "moved", |it| it.leader_id.0 == to).await;
     assert_eq!((numbers(&moved.replica_nodes), numbers(&moved.isr_nodes)), (vec![to], vec![to]));
-    append(&cluster, &mut client, "t", "second").await;
-    let mut holder = cluster.client(usize::try_from(to).unwrap()).await;
-    assert_eq!(holder.values("t", 0).await, ["first", "second"]);
+    cluster.append(1, ("t", 0), "second").await;
+    assert_eq!(cluster.values(1, ("t", 0)).await, ["first", "second"]);
 }
 
 /// Replicas are throttled at this end; gives how long 300 kB take to be copied, at 150 kB a second.
@@ -126,7 +114,7 @@ async fn copied_within_a_rate(end: &str) -> Duration {
     create(&mut client, "t", 1).await;
     let record = "x".repeat(10_000);
     for _ in 0..30 {
-        append(&cluster, &mut client, "t", &record).await;
+        cluster.append(1, ("t", 0), &record).await;
     }
     let replicas = format!("{end}.replication.throttled.replicas");
     let rate = format!("{end}.replication.throttled.rate");
@@ -152,7 +140,7 @@ async fn copied_within_a_rate(end: &str) -> Duration {
     // Who is in sync is not held back.
     assert_eq!(alter(&mut client, BROKER, "", &[(&rate, SET, Some("1"))]).await, ErrorCode::None);
     for _ in 0..3 {
-        append(&cluster, &mut client, "t", &record).await;
+        cluster.append(1, ("t", 0), &record).await;
     }
     took
 }

@@ -101,7 +101,7 @@ async fn a_node_that_was_alone_becomes_one_of_three() {
     cluster.start_all().await;
     assert!((1..=3).all(|node| cluster.broker(node).cluster_id() == id));
     cluster.seen("before").await;
-    assert_eq!(cluster.client(1).await.values("before", 0).await, ["kept"]);
+    assert_eq!(cluster.values(1, ("before", 0)).await, ["kept"]);
     let mut client = cluster.client(2).await;
     eventually("three voters", async || {
         (voters(&describe_quorum(&mut client).await) == [1, 2, 3]).then_some(())
@@ -162,8 +162,8 @@ async fn a_node_id_that_is_in_use_is_refused() {
     let refusal = cluster.refusal(3, &["node.id=2".to_owned()]).await;
     assert!(refusal.contains("node.id 2 is in use by another node, which is running"), "{refusal}");
     assert!(!refusal.contains('\n'), "{refusal}");
-    client.append("t", 0, batch(&["kept"])).await;
-    assert_eq!(client.values("t", 0).await, ["kept"]);
+    cluster.append(2, ("t", 0), "kept").await;
+    assert_eq!(cluster.values(2, ("t", 0)).await, ["kept"]);
 }
 
 /// A later release may speak another version to other nodes: it is told, and nobody guesses.

@@ -4,7 +4,7 @@ use ottla::model::{ErrorCode, Offset};
 
 use super::rig::{Cluster, GAP_MAX, eventually};
 use crate::list_offsets::{delete_before, delete_within};
-use crate::rig::{Client, batch, creation, produce};
+use crate::rig::{Client, creation};
 
 /// Creates a topic with a partition on each of three brokers.
 async fn create(client: &mut Client, name: &str, min_in_sync: &str) {
@@ -32,18 +32,6 @@ async fn in_sync(client: &mut Client, topic: &str, count: usize) {
     .await;
 }
 
-/// Appends with acks=all, asking for the leader as often as it takes.
-async fn append(cluster: &Cluster, topic: &str, value: &str) {
-    let mut any = cluster.client(cluster.running()[0]).await;
-    eventually("appended", async || {
-        let leader = leader(cluster, &mut any, topic).await;
-        let mut client = cluster.client(leader).await;
-        let response = client.call(12, &produce(topic, 0, batch(&[value]))).await;
-        response.topics[0].partitions[0].error_code.is_none().then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_all_have_outlives_the_leader() {
     let mut cluster = Cluster::start(3, &[]).await;
@@ -54,7 +42,7 @@ async fn what_all_have_outlives_the_leader() {
     for round in 0..3 {
         for number in 0..5 {
             let value = format!("{round}-{number}");
-            append(&cluster, "t", &value).await;
+            cluster.append(cluster.running()[0], ("t", 0), &value).await;
             expected.push(value);
         }
         let running = cluster.running();
@@ -65,7 +53,7 @@ async fn what_all_have_outlives_the_leader() {
         cluster.kill(dying).await;
         let began = std::time::Instant::now();
         let value = format!("{round}-after");
-        append(&cluster, "t", &value).await;
+        cluster.append(cluster.running()[0], ("t", 0), &value).await;
         expected.push(value);
         assert!(began.elapsed() < GAP_MAX, "{:?}", began.elapsed());
         cluster.start_these(&[dying]).await;
@@ -74,10 +62,7 @@ async fn what_all_have_outlives_the_leader() {
         let mut any = cluster.client(node).await;
         in_sync(&mut any, "t", 3).await;
     }
-    let mut any = cluster.client(1).await;
-    let leads = leader(&cluster, &mut any, "t").await;
-    let values = cluster.client(leads).await.values("t", 0).await;
-    assert_eq!(values, expected);
+    assert_eq!(cluster.values(1, ("t", 0)).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,17 +71,16 @@ async fn a_stop_hands_over() {
     let mut client = cluster.client(1).await;
     create(&mut client, "t", "1").await;
     cluster.seen("t").await;
-    append(&cluster, "t", "before").await;
+    cluster.append(cluster.running()[0], ("t", 0), "before").await;
     in_sync(&mut client, "t", 3).await;
     let stopping = leader(&cluster, &mut client, "t").await;
     drop(client);
     cluster.stop(stopping).await;
-    append(&cluster, "t", "after").await;
+    cluster.append(cluster.running()[0], ("t", 0), "after").await;
     cluster.start_all().await;
     let mut client = cluster.client(stopping).await;
     in_sync(&mut client, "t", 3).await;
-    let leads = leader(&cluster, &mut client, "t").await;
-    assert_eq!(cluster.client(leads).await.values("t", 0).await, ["before", "after"]);
+    assert_eq!(cluster.values(stopping, ("t", 0)).await, ["before", "after"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +91,7 @@ async fn records_are_deleted_when_no_replica_has_them_any_more() {
     create(&mut client, "t", "1").await;
     cluster.seen("t").await;
     for value in ["a", "b", "c", "d"] {
-        append(&cluster, "t", value).await;
+        cluster.append(cluster.running()[0], ("t", 0), value).await;
     }
     let leads = leader(&cluster, &mut client, "t").await;
     let mut leading = cluster.client(leads).await;

@@ -16,7 +16,7 @@ use ottla::wire::messages::{
     DescribeQuorumRequest, MetadataResponse, describe_quorum_request, describe_quorum_response,
 };
 
-use crate::rig::{Client, DATA, PATIENCE, wire_name};
+use crate::rig::{Client, DATA, PATIENCE, batch_once, log_filter, wire_name};
 
 const PORT: u16 = 19_092;
 const NODE_PORT: u16 = 19_093;
@@ -52,6 +52,8 @@ impl Cluster {
 
     /// The same, before any node was started.
     pub(crate) fn stopped(count: usize, options: &[&str]) -> Self {
+        // There may be a logger already: that of another test.
+        drop(tracing_subscriber::fmt().with_env_filter(log_filter()).with_test_writer().try_init());
         let disk = |_| Arc::new(MemoryDisk::new()) as Arc<dyn Disk>;
         Self {
             number: CLUSTERS.fetch_add(1, Ordering::Relaxed),
@@ -242,6 +244,38 @@ impl Cluster {
         eventually("a leader", async || {
             let leader = describe_quorum(&mut client).await.leader_id.0;
             usize::try_from(leader).ok().filter(|leader| self.running().contains(leader))
+        })
+        .await
+    }
+
+    /// The broker that leads a partition, as another one knows it, if it is one that runs.
+    async fn leader_of(&self, by: usize, (topic, partition): (&str, i32)) -> Option<Client> {
+        let metadata = self.client(by).await.metadata(&[topic]).await;
+        let mut partitions = metadata.topics.iter().flat_map(|topic| &topic.partitions);
+        let found = partitions.find(|found| found.partition_index == partition)?;
+        let leader = usize::try_from(found.leader_id.0).ok()?;
+        // It may not be known yet that it is gone.
+        self.running().contains(&leader).then_some(())?;
+        Some(self.client(leader).await)
+    }
+
+    /// Appends a record once, with acks=all, at whoever leads as this node knows it, however often it takes.
+    pub(crate) async fn append(&self, by: usize, partition: (&str, i32), value: &str) {
+        let (topic, index) = partition;
+        let batch = batch_once(value);
+        eventually("appended", async || {
+            let mut leader = self.leader_of(by, partition).await?;
+            let appended = leader.produce(topic, index, batch.clone()).await;
+            appended.error_code.is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// The values of a partition at whoever leads it as this node knows it.
+    pub(crate) async fn values(&self, by: usize, partition: (&str, i32)) -> Vec<String> {
+        let (topic, index) = partition;
+        eventually("read", async || {
+            self.leader_of(by, partition).await?.values_if_led(topic, index).await.ok()
         })
         .await
     }

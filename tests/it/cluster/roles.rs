@@ -49,34 +49,12 @@ pub(super) async fn create_on_both(client: &mut Client, name: &str) {
     assert_eq!(response.topics[0].error_code, 0, "{response:?}");
 }
 
-/// Appends to a partition at whoever leads it, however often it takes until there is such a broker.
-pub(super) async fn append(cluster: &Cluster, by: usize, topic: &str, value: &str) {
-    eventually("appended", async || {
-        let metadata = cluster.client(by).await.metadata(&[topic]).await;
-        // The topic may not be known here yet.
-        let partition = metadata.topics[0].partitions.first()?;
-        let leader = usize::try_from(partition.leader_id.0).ok()?;
-        // It may not be known yet that it is gone.
-        let leader = cluster.running().into_iter().find(|node| *node == leader)?;
-        let mut leader = cluster.client(leader).await;
-        let appended = leader.produce(topic, 0, batch(&[value])).await;
-        appended.error_code.is_none().then_some(())
-    })
-    .await;
-}
-
-pub(super) async fn values(cluster: &Cluster, by: usize, topic: &str) -> Vec<String> {
-    let metadata = cluster.client(by).await.metadata(&[topic]).await;
-    let leader = usize::try_from(metadata.topics[0].partitions[0].leader_id.0).unwrap();
-    cluster.client(leader).await.values(topic, 0).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_hold_nothing_and_are_no_brokers() {
     let cluster = Cluster::apart(3, 2, &[]).await;
     let mut client = cluster.client(4).await;
     create_on_both(&mut client, "t").await;
-    append(&cluster, 5, "t", "v").await;
+    cluster.append(5, ("t", 0), "v").await;
     for metadata in cluster.seen("t").await {
         let brokers: Vec<i32> = metadata.brokers.iter().map(|broker| broker.node_id.0).collect();
         assert_eq!(brokers, [4, 5]);
@@ -158,13 +136,13 @@ async fn the_active_controller_dies_and_brokers_go_on() {
     let began = std::time::Instant::now();
     create(&mut client, "after").await;
     assert!(began.elapsed() < GAP_MAX, "{:?}", began.elapsed());
-    append(&cluster, 4, "before", "one").await;
+    cluster.append(4, ("before", 0), "one").await;
     // The new one sees to brokers, too.
     cluster.kill(5).await;
-    append(&cluster, 4, "before", "two").await;
+    cluster.append(4, ("before", 0), "two").await;
     cluster.start_these(&[5, leader]).await;
     cluster.seen("after").await;
-    assert_eq!(values(&cluster, 5, "before").await, ["one", "two"]);
+    assert_eq!(cluster.values(5, ("before", 0)).await, ["one", "two"]);
     assert_eq!(described_controllers(&mut cluster.tool(leader).await).await, [1, 2, 3]);
 }
 
@@ -173,16 +151,16 @@ async fn nodes_with_one_role_each_come_back() {
     let mut cluster = Cluster::apart(3, 2, &[]).await;
     let id = cluster.broker(1).cluster_id();
     create_on_both(&mut cluster.client(5).await, "kept").await;
-    append(&cluster, 4, "kept", "one").await;
+    cluster.append(4, ("kept", 0), "one").await;
     cluster.kill_all().await;
     cluster.start_all().await;
-    append(&cluster, 4, "kept", "two").await;
+    cluster.append(4, ("kept", 0), "two").await;
     for node in [4, 5, 1, 2, 3] {
         cluster.stop(node).await;
     }
     cluster.start_all().await;
-    append(&cluster, 5, "kept", "three").await;
-    assert_eq!(values(&cluster, 4, "kept").await, ["one", "two", "three"]);
+    cluster.append(5, ("kept", 0), "three").await;
+    assert_eq!(cluster.values(4, ("kept", 0)).await, ["one", "two", "three"]);
     assert!((1..=5).all(|node| cluster.broker(node).cluster_id() == id));
 }
 
@@ -190,7 +168,7 @@ async fn nodes_with_one_role_each_come_back() {
 async fn one_controller_is_enough_for_brokers() {
     let mut cluster = Cluster::apart(1, 2, &[]).await;
     create_on_both(&mut cluster.client(2).await, "t").await;
-    append(&cluster, 3, "t", "before").await;
+    cluster.append(3, ("t", 0), "before").await;
     let leader = cluster.client(2).await.metadata(&["t"]).await.topics[0].partitions[0].leader_id;
     cluster.kill(1).await;
     // Others might decide without its knowledge, so it leads on for a session and no longer (R16).
@@ -202,8 +180,8 @@ async fn one_controller_is_enough_for_brokers() {
     assert_eq!(refused.await, ErrorCode::NotLeaderOrFollower);
     cluster.start_all().await;
     create(&mut cluster.client(3).await, "again").await;
-    append(&cluster, 3, "t", "after").await;
-    let values = values(&cluster, 3, "t").await;
+    cluster.append(3, ("t", 0), "after").await;
+    let values = cluster.values(3, ("t", 0)).await;
     let (first, last) = (values.first().unwrap(), values.last().unwrap());
     assert_eq!((first.as_str(), last.as_str()), ("before", "after"));
     assert!(values[1..values.len() - 1].iter().all(|value| value == "without"), "{values:?}");

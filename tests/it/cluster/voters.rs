@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::quorum::{create, voters};
 use super::rig::{Cluster, describe_quorum, eventually};
-use super::roles::{append, create_on_both, described, described_controllers, values};
+use super::roles::{create_on_both, described, described_controllers};
 use crate::rig::{Client, DATA};
 
 /// The directory of a node with its metadata log.
@@ -115,7 +115,7 @@ async fn controllers_are_replaced_one_by_one() {
     for node in [1, 2, 3] {
         cluster.kill(node).await;
     }
-    append(&cluster, 7, "t", "one").await;
+    cluster.append(7, ("t", 0), "one").await;
     // All that were configured as servers are gone: the log says who votes.
     cluster.kill_all().await;
     cluster.start_these(&[4, 5, 6]).await;
@@ -123,8 +123,8 @@ async fn controllers_are_replaced_one_by_one() {
     // The brokers find them by one of the servers, whether that votes or not.
     cluster.start_these(&[1, 7, 8]).await;
     voting(&mut cluster.client(8).await, &[4, 5, 6]).await;
-    append(&cluster, 8, "t", "two").await;
-    assert_eq!(values(&cluster, 7, "t").await, ["one", "two"]);
+    cluster.append(8, ("t", 0), "two").await;
+    assert_eq!(cluster.values(7, ("t", 0)).await, ["one", "two"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,13 +16,12 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 use self::world::World;
 use crate::history::{Anomaly, End, History};
+use crate::rig::log_filter;
 
 /// The seeds of every run.
 const SEEDS: Range<u64> = 0..40;
@@ -107,9 +106,7 @@ fn asked() -> Option<Range<u64>> {
 
 /// Logs to where the test's own output goes, if `OTTLA_LOG` says what.
 fn log() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
-    let filter = filter.with_env_var("OTTLA_LOG").from_env_lossy();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_timer(Moment);
+    let lines = tracing_subscriber::fmt().with_env_filter(log_filter()).with_timer(Moment);
     // There may be a logger already: that of another test.
     drop(lines.with_test_writer().try_init());
 }
