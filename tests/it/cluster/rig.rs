@@ -1,6 +1,7 @@
 //! Several brokers in one process that are a cluster, each with an address of the loopback network of its own, so that ports are
 //! the same after a restart and nobody else's.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use ottla::broker::{Broker, BrokerOptions, StartError};
 use ottla::config::{self, Effective, Sources};
 use ottla::env::{Disk, Env, FaultyDisk, MemoryDisk};
 use ottla::log::DataPaths;
+use ottla::net::ListenError;
 use ottla::wire::messages::{
     DescribeQuorumRequest, MetadataResponse, describe_quorum_request, describe_quorum_response,
 };
@@ -145,11 +147,22 @@ impl Cluster {
         data: DataPaths,
         settings: Vec<String>,
     ) -> Result<Broker, StartError> {
-        let sources = Sources { options: &settings, ..Sources::default() };
-        let settings = Effective::new(config::load(sources).unwrap());
-        let options =
-            BrokerOptions { settings, data, durable: true, authorizer: Arc::new(AllowAll) };
-        Broker::start(Env::with_disk(disk), options).await
+        loop {
+            let sources = Sources { options: &settings, ..Sources::default() };
+            let options = BrokerOptions {
+                settings: Effective::new(config::load(sources).unwrap()),
+                data: data.clone(),
+                durable: true,
+                authorizer: Arc::new(AllowAll),
+            };
+            let started = Broker::start(Env::with_disk(Arc::clone(&disk)), options).await;
+            // A program that another test starts has what this process had open, listeners of nodes that have ended as well, until
+            // it begins.
+            let is_held = |error: &ListenError| error.source.kind() == ErrorKind::AddrInUse;
+            if !matches!(&started, Err(StartError::Listen(error)) if is_held(error)) {
+                return started;
+            }
+        }
     }
 
     /// A node on its own, which knows of no other.
