@@ -45,8 +45,6 @@ const RECORD_BYTES: (usize, usize) = (128, 1_000);
 const FETCH_BYTES: usize = 900_000;
 /// How often the topic is read in each round, with each isolation in turn.
 const READINGS: usize = 9;
-/// The same by a program that takes seconds to start.
-const READINGS_OF_JAVA: usize = 3;
 
 /// What one server gave: name of the figure and value, in the order of the table.
 type Figures = Vec<(&'static str, f64)>;
@@ -294,7 +292,7 @@ fn past_aborted(server: &Server, record_bytes: usize) -> Figures {
         read_with_kcat(server, isolation, "beginning", visible[usize::from(isolation != 0)]);
     });
     let [kcat_uncommitted, kcat_committed] = [0, 1].map(|level| kcat[level] - nothing[level]);
-    let [java_uncommitted, java_committed] = in_turn_by(READINGS_OF_JAVA, |isolation| {
+    let [java_uncommitted, java_committed] = in_turn_by(|isolation| {
         read_with_java(server, isolation, visible[usize::from(isolation != 0)])
     });
     vec![
@@ -310,7 +308,7 @@ fn past_aborted(server: &Server, record_bytes: usize) -> Figures {
 
 /// Medians of the seconds that reading takes with each isolation, 0 and 1.
 fn in_turn(mut read: impl FnMut(i8)) -> [f64; 2] {
-    in_turn_by(READINGS, |isolation| {
+    in_turn_by(|isolation| {
         let begun = Instant::now();
         read(isolation);
         begun.elapsed().as_secs_f64()
@@ -318,9 +316,9 @@ fn in_turn(mut read: impl FnMut(i8)) -> [f64; 2] {
 }
 
 /// Medians of the seconds that `read` gives for each isolation, 0 and 1, after a first time that warms up.
-fn in_turn_by(readings: usize, mut read: impl FnMut(i8) -> f64) -> [f64; 2] {
+fn in_turn_by(mut read: impl FnMut(i8) -> f64) -> [f64; 2] {
     let mut times = [(); 2].map(|()| Vec::new());
-    for reading in 0..=readings {
+    for reading in 0..=READINGS {
         for (isolation, times) in (0..).zip(times.iter_mut()) {
             let seconds = read(isolation);
             if reading > 0 {

@@ -1,13 +1,16 @@
 //! Nodes agree: on a cluster at first, then on everything that changes in it, also when one of them is gone.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ottla::env::MemoryDisk;
 use ottla::log::MetaProperties;
+use ottla::model::ErrorCode;
 
 use super::rig::{Cluster, GAP_MAX, describe_quorum, eventually};
 use super::roles::described_controllers;
-use crate::rig::{Client, batch, creation};
+use crate::configs::{SET, TOPIC, alter, value};
+use crate::rig::{Client, DATA, batch, creation};
 
 pub(super) fn voters(
     partition: &ottla::wire::messages::describe_quorum_response::PartitionData,
@@ -124,7 +127,7 @@ async fn a_node_that_lost_its_disk_joins_again() {
         (voters(&describe_quorum(&mut client).await) == [1, 2, 3]).then_some(())
     })
     .await;
-    let path = std::path::Path::new(crate::rig::DATA);
+    let path = Path::new(DATA);
     let meta = MetaProperties::read(&*cluster.disks[2], path).unwrap().unwrap();
     assert_eq!(meta.cluster_id, cluster.broker(1).cluster_id());
 }
@@ -164,6 +167,48 @@ async fn a_node_id_that_is_in_use_is_refused() {
     assert!(!refusal.contains('\n'), "{refusal}");
     cluster.append(2, ("t", 0), "kept").await;
     assert_eq!(cluster.values(2, ("t", 0)).await, ["kept"]);
+}
+
+/// The metadata log is a snapshot and what follows it, once it has grown to 8 MiB: who lacks what is gone gets the snapshot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_for_long_gets_a_snapshot() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let mut client = cluster.client(1).await;
+    create(&mut client, "before").await;
+    cluster.kill(3).await;
+    let key = "follower.replication.throttled.replicas";
+    let replicas = |broker: usize| {
+        let replicas: Vec<String> = (0..4_000).map(|it| format!("{it}:{broker}")).collect();
+        replicas.join(",")
+    };
+    for round in 0..=9 * 1024 * 1024 / replicas(1).len() {
+        let value = replicas(round % 2 + 1);
+        let altered = alter(&mut client, TOPIC, "before", &[(key, SET, Some(&value))]).await;
+        assert_eq!(altered, ErrorCode::None);
+    }
+    for node in [1, 2] {
+        eventually("a snapshot", async || (snapshots(&cluster, node) == 1).then_some(())).await;
+    }
+    assert_eq!(snapshots(&cluster, 3), 0);
+    create(&mut client, "after").await;
+    cluster.start_all().await;
+    cluster.seen("after").await;
+    assert_eq!(snapshots(&cluster, 3), 1);
+    let known = value(&mut cluster.client(3).await, TOPIC, "before", key).await;
+    assert_eq!(known, value(&mut client, TOPIC, "before", key).await);
+    // It begins with what it got, and counts for a majority.
+    cluster.kill(3).await;
+    cluster.kill(2).await;
+    cluster.start_these(&[3]).await;
+    create(&mut cluster.client(3).await, "last").await;
+    cluster.start_all().await;
+    cluster.seen("last").await;
+}
+
+/// The snapshots of metadata that a node keeps.
+fn snapshots(cluster: &Cluster, node: usize) -> usize {
+    let files = cluster.disks[node - 1].list(Path::new(DATA)).unwrap();
+    files.iter().filter(|file| file.name.ends_with(".snapshot")).count()
 }
 
 /// A later release may speak another version to other nodes: it is told, and nobody guesses.
