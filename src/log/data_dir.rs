@@ -22,12 +22,12 @@ use uuid::Uuid;
 
 use super::checkpoint::read_partition_metadata;
 use super::files::{
-    DirKind, MOVED_TO_PREFIX, PARTITION_METADATA_FILE, deleted_dir, future_dir, moved_to_file,
-    partition_dir,
+    DirKind, EPOCHS_FILE, Kind, MOVED_TO_PREFIX, PARTITION_METADATA_FILE, deleted_dir, future_dir,
+    moved_to_file, partition_dir,
 };
 use super::kept_offsets::{KeptOffsets, PartitionName};
-use crate::env::{DirLock, Disk, OpenMode, Rng};
-use crate::model::{BrokerId, PartitionId, TopicId, TopicName, UuidText};
+use crate::env::{DirLock, Disk, DiskEntry, OpenMode, Rng};
+use crate::model::{BrokerId, Offset, PartitionId, TopicId, TopicName, UuidText};
 
 pub(super) const META_FILE: &str = "meta.properties";
 /// What the names of the metadata log's files begin with: they are not there before the directory has an identity.
@@ -356,6 +356,32 @@ impl DataDir {
         let entries = self.disk.list(&path).map_err(DataDirError::io(&path))?;
         let id = |name: &str| name.strip_prefix(MOVED_TO_PREFIX)?.parse().ok();
         Ok(entries.iter().find_map(|entry| id(&entry.name)))
+    }
+
+    /// Whether the log of a partition has never had a record, as one whose creation has failed.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn is_blank(&self, partition: &PartitionName) -> Result<bool, DataDirError> {
+        let path = self.partition_path(partition);
+        let entries = self.disk.list(&path).map_err(DataDirError::io(&path))?;
+        for DiskEntry { name, .. } in &entries {
+            let is_blank = match Kind::parse(name) {
+                Some((Kind::Records, Offset::ZERO)) => {
+                    let file = self.disk.open(&path.join(name), OpenMode::Read);
+                    file.and_then(|file| file.len()).map_err(DataDirError::io(&path))? == 0
+                }
+                Some((_, base)) => base == Offset::ZERO,
+                None => {
+                    [EPOCHS_FILE, PARTITION_METADATA_FILE].contains(&&**name)
+                        || name.ends_with(".tmp")
+                }
+            };
+            if !is_blank {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Notes durably that a whole copy of a partition is about to be given the partition's name in another data directory: from

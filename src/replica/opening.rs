@@ -210,8 +210,8 @@ impl ReplicaManager {
         dir.kept_offsets().retain(|known| known != name).map_err(|error| refused(&error))
     }
 
-    /// Which of two directories with the same partition counts: the one that it was being moved to when the broker ended.
-    /// The other one is removed.
+    /// Which of two directories with the same partition counts: the one that it was being moved to when the broker ended, or the one
+    /// that has records if the other one, whose creation has failed, never had any. The other one is removed.
     fn choose(
         &self,
         name: &PartitionName,
@@ -225,6 +225,15 @@ impl ReplicaManager {
             if from_dir.moved_to(name)? == Some(to_dir.meta().directory_id) {
                 self.discard(from_dir, &from_dir.partition_path(name), name);
                 return Ok(to);
+            }
+        }
+        for (blank, other) in [(second, first), (first, second)] {
+            let Some(dir) = self.dirs.get(blank) else { continue };
+            if dir.is_blank(name)? {
+                tracing::warn!(topic = %name.0, partition = %name.1, path = %dir.path().display(),
+                    "a partition is there twice: the directory that never had a record is removed");
+                self.discard(dir, &dir.partition_path(name), name);
+                return Ok(other);
             }
         }
         let path =

@@ -138,12 +138,42 @@ async fn partitions_go_where_the_fewest_are_and_are_found_again() {
 async fn a_partition_that_is_found_twice_is_refused() {
     let (_, disk) = faulty();
     let rig = rig(&disk, &["a", "b"]).await;
-    rig.client().await.create("t", 1, &[]).await;
+    let mut client = rig.client().await;
+    client.create("t", 1, &[]).await;
+    client.append("t", 0, batch(&["x"])).await;
     rig.broker.stop().await.unwrap();
-    disk.create_dir_all(Path::new("b/t-0")).unwrap();
-    let error = Rig::on_dirs(disk, &paths(&["a", "b"]), &[]).await.err().unwrap();
-    let words = "a/t-0 and b/t-0 hold the same partition: remove one of them, that of the directory that failed if one did";
-    assert_eq!(error.to_string(), words);
+    // One that is not empty, and one whose records are deleted.
+    for (file, bytes) in [("00000000000000000000.log", "x"), ("00000000000000000007.log", "")] {
+        disk.create_dir_all(Path::new("b/t-0")).unwrap();
+        disk.replace_small(&Path::new("b/t-0").join(file), bytes.as_bytes()).unwrap();
+        let error = Rig::on_dirs(Arc::clone(&disk), &paths(&["a", "b"]), &[]).await.err().unwrap();
+        let words = "a/t-0 and b/t-0 hold the same partition: remove one of them, that of the directory that failed if one did";
+        assert_eq!(error.to_string(), words);
+        disk.remove_dir_all(Path::new("b/t-0")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_was_created_elsewhere_because_a_directory_has_failed_is_found_again() {
+    let steps = ["", "partition.metadata", "00000000000000000000.log", "leader-epoch-checkpoint"];
+    let faults = steps.iter().map(|step| Fault::Write(format!("b/t-0/{step}").into()));
+    for fault in faults.chain([Fault::Sync("b/t-0/".into())]) {
+        let (disk, shared) = faulty();
+        let rig = rig(&shared, &["a", "b"]).await;
+        let mut client = rig.client().await;
+        client.create("s", 1, &[]).await;
+        disk.inject(fault.clone());
+        client.create("t", 1, &[("flush.messages", "1")]).await;
+        client.produce("t", 0, batch(&["x"])).await;
+        disk.clear();
+        let rig = rig.crash().await;
+        let mut client = rig.client().await;
+        let described = describe(&mut client).await;
+        let found = [&described["a"], &described["b"]];
+        let named = found.iter().flat_map(|(_, names)| names).filter(|(name, _)| name == "t-0");
+        assert_eq!(named.count(), 1, "{fault:?}: {described:?}");
+        client.append("t", 0, batch(&["y"])).await;
+    }
 }
 
 #[tokio::test]
