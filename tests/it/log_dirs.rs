@@ -156,7 +156,7 @@ async fn a_partition_that_is_found_twice_is_refused() {
 #[tokio::test]
 async fn a_partition_that_was_created_elsewhere_because_a_directory_has_failed_is_found_again() {
     let steps = ["", "partition.metadata", "00000000000000000000.log", "leader-epoch-checkpoint"];
-    let faults = steps.iter().map(|step| Fault::Write(format!("b/t-0/{step}").into()));
+    let faults = steps.iter().map(|step| Fault::Write(format!("b/t-0/{step}")));
     for fault in faults.chain([Fault::Sync("b/t-0/".into())]) {
         let (disk, shared) = faulty();
         let rig = rig(&shared, &["a", "b"]).await;
