@@ -115,8 +115,32 @@ impl Api {
                 entry.key
             ));
         }
-        handle(context, count, entry.key, frame.slice(body_start..))
+        let (key, body) = (entry.key, frame.slice(body_start..));
+        if !is_left_to_controllers(key) {
+            return handle(context, count, key, body);
+        }
+        Reply::Ordered(Box::pin(async move {
+            context.catch_up().await;
+            handle(context, count, key, body)
+        }))
     }
+}
+
+/// Whether Apache Kafka's brokers leave such a request to the controller: it is decided by what was agreed on before.
+const fn is_left_to_controllers(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::CreateTopics
+            | ApiKey::DeleteTopics
+            | ApiKey::CreatePartitions
+            | ApiKey::AlterConfigs
+            | ApiKey::IncrementalAlterConfigs
+            | ApiKey::ElectLeaders
+            | ApiKey::AlterPartitionReassignments
+            | ApiKey::ListPartitionReassignments
+            | ApiKey::UpdateFeatures
+            | ApiKey::UnregisterBroker
+    )
 }
 
 /// Whether an API is answered there.
@@ -145,8 +169,8 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
         ApiKey::DescribeGroups => run(context, count, body, describe_groups::start),
         ApiKey::ListGroups => run(context, count, body, list_groups::start),
         ApiKey::ApiVersions => run(context, count, body, api_versions::start),
-        ApiKey::CreateTopics => decide(context, count, body, create_topics::start),
-        ApiKey::DeleteTopics => decide(context, count, body, delete_topics::start),
+        ApiKey::CreateTopics => run(context, count, body, create_topics::start),
+        ApiKey::DeleteTopics => run(context, count, body, delete_topics::start),
         ApiKey::DeleteRecords => run(context, count, body, delete_records::start),
         ApiKey::InitProducerId => run(context, count, body, init_producer_id::start),
         ApiKey::OffsetForLeaderEpoch => run(context, count, body, offset_for_leader_epoch::start),
@@ -159,24 +183,24 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
         ApiKey::CreateAcls => run(context, count, body, acls::start_create),
         ApiKey::DeleteAcls => run(context, count, body, acls::start_delete),
         ApiKey::DescribeConfigs => run(context, count, body, describe_configs::start),
-        ApiKey::AlterConfigs => decide(context, count, body, alter_configs::start),
+        ApiKey::AlterConfigs => run(context, count, body, alter_configs::start),
         ApiKey::DeleteGroups => run(context, count, body, delete_groups::start),
-        ApiKey::ElectLeaders => decide(context, count, body, elect_leaders::start),
+        ApiKey::ElectLeaders => run(context, count, body, elect_leaders::start),
         ApiKey::IncrementalAlterConfigs => {
-            decide(context, count, body, alter_configs::start_incremental)
+            run(context, count, body, alter_configs::start_incremental)
         }
         ApiKey::AlterReplicaLogDirs => run(context, count, body, alter_replica_log_dirs::start),
         ApiKey::DescribeLogDirs => run(context, count, body, describe_log_dirs::start),
-        ApiKey::CreatePartitions => decide(context, count, body, create_partitions::start),
+        ApiKey::CreatePartitions => run(context, count, body, create_partitions::start),
         ApiKey::AlterPartitionReassignments => {
-            decide(context, count, body, partition_reassignments::start_alter)
+            run(context, count, body, partition_reassignments::start_alter)
         }
         ApiKey::ListPartitionReassignments => {
-            decide(context, count, body, partition_reassignments::start_list)
+            run(context, count, body, partition_reassignments::start_list)
         }
         ApiKey::OffsetDelete => run(context, count, body, offset_delete::start),
         ApiKey::DescribeQuorum => run(context, count, body, describe_quorum::start),
-        ApiKey::UpdateFeatures => decide(context, count, body, update_features::start),
+        ApiKey::UpdateFeatures => run(context, count, body, update_features::start),
         ApiKey::DescribeCluster => run(context, count, body, describe_cluster::start),
         ApiKey::DescribeProducers => run(context, count, body, describe_producers::start),
         ApiKey::ConsumerGroupHeartbeat => {
@@ -187,7 +211,7 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
         ApiKey::DescribeTopicPartitions => {
             run(context, count, body, describe_topic_partitions::start)
         }
-        ApiKey::UnregisterBroker => decide(context, count, body, unregister_broker::start),
+        ApiKey::UnregisterBroker => run(context, count, body, unregister_broker::start),
         ApiKey::DescribeTransactions => run(context, count, body, describe_transactions::start),
         ApiKey::ListTransactions => run(context, count, body, list_transactions::start),
         ApiKey::AddRaftVoter => run(context, count, body, raft_voters::start_add),
@@ -210,23 +234,6 @@ where
         Ok(request) => reply(version, correlation_id, count, handler(context, request)),
         Err(error) => Reply::Close(format!("a malformed request: {error}")),
     }
-}
-
-/// The same for a request that Apache Kafka's brokers leave to the controller: it is handled when this broker knows what was agreed on
-/// before.
-fn decide<M: Request + Send + 'static>(
-    context: RequestContext,
-    count: Count,
-    body: Bytes,
-    handler: fn(RequestContext, M) -> Answer<M::Response>,
-) -> Reply
-where
-    M::Response: Send + 'static,
-{
-    Reply::Ordered(Box::pin(async move {
-        context.catch_up().await;
-        run(context, count, body, handler)
-    }))
 }
 
 fn reply<R: Response + Send + 'static>(
