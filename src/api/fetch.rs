@@ -13,7 +13,8 @@
 //!
 //! Partitions are read in the order of the session (or the request) until the size limits are reached; the first batch of
 //! the first partition with records is given whole, whatever its size. What is in memory is read on the spot; what is not,
-//! on the pool for blocking work, one job a request. With less than `min_bytes` to give, the request waits for appends.
+//! on the pool for blocking work, one job a request. What transactions that were aborted wrote is left out for readers of
+//! committed records; to the limits it counts. With less than `min_bytes` to give, the request waits for appends.
 //! Source: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`.
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use super::fetch_session::{Fetched, Fetching, PartitionKey, TopicKey, Wanted};
 use super::leaders::Leaders;
 use crate::cluster::ClusterImage;
 use crate::env::Residency;
-use crate::log::{LogPosition, ReadError};
+use crate::log::{Committed, LogPosition, ReadError, committed};
 use crate::model::{BrokerId, ErrorCode, Instant, LeaderEpoch, Offset, PartitionId};
 use crate::replica::{FetchFrom, FetchWaiter, Isolation, Partition, PartitionError, Reader};
 use crate::wire::fetch::{
@@ -255,6 +256,7 @@ impl Fetch {
         read.limits.push(Some(fetched.limit));
         read.bytes =
             read.bytes.saturating_add(u32::try_from(fetched.records.len()).unwrap_or(u32::MAX));
+        let Committed { records, aborted } = committed(fetched.records, fetched.aborted);
         let diverging =
             fetched.diverging.map(|end| EpochEndOffset { epoch: end.epoch, end_offset: end.end });
         Some(FetchPartitionResponse {
@@ -267,9 +269,9 @@ impl Fetch {
             current_leader: None,
             snapshot_id: None,
             aborted_transactions: (self.limits.isolation == Isolation::ReadCommitted)
-                .then(|| fetched.aborted.into_iter().map(aborted).collect()),
+                .then(|| aborted.into_iter().map(aborted_transaction).collect()),
             preferred_read_replica: nearer.unwrap_or(BrokerId(-1)),
-            records: if fetched.records.is_empty() { Vec::new() } else { vec![fetched.records] },
+            records,
         })
     }
 
@@ -432,7 +434,7 @@ fn find(
 }
 
 /// A transaction whose records the client has to skip.
-const fn aborted(transaction: crate::log::AbortedTransaction) -> AbortedTransaction {
+const fn aborted_transaction(transaction: crate::log::AbortedTransaction) -> AbortedTransaction {
     AbortedTransaction {
         producer_id: transaction.producer_id,
         first_offset: transaction.first_offset,

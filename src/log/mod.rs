@@ -18,6 +18,7 @@
 mod append;
 mod checkpoint;
 mod cleaner;
+mod committed;
 mod data_dir;
 mod data_dirs;
 mod durability;
@@ -49,6 +50,7 @@ use crate::record::TimestampType;
 
 pub use append::{Append, Appended, AppendedAt, Origin, TransactionEnd};
 pub use cleaner::{CleanBuffers, CleanError, CleanPass, CleanStats, CleanStep, Cleanable};
+pub use committed::{Committed, committed};
 pub use data_dir::{
     DataDir, DataDirError, FoundPartitions, KRAFT_DIR, MetaProperties, RenameError,
 };

@@ -42,35 +42,62 @@ impl Rig {
     }
 }
 
-/// Offsets of the records that a consumer of committed records gets from `from` on, reading `max_bytes` at a time and
-/// skipping aborted ones as `CompletedFetch` of Apache Kafka's client does.
+/// What a consumer of committed records makes of what it is given, skipping aborted batches as `CompletedFetch` of Apache
+/// Kafka's client does.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Consumed {
+    /// Offsets of the records that it sees.
+    offsets: Vec<i64>,
+    /// Where the batches end that it skips, markers of aborted transactions among them.
+    skipped: Vec<Offset>,
+    /// Where it goes on; `None` if it was given nothing.
+    next: Option<Offset>,
+}
+
+fn consumed(from: Offset, records: &[Bytes], aborted: &[AbortedTransaction]) -> Consumed {
+    let mut consumed = Consumed::default();
+    let mut begins: Vec<_> = aborted.iter().map(|it| (it.first_offset, it.producer_id)).collect();
+    begins.sort();
+    let (mut begins, mut aborted) = (begins.into_iter().peekable(), HashSet::new());
+    for batch in scan(&records.concat()).map_while(Result::ok) {
+        let header = batch.header;
+        while let Some((_, id)) = begins.next_if(|(first, _)| *first <= header.last_offset()) {
+            aborted.insert(id);
+        }
+        if header.is_control() {
+            let marker = EndMarker::read(batch.bytes).unwrap().unwrap();
+            // Of a marker that ends nothing there is nothing to tell.
+            if marker.outcome == TransactionOutcome::Abort && aborted.remove(&header.producer_id) {
+                consumed.skipped.push(header.next_offset());
+            }
+        } else if !header.is_transactional() || !aborted.contains(&header.producer_id) {
+            consumed.offsets.extend(header.base_offset.max(from).0..=header.last_offset().0);
+        } else {
+            consumed.skipped.push(header.next_offset());
+        }
+        consumed.next = Some(header.next_offset());
+    }
+    consumed
+}
+
+/// Offsets of the records that a consumer of committed records gets from `from` on, reading `max_bytes` at a time: the same
+/// ones, whether those of aborted transactions are left out or not.
 fn consume(log: &Log, from: Offset, max_bytes: u32) -> Vec<i64> {
     let (mut offsets, mut from) = (Vec::new(), from);
     loop {
         let limit = ReadLimit::LastStable;
         let read = log.read(from, max_bytes, true, limit, Residency::Cached).unwrap().unwrap();
-        let mut begins: Vec<_> =
-            read.aborted.iter().map(|it| (it.first_offset, it.producer_id)).collect();
-        begins.sort();
-        let (mut begins, mut aborted) = (begins.into_iter().peekable(), HashSet::new());
-        let before = from;
-        for batch in scan(&read.records).map_while(Result::ok) {
-            let header = batch.header;
-            while let Some((_, id)) = begins.next_if(|(first, _)| *first <= header.last_offset()) {
-                aborted.insert(id);
-            }
-            if header.is_control() {
-                let marker = EndMarker::read(batch.bytes).unwrap().unwrap();
-                if marker.outcome == TransactionOutcome::Abort {
-                    aborted.remove(&header.producer_id);
-                }
-            } else if !header.is_transactional() || !aborted.contains(&header.producer_id) {
-                offsets.extend(header.base_offset.max(from).0..=header.last_offset().0);
-            }
-            from = header.next_offset();
-        }
-        if from == before {
-            return offsets;
+        let all = consumed(from, std::slice::from_ref(&read.records), &read.aborted);
+        let left = committed(read.records, read.aborted);
+        let left = consumed(from, &left.records, &left.aborted);
+        assert_eq!((&left.offsets, left.next), (&all.offsets, all.next));
+        // Only the last batch is kept: its end says how far the consumer has come.
+        let last = all.skipped.last().filter(|end| Some(**end) == all.next);
+        assert!(left.skipped.iter().eq(last), "{left:?} of {all:?}");
+        offsets.extend(all.offsets);
+        match all.next {
+            Some(next) => from = next,
+            None => return offsets,
         }
     }
 }
