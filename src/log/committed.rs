@@ -5,12 +5,22 @@
 //! a client the offsets that are missing look as if they had been compacted away.
 
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::ops::Range;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::transaction_index::AbortedTransaction;
+use crate::model::{Offset, ProducerId};
 use crate::record::{Batch, scan};
+
+/// Up to so many bytes for each transaction, all of them are touched: a header in about every 1,000.
+const DENSE_BYTES: usize = 2_048;
+/// How much is touched at once.
+const BLOCK_BYTES: usize = 4_096;
+/// What a processor brings from memory at once.
+const LINE_BYTES: usize = 64;
 
 /// What is given of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,39 +31,38 @@ pub struct Committed {
     pub aborted: Vec<AbortedTransaction>,
 }
 
-/// Leaves out of `records` the batches and markers of the transactions in `aborted`, which must be all that reach into them;
-/// their order does not matter, and others do no harm.
+/// Leaves out of `records` the batches and markers of the transactions in `aborted`, which must be all that reach into them, in
+/// the order of their markers; others do no harm.
 ///
 /// The last whole batch stays in any case, since its end is where a client goes on; what is there of one that is cut off does
 /// not, unless nothing at all is left out. What is no batch makes that all is given as it was read: the client finds it.
 #[must_use]
-pub fn committed(records: Bytes, mut aborted: Vec<AbortedTransaction>) -> Committed {
+pub fn committed(records: Bytes, aborted: Vec<AbortedTransaction>) -> Committed {
     if aborted.is_empty() {
         return whole(records, aborted);
     }
-    aborted.sort_unstable_by_key(|transaction| transaction.first_offset);
-    let mut ahead = aborted.iter().peekable();
-    // The last one of each producer that was come to. It may have ended.
-    let mut begun = HashMap::new();
+    let mut by_producer = ByProducer::new(&aborted);
     let mut kept: Vec<Range<usize>> = Vec::new();
     // The last batch, if it is of an aborted transaction.
     let mut last = None;
-    let mut end = 0;
+    let (mut end, mut seen) = (0, 0);
+    let is_dense = records.len() / aborted.len() <= DENSE_BYTES;
     for batch in scan(&records) {
         let Ok(Batch { header, bytes }) = batch else { return whole(records, aborted) };
-        while let Some(next) = ahead.next_if(|next| next.first_offset <= header.base_offset) {
-            begun.insert(next.producer_id, next);
-        }
         let range = end..end + bytes.len();
         end = range.end;
-        // As the marker is the end of it, this finds that too.
-        let transaction = begun
-            .get(&header.producer_id)
-            .filter(|it| header.is_transactional() && header.base_offset <= it.last_offset);
-        last = transaction.map(|transaction| (range.clone(), **transaction));
-        if transaction.is_none() {
-            keep(&mut kept, range);
+        if is_dense && end >= seen {
+            seen = end + BLOCK_BYTES;
+            touch(records.get(end..seen.min(records.len())).unwrap_or_default());
         }
+        let transaction = header
+            .is_transactional()
+            .then(|| by_producer.transaction_at(header.producer_id, header.base_offset))
+            .flatten();
+        if transaction.is_none() {
+            keep(&mut kept, range.clone());
+        }
+        last = transaction.map(|transaction| (range, *transaction));
     }
     let told = last.map(|(range, transaction)| {
         keep(&mut kept, range);
@@ -67,6 +76,53 @@ pub fn committed(records: Bytes, mut aborted: Vec<AbortedTransaction>) -> Commit
             aborted,
         },
     }
+}
+
+/// Aborted transactions, to be asked for with offsets that rise.
+struct ByProducer<'a> {
+    /// In the order of their markers, and so in the order of each producer's.
+    transactions: &'a [AbortedTransaction],
+    /// For each of them where the next one of its producer stands.
+    next: Vec<Option<usize>>,
+    /// Where each producer's first one stands that may not have ended.
+    current: HashMap<ProducerId, usize, RandomState>,
+}
+
+impl<'a> ByProducer<'a> {
+    fn new(transactions: &'a [AbortedTransaction]) -> Self {
+        let mut current = HashMap::default();
+        let mut next: Vec<_> = transactions
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(index, transaction)| current.insert(transaction.producer_id, index))
+            .collect();
+        next.reverse();
+        Self { transactions, next, current }
+    }
+
+    /// The one to which the batch or the marker belongs that `producer` has at `offset`.
+    fn transaction_at(
+        &mut self,
+        producer: ProducerId,
+        offset: Offset,
+    ) -> Option<&'a AbortedTransaction> {
+        let current = self.current.get_mut(&producer)?;
+        loop {
+            let transaction = self.transactions.get(*current)?;
+            // The marker is the last of it.
+            if offset <= transaction.last_offset {
+                return (transaction.first_offset <= offset).then_some(transaction);
+            }
+            *current = (*self.next.get(*current)?)?;
+        }
+    }
+}
+
+/// Brings bytes near the processor. From one header to the next it would wait for each in turn; of these lines it fetches many
+/// at a time: with batches of 140 bytes in half of the time, with ones of 600 in less than half of it.
+fn touch(block: &[u8]) {
+    black_box(block.iter().step_by(LINE_BYTES).fold(0, |sum, byte| sum ^ byte));
 }
 
 fn whole(records: Bytes, aborted: Vec<AbortedTransaction>) -> Committed {
@@ -85,7 +141,7 @@ fn keep(kept: &mut Vec<Range<usize>>, range: Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Offset, ProducerEpoch, ProducerId, UnixMillis};
+    use crate::model::{ProducerEpoch, UnixMillis};
     use crate::record::{BatchBuilder, EndMarker, TransactionOutcome};
 
     const DATA: Option<TransactionOutcome> = None;
