@@ -8,12 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla::config::{self, Effective, Sources};
 use ottla::env::{Disk, MemoryDisk, Rng};
-use ottla::log::{
-    AbortedTransaction, Append, Committed, Log, LogConfig, LogStart, Opened, Origin, committed,
-};
+use ottla::log::{Append, Log, LogConfig, LogStart, Opened, Origin};
 use ottla::model::{
-    BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId,
-    TopicName, UnixMillis,
+    BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, UnixMillis,
 };
 use ottla::record::{BatchBuilder, Rules, TimestampType, ValidBatch, validate};
 use ottla::replica::log_config;
@@ -27,7 +24,6 @@ use ottla::wire::{
 /// Names, and what to call.
 pub(crate) const CASES: &[(&str, fn())] = &[
     ("append", append),
-    ("committed", committed_part),
     ("fetch_encode", fetch_encode),
     ("produce_decode", produce_decode),
     ("validate", validation),
@@ -123,29 +119,6 @@ fn validation() {
 #[inline(never)]
 fn measured_validate(batch: &Bytes, rules: &Rules) -> ValidBatch {
     validate(batch, rules, UnixMillis(1)).unwrap()
-}
-
-/// A thousand batches, the transactions of ten producers that aborted all but the last.
-fn committed_part() {
-    let producer = |offset: i64| ProducerId(offset % 10);
-    let batch = |offset| {
-        let mut builder = BatchBuilder::new();
-        builder.producer(producer(offset), ProducerEpoch(0), 0).transactional();
-        builder.base_offset(Offset(offset)).push(UnixMillis(1), None, Some(&[7; 100])).build()
-    };
-    let batches: Vec<Bytes> = (0..1_000).map(batch).collect();
-    let aborted = (0..990).map(|offset| AbortedTransaction {
-        producer_id: producer(offset),
-        first_offset: Offset(offset),
-        last_offset: Offset(offset + 5),
-        last_stable: Offset(offset),
-    });
-    black_box(measured_committed(batches.concat().into(), aborted.collect()));
-}
-
-#[inline(never)]
-fn measured_committed(records: Bytes, aborted: Vec<AbortedTransaction>) -> Committed {
-    committed(records, aborted)
 }
 
 fn append() {

@@ -193,6 +193,15 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// As the file system says; [`io::ErrorKind::UnexpectedEof`] if the file ends before the range does.
     fn read(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>>;
 
+    /// As [`read`](Self::read), for bytes that are looked at soon, and not only handed on to the kernel: what a device could not
+    /// give when they are would end the process, so that is an error now.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_near(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
+        self.read(range, residency)
+    }
+
     /// Fills `buffer` from `position` on, always copying; `false` if [`Residency::Cached`] was asked and the bytes are
     /// not in memory.
     ///

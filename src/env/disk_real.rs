@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use rustix::io::{Errno, ReadWriteFlags};
 #[expect(clippy::disallowed_types, reason = "how old an answer of the page cache is")]
@@ -307,8 +307,35 @@ impl RealFile {
         Ok(())
     }
 
+    /// The bytes of a range, as a view if they are in the page cache and not few.
+    fn read_range(
+        &self,
+        range: Range<u64>,
+        residency: Residency,
+        nearness: Nearness,
+    ) -> io::Result<Option<Bytes>> {
+        let length =
+            usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        if residency == Residency::Cached && length >= VIEW_BYTES_MIN {
+            self.check_within(range.end)?;
+            let Some(file) = self.file_if_open()? else { return Ok(None) };
+            match self.view(&file, &range, nearness) {
+                // Linux before 5.14 cannot bring pages near.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                viewed => return viewed,
+            }
+        }
+        let mut buffer = vec![0; length];
+        Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
+    }
+
     /// A view of a range that lies within the file; `None` if it is not in the page cache.
-    fn view(&self, file: &File, range: &Range<u64>) -> io::Result<Option<Bytes>> {
+    fn view(
+        &self,
+        file: &File,
+        range: &Range<u64>,
+        nearness: Nearness,
+    ) -> io::Result<Option<Bytes>> {
         let mut state = self.view.lock();
         if !self.is_resident(&mut state, file, range)? {
             return Ok(None);
@@ -317,6 +344,9 @@ impl RealFile {
         drop(state);
         let start = usize::try_from(range.start).map_err(io::Error::other)?;
         let end = usize::try_from(range.end).map_err(io::Error::other)?;
+        if nearness == Nearness::Mapped {
+            mapping.0.advise_range(Advice::PopulateRead, start, end - start)?;
+        }
         Ok(Some(Bytes::from_owner(View { mapping }).slice(start..end)))
     }
 
@@ -424,15 +454,11 @@ impl DiskFile for RealFile {
     }
 
     fn read(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
-        let length =
-            usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
-        if residency == Residency::Cached && length >= VIEW_BYTES_MIN {
-            self.check_within(range.end)?;
-            let Some(file) = self.file_if_open()? else { return Ok(None) };
-            return self.view(&file, &range);
-        }
-        let mut buffer = vec![0; length];
-        Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
+        self.read_range(range, residency, Nearness::Cached)
+    }
+
+    fn read_near(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
+        self.read_range(range, residency, Nearness::Mapped)
     }
 
     fn read_into(
@@ -520,6 +546,15 @@ impl DiskFile for RealFile {
     }
 }
 
+/// How near the bytes of a view are when it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nearness {
+    /// In the page cache.
+    Cached,
+    /// In the address space, too: a read of them waits for nothing.
+    Mapped,
+}
+
 /// A mapping that goes in pieces: while the kernel takes a whole segment out of the address space, no other thread can take a
 /// page into it, and would stand still for as long.
 #[derive(Debug)]
@@ -602,9 +637,24 @@ mod tests {
             (3..150_000, Residency::Any),
             (199_000..200_000, Residency::Cached),
         ] {
-            let read = file.read(range.clone(), residency).unwrap().expect("just written");
-            assert_eq!(read, content[range.start as usize..range.end as usize]);
+            for read in [DiskFile::read, DiskFile::read_near] {
+                let read = read(&*file, range.clone(), residency).unwrap().expect("just written");
+                assert_eq!(read, content[range.start as usize..range.end as usize]);
+            }
         }
+    }
+
+    #[test]
+    fn bytes_that_are_there_no_more_are_an_error_before_they_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = RealDisk::new().open(&path, OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[&[7; 100_000]]).unwrap();
+        file.read_near(0..100_000, Residency::Cached).unwrap().expect("just written");
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        // What is known of it is of a moment ago. To look at a view of it now would end the process.
+        assert!(file.read(0..100_000, Residency::Cached).unwrap().is_some());
+        assert!(file.read_near(0..100_000, Residency::Cached).is_err());
     }
 
     #[test]

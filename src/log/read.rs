@@ -74,7 +74,6 @@ impl Log {
             let (start, end) = (ends.log_start, ends.end);
             return Err(ReadError::OffsetOutOfRange { wanted: from, start, end });
         }
-        let lists_aborted = limit == ReadLimit::LastStable;
         let kind = limit;
         let limit = published.limit(limit);
         let aborted = Vec::new();
@@ -109,23 +108,22 @@ impl Log {
             } else if end == limit.position && segment.base() == limit.segment {
                 segment.read_up_to(limit.offset, end);
             }
+            let aborted = match kind {
+                ReadLimit::LastStable => aborted_in(&published, index, start, end, residency)?,
+                ReadLimit::HighWatermark | ReadLimit::End => Some(Vec::new()),
+            };
+            let Some(aborted) = aborted else { return Ok(None) };
             let range = u64::from(start.position)..u64::from(end);
+            let file = segment.file();
             let records = match kind {
                 // What is not committed may be cut off, and a view must not outlive that.
                 ReadLimit::End => read_copy(segment, range, residency),
-                ReadLimit::HighWatermark | ReadLimit::LastStable => {
-                    segment.file().read(range, residency)
-                }
+                // Their batches are looked at, to leave some out.
+                ReadLimit::LastStable if !aborted.is_empty() => file.read_near(range, residency),
+                ReadLimit::HighWatermark | ReadLimit::LastStable => file.read(range, residency),
             };
-            let Some(records) = records.map_err(|error| read_error(segment, error.into()))? else {
-                return Ok(None);
-            };
-            let aborted = if lists_aborted {
-                aborted_in(&published, index, start, end, residency)?
-            } else {
-                Some(Vec::new())
-            };
-            return Ok(aborted.map(|aborted| LogRead { records, start, aborted, ..empty }));
+            let records = records.map_err(|error| read_error(segment, error.into()))?;
+            return Ok(records.map(|records| LogRead { records, start, aborted, ..empty }));
         }
         Ok(Some(empty))
     }
