@@ -245,9 +245,14 @@ pub(super) async fn hand_over(env: &Env, services: &Services, membership: &Membe
         // If the view ends, so does the broker.
         drop(view.wait_for(|view| !leads_for_others(&view.image, broker)).await);
         // It is not told of to clients any more, as it would be until somebody notices that it is gone.
-        let command = Command::FenceBroker { broker, broker_epoch };
-        if let Err(error) = membership.quorum.propose(vec![command]).await {
-            tracing::debug!(%error, "the other brokers have to notice that this one is gone");
+        let fence = vec![Command::FenceBroker { broker, broker_epoch }];
+        // Where this node leads the quorum, the others hear what was agreed on with what comes after it. Those without whom nothing
+        // can be agreed on would not hear it from anyone else.
+        for commands in [fence, Vec::new()] {
+            if let Err(error) = membership.quorum.propose(commands).await {
+                tracing::debug!(%error, "the other brokers have to notice that this one is gone");
+                return;
+            }
         }
     };
     let mut session = membership.lifecycle.session();

@@ -78,19 +78,23 @@ fn count_panics() {
 
 /// Runs a seed from its beginning to its end.
 fn run(seed: u64) -> Outcome {
+    Outcome::of(&simulate(seed, World::live))
+}
+
+/// Has a world go through something, from its beginning to its end.
+fn simulate<T, L: Future<Output = T>>(seed: u64, life: impl FnOnce(World) -> L) -> T {
     count_panics();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true);
     #[cfg(tokio_unstable)]
     builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
     let runtime = builder.build().unwrap();
-    let history = runtime.block_on(async {
+    runtime.block_on(async {
         // Time stands still between whole milliseconds of its own until it has moved for the first time.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let life = tokio::time::timeout(LIFE_MAX, Box::pin(World::new(seed).live()));
+        let life = tokio::time::timeout(LIFE_MAX, Box::pin(life(World::new(seed))));
         life.await.expect("it comes to an end")
-    });
-    Outcome::of(&history)
+    })
 }
 
 /// The seeds that were asked for, if any.
@@ -162,6 +166,15 @@ fn seed_2127_loses_nothing() {
 }
 
 #[cfg(tokio_unstable)]
+/// A node that is left alone cannot agree on anything any more: it has to have heard before that the others have stopped.
+#[test]
+fn the_last_one_knows_that_the_others_have_stopped() {
+    log();
+    let unheard: Vec<u64> =
+        asked().unwrap_or(0..40).filter(|seed| !simulate(*seed, World::last_one_knows)).collect();
+    assert!(unheard.is_empty(), "seeds {unheard:?}");
+}
+
 #[test]
 fn a_seed_shows_the_same_each_time() {
     for seed in [3, 4] {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::node::{MORE, Node};
 use super::panics;
+use crate::cluster::rig::describe_quorum;
 use crate::crew::{Administrator, Crew, Phase, Staff};
 use crate::exactly_once::Epochs;
 use crate::history::{History, SESSION};
@@ -213,6 +214,27 @@ impl World {
         let stale_at_most = if world.was_relieved { SESSION } else { 0 };
         world.end().await;
         History { stale_at_most, ..history }
+    }
+
+    /// Of two nodes that agree, the one that leads stops: whether the other one, who cannot agree on anything any more, has heard of it.
+    pub(super) async fn last_one_knows(mut self) -> bool {
+        BEGUN.set(Some(Instant::now()));
+        (0..NODES).for_each(|at| self.start(at));
+        self.all_up().await;
+        let leader = describe_quorum(&mut self.client(0).await).await.leader_id.0;
+        let leader = usize::try_from(leader).unwrap() - 1;
+        let [other, last] = [1, 2].map(|step| (leader + step) % NODES);
+        for at in [other, leader] {
+            sleep(Duration::from_millis(u64::from(self.rng.below(1_000)))).await;
+            self.nodes[at].stop(&self.network).await;
+        }
+        let mut client = self.client(last).await;
+        let heard = async {
+            while client.metadata(&[]).await.brokers.len() > 1 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(MENDED_WITHIN, heard).await.is_ok()
     }
 
     /// A few faults, one after the other; then all is mended, and everything is well again.
