@@ -8,9 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla::config::{self, Effective, Sources};
 use ottla::env::{Disk, MemoryDisk, Rng};
-use ottla::log::{Append, Log, LogConfig, LogStart, Opened, Origin};
+use ottla::log::{
+    AbortedTransaction, Append, Committed, Log, LogConfig, LogStart, Opened, Origin, committed,
+};
 use ottla::model::{
-    BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, UnixMillis,
+    BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId,
+    TopicName, UnixMillis,
 };
 use ottla::record::{BatchBuilder, Rules, TimestampType, ValidBatch, validate};
 use ottla::replica::log_config;
@@ -25,6 +28,7 @@ use ottla::wire::{
 pub(crate) const CASES: &[(&str, fn())] = &[
     ("append", append),
     ("fetch_encode", fetch_encode),
+    ("leave_out", leave_out),
     ("produce_decode", produce_decode),
     ("validate", validation),
 ];
@@ -98,6 +102,34 @@ fn fetch_encode() {
 #[inline(never)]
 fn measured_fetch_encode(response: &FetchResponse) -> Frame {
     encode_response(18, 7, response).unwrap()
+}
+
+/// 1,000 aborted transactions of ten producers that take turns, each of one batch and its marker, which is as good as a batch here.
+fn leave_out() {
+    const PRODUCERS: i64 = 10;
+    let mut records = Vec::new();
+    let mut aborted = Vec::new();
+    for turn in 0..2_000 {
+        let (offset, producer) = (Offset(turn), ProducerId(turn % PRODUCERS));
+        let mut builder = BatchBuilder::new();
+        builder.base_offset(offset).producer(producer, ProducerEpoch(0), 0).transactional();
+        records.extend(builder.push(UnixMillis(1), None, Some(&[7; 128])).build());
+        if turn / PRODUCERS % 2 == 1 {
+            aborted.push(AbortedTransaction {
+                producer_id: producer,
+                first_offset: Offset(turn - PRODUCERS),
+                last_offset: offset,
+                last_stable: Offset(0),
+            });
+        }
+    }
+    let left = measured_leave_out(records.into(), aborted);
+    assert_eq!((left.records.len(), left.aborted.len()), (1, 1), "all but the last batch goes");
+}
+
+#[inline(never)]
+fn measured_leave_out(records: Bytes, aborted: Vec<AbortedTransaction>) -> Committed {
+    committed(records, aborted)
 }
 
 fn rules() -> Rules {

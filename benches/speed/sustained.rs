@@ -69,6 +69,7 @@ pub(crate) fn run(options: &Options) {
     topics.iter().for_each(|topic| Client::connect(server.address).create(topic, 1));
     let (begun, time) = (Instant::now(), Duration::from_secs(60 * options.minutes));
     let until = begun + time;
+    let stolen_before = stolen();
     let mut memory = Vec::new();
     let (requests, waits, sleeps): (u64, [Waits; 2], Sleeps) = std::thread::scope(|scope| {
         let address = server.address;
@@ -101,11 +102,33 @@ pub(crate) fn run(options: &Options) {
         }
         (requests, waits, sleeps.join().unwrap())
     });
-    report(time, requests * BATCH_RECORDS as u64, &memory, &waits, &sleeps);
+    let stolen = stolen() - stolen_before;
+    report(
+        time,
+        requests * BATCH_RECORDS as u64,
+        &memory,
+        &waits,
+        &sleeps,
+        stolen / time.as_secs_f64(),
+    );
 }
 
-/// Prints the figures; `of_clients` are the waits of producers and of consumers.
-fn report(time: Duration, records: u64, memory: &[f64], of_clients: &[Waits; 2], sleeps: &Sleeps) {
+/// Seconds of all processors that a hypervisor gave to others, since this machine runs.
+fn stolen() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let steal = stat.lines().next().unwrap().split_ascii_whitespace().nth(8).unwrap();
+    steal.parse::<f64>().unwrap() / 100.0
+}
+
+/// Prints the figures; `of_clients` are the waits of producers and of consumers, `stolen` is a share of the time.
+fn report(
+    time: Duration,
+    records: u64,
+    memory: &[f64],
+    of_clients: &[Waits; 2],
+    sleeps: &Sleeps,
+    stolen: f64,
+) {
     let mut of_all = Waits::default();
     of_clients.iter().for_each(|of_some| of_all.join(of_some));
     let ([of_producers, of_consumers], waits) = (of_clients, &of_all);
@@ -113,8 +136,9 @@ fn report(time: Duration, records: u64, memory: &[f64], of_clients: &[Waits; 2],
         let long = |(second, wait): (usize, &Duration)| (*wait >= STALL).then_some(second);
         waits.0.iter().enumerate().filter_map(long).collect::<Vec<_>>()
     };
-    let own =
-        stalls(waits).into_iter().filter(|second| !sleeps.waits.had_stall_near(*second)).count();
+    let without = |cause: &Waits| {
+        stalls(waits).into_iter().filter(|second| !cause.had_stall_near(*second)).count()
+    };
     let longest = |waits: &Waits| waits.0.iter().max().copied().unwrap_or_default();
     let tenth = memory.len() / 10;
     let middle = |part: &[f64]| median(part.to_vec());
@@ -132,7 +156,15 @@ fn report(time: Duration, records: u64, memory: &[f64], of_clients: &[Waits; 2],
     let of_kernel = longest(&sleeps.waits).as_millis();
     println!("| longest sleep of a thread that serves in the kernel, ms | {of_kernel} |");
     println!("| seconds with a wait of 100 ms or more | {} |", stalls(waits).len());
-    println!("| of these, seconds in which none of them slept as long | {own} |");
+    println!(
+        "| of these, seconds in which none of them slept as long | {} |",
+        without(&sleeps.waits)
+    );
+    let late = longest(&sleeps.lateness).as_millis();
+    println!("| latest that a thread came which only sleeps, ms | {late} |");
+    let own = without(&sleeps.lateness);
+    println!("| seconds with such a wait in which it did not come as late | {own} |");
+    println!("| time that the machine below took from this one, % | {:.2} |", stolen * 100.0);
     for (place, count) in &sleeps.places {
         println!("| looks that found one in `{place}` | {count} |");
     }
@@ -178,10 +210,12 @@ fn consume(address: SocketAddr, topic: &str, begun: Instant, until: Instant) -> 
     waits
 }
 
-/// What the broker's threads waited for in the kernel.
+/// What the broker's threads waited for in the kernel, and what the machine did not do for who watched them.
 #[derive(Default)]
 struct Sleeps {
     waits: Waits,
+    /// How late the thread came that watches, which only sleeps in between: no processor was free for it.
+    lateness: Waits,
     /// How often a thread was found waiting, by the kernel's function.
     places: BTreeMap<String, u64>,
 }
@@ -204,6 +238,7 @@ fn watch(server: &Server, begun: Instant, until: Instant) -> Sleeps {
         }
         last = now;
         std::thread::sleep(PACE);
+        sleeps.lateness.note(begun, now.elapsed().saturating_sub(PACE));
     }
     sleeps
 }

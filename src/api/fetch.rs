@@ -71,6 +71,8 @@ fn finish(
     fetching: Fetching,
     read: Read,
 ) -> FetchResponse {
+    let mut read = read;
+    leave_out_aborted(&mut read);
     count(context, fetch, &read);
     let now = context.services.env.steady.now();
     let mut response = response(context.services.sessions.end(fetching, read.partitions, now));
@@ -78,6 +80,18 @@ fn finish(
         name_leaders(context, &mut response);
     }
     response
+}
+
+/// Leaves out what transactions that were aborted wrote, and tells of those that the client has to skip itself.
+fn leave_out_aborted(read: &mut Read) {
+    for ((_, answer), found) in read.partitions.iter_mut().zip(&mut read.found) {
+        let aborted = std::mem::take(&mut found.aborted);
+        if let Some(records) = answer.records.pop_if(|_| !aborted.is_empty()) {
+            let Committed { records, aborted } = committed(records, aborted);
+            answer.records = records;
+            answer.aborted_transactions = Some(aborted.iter().map(aborted_transaction).collect());
+        }
+    }
 }
 
 /// Tells who leads the partitions that this broker does not lead, or not in the epoch that was asked for.
@@ -147,8 +161,16 @@ struct Read {
     urgent: bool,
     /// When a replica that has to wait may read more.
     due: Option<Instant>,
-    /// How far each partition could be read; `None` for those that could not.
-    limits: Vec<Option<LogPosition>>,
+    /// What was found of each partition, too.
+    found: Vec<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    /// How far the partition could be read; `None` if it could not.
+    limit: Option<LogPosition>,
+    /// The aborted transactions that reach into what was read.
+    aborted: Vec<crate::log::AbortedTransaction>,
 }
 
 impl Read {
@@ -193,14 +215,14 @@ impl Fetch {
             bytes: 0,
             urgent: false,
             due: None,
-            limits: Vec::with_capacity(count),
+            found: Vec::with_capacity(count),
         };
         for target in &self.targets {
             let response = match &target.partition {
                 Ok(partition) => self.read_partition(target, partition, residency, &mut read)?,
                 Err(code) => {
                     read.urgent = true;
-                    read.limits.push(None);
+                    read.found.push(Found::default());
                     failed(target.key.partition, *code)
                 }
             };
@@ -245,7 +267,7 @@ impl Fetch {
             Ok(fetched) => fetched?,
             Err(error) => {
                 read.urgent = true;
-                read.limits.push(None);
+                read.found.push(Found::default());
                 return Some(self.failed(target.key.partition, &error));
             }
         };
@@ -253,10 +275,9 @@ impl Fetch {
             && held_back.is_none()
             && target.wanted.high_watermark < fetched.ends.high_watermark;
         read.urgent |= fetched.diverging.is_some() || nearer.is_some() || knows_less;
-        read.limits.push(Some(fetched.limit));
+        read.found.push(Found { limit: Some(fetched.limit), aborted: fetched.aborted });
         read.bytes =
             read.bytes.saturating_add(u32::try_from(fetched.records.len()).unwrap_or(u32::MAX));
-        let Committed { records, aborted } = committed(fetched.records, fetched.aborted);
         let diverging =
             fetched.diverging.map(|end| EpochEndOffset { epoch: end.epoch, end_offset: end.end });
         Some(FetchPartitionResponse {
@@ -269,9 +290,12 @@ impl Fetch {
             current_leader: None,
             snapshot_id: None,
             aborted_transactions: (self.limits.isolation == Isolation::ReadCommitted)
-                .then(|| aborted.into_iter().map(aborted_transaction).collect()),
+                .then(Vec::new),
             preferred_read_replica: nearer.unwrap_or(BrokerId(-1)),
-            records,
+            records: Some(fetched.records)
+                .filter(|records| !records.is_empty())
+                .into_iter()
+                .collect(),
         })
     }
 
@@ -375,9 +399,9 @@ impl<'a> Waiting<'a> {
     /// Whether something has come between the read and the entry in the lists.
     fn missed(&self, read: &Read) -> bool {
         let isolation = self.fetch.limits.isolation;
-        self.fetch.targets.iter().zip(&read.limits).any(|(target, limit)| {
+        self.fetch.targets.iter().zip(&read.found).any(|(target, found)| {
             let partition = target.partition.as_ref().ok();
-            partition.and_then(|partition| partition.limit(isolation)) != *limit
+            partition.and_then(|partition| partition.limit(isolation)) != found.limit
         })
     }
 }
@@ -434,7 +458,7 @@ fn find(
 }
 
 /// A transaction whose records the client has to skip.
-const fn aborted_transaction(transaction: crate::log::AbortedTransaction) -> AbortedTransaction {
+const fn aborted_transaction(transaction: &crate::log::AbortedTransaction) -> AbortedTransaction {
     AbortedTransaction {
         producer_id: transaction.producer_id,
         first_offset: transaction.first_offset,

@@ -15,7 +15,7 @@ use super::sources::{SourceArguments, environment};
 use crate::api::AllowAll;
 use crate::broker::{Broker, BrokerOptions};
 use crate::config::{Effective, Loaded, Notice, Origin, Roles};
-use crate::env::{Env, raise_descriptor_limit};
+use crate::env::{Env, give_back_code, raise_descriptor_limit};
 use crate::log::DataPaths;
 
 /// Threads for work that may wait for a disk or takes long.
@@ -170,6 +170,9 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     };
     let broker = Broker::start(env, options).await?;
     announce(arguments, &broker, &data);
+    if let Err(error) = give_back_code() {
+        tracing::debug!(%error, "the code of the start stays in memory");
+    }
     let failed = tokio::select! {
         () = signals.next() => false,
         () = broker.failure() => true,

@@ -193,8 +193,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// As the file system says; [`io::ErrorKind::UnexpectedEof`] if the file ends before the range does.
     fn read(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>>;
 
-    /// As [`read`](Self::read), for bytes that are looked at soon, and not only handed on to the kernel: what a device could not
-    /// give when they are would end the process, so that is an error now.
+    /// As [`read`](Self::read), for bytes that are looked at at once, and not only handed on to the kernel: what a device cannot
+    /// give when they are would end the process, so that they have to be in memory now, not only a moment ago.
     ///
     /// # Errors
     /// As [`read`](Self::read).

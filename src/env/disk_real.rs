@@ -6,7 +6,7 @@
 //! **Why the views are safe to hold.** A mapping shows the file, so a file that is cut off under a view would raise
 //! SIGBUS for whoever touches the lost pages. Logs cut files only above what they ever handed out (the [`DiskFile::read`]
 //! contract), and the pages of a view are in memory when it is made. A socket write whose source page is gone fails with
-//! EFAULT instead: only our own code can be hit, and it reads headers through `read_into`.
+//! EFAULT instead: only our own code can be hit, and it looks at what `read_into` or `read_near` has given.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use rustix::io::{Errno, ReadWriteFlags};
 #[expect(clippy::disallowed_types, reason = "how old an answer of the page cache is")]
@@ -312,40 +312,31 @@ impl RealFile {
         &self,
         range: Range<u64>,
         residency: Residency,
-        nearness: Nearness,
+        as_of: AsOf,
     ) -> io::Result<Option<Bytes>> {
         let length =
             usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
         if residency == Residency::Cached && length >= VIEW_BYTES_MIN {
             self.check_within(range.end)?;
             let Some(file) = self.file_if_open()? else { return Ok(None) };
-            match self.view(&file, &range, nearness) {
-                // Linux before 5.14 cannot bring pages near.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                viewed => return viewed,
-            }
+            return self.view(&file, range, as_of);
         }
         let mut buffer = vec![0; length];
         Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
     }
 
     /// A view of a range that lies within the file; `None` if it is not in the page cache.
-    fn view(
-        &self,
-        file: &File,
-        range: &Range<u64>,
-        nearness: Nearness,
-    ) -> io::Result<Option<Bytes>> {
+    fn view(&self, file: &File, range: Range<u64>, as_of: AsOf) -> io::Result<Option<Bytes>> {
         let mut state = self.view.lock();
-        if !self.is_resident(&mut state, file, range)? {
+        if as_of == AsOf::AMomentAgo && !self.is_resident(&mut state, file, &range)? {
             return Ok(None);
         }
         let mapping = mapping_to(&mut state, file, range.end)?;
         drop(state);
         let start = usize::try_from(range.start).map_err(io::Error::other)?;
         let end = usize::try_from(range.end).map_err(io::Error::other)?;
-        if nearness == Nearness::Mapped {
-            mapping.0.advise_range(Advice::PopulateRead, start, end - start)?;
+        if as_of == AsOf::Now && !mapping.is_resident(start..end)? {
+            return Ok(None);
         }
         Ok(Some(Bytes::from_owner(View { mapping }).slice(start..end)))
     }
@@ -454,11 +445,11 @@ impl DiskFile for RealFile {
     }
 
     fn read(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
-        self.read_range(range, residency, Nearness::Cached)
+        self.read_range(range, residency, AsOf::AMomentAgo)
     }
 
     fn read_near(&self, range: Range<u64>, residency: Residency) -> io::Result<Option<Bytes>> {
-        self.read_range(range, residency, Nearness::Mapped)
+        self.read_range(range, residency, AsOf::Now)
     }
 
     fn read_into(
@@ -546,13 +537,12 @@ impl DiskFile for RealFile {
     }
 }
 
-/// How near the bytes of a view are when it is given.
+/// When the bytes of a view are known to be in the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nearness {
-    /// In the page cache.
-    Cached,
-    /// In the address space, too: a read of them waits for nothing.
-    Mapped,
+enum AsOf {
+    /// [`RESIDENT_FOR`] ago at most.
+    AMomentAgo,
+    Now,
 }
 
 /// A mapping that goes in pieces: while the kernel takes a whole segment out of the address space, no other thread can take a
@@ -562,6 +552,23 @@ struct Mapping(Mmap);
 
 impl Mapping {
     const PIECE_BYTES: usize = 4 << 20;
+
+    /// Whether all pages of a range are in the page cache. Those that the file does not have any more are not.
+    fn is_resident(&self, range: Range<usize>) -> io::Result<bool> {
+        let page_bytes = PAGE_BYTES as usize;
+        let start = range.start / page_bytes * page_bytes;
+        let mapped = &self.0[start..range.end];
+        let mut pages = vec![0_u8; mapped.len().div_ceil(page_bytes)];
+        // SAFETY: the range is mapped, and begins with a page since the mapping does; there is a byte for each of its pages.
+        #[expect(unsafe_code, reason = "no crate wraps this system call")]
+        let result = unsafe {
+            libc::mincore(mapped.as_ptr().cast_mut().cast(), mapped.len(), pages.as_mut_ptr())
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(pages.iter().all(|page| page & 1 == 1))
+    }
 }
 
 impl Drop for Mapping {
@@ -645,16 +652,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_there_no_more_are_an_error_before_they_are_looked_at() {
+    fn bytes_that_are_there_no_more_are_not_given_to_be_looked_at() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let file = RealDisk::new().open(&path, OpenMode::CreateNew).unwrap();
         file.write_at(0, &[&[7; 100_000]]).unwrap();
-        file.read_near(0..100_000, Residency::Cached).unwrap().expect("just written");
+        for read in [DiskFile::read, DiskFile::read_near] {
+            read(&*file, 0..100_000, Residency::Cached).unwrap().expect("just written");
+        }
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         // What is known of it is of a moment ago. To look at a view of it now would end the process.
         assert!(file.read(0..100_000, Residency::Cached).unwrap().is_some());
-        assert!(file.read_near(0..100_000, Residency::Cached).is_err());
+        assert!(file.read_near(0..100_000, Residency::Cached).unwrap().is_none());
+        let error = file.read_near(0..100_000, Residency::Any).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

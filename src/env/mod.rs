@@ -38,7 +38,9 @@ pub use disk_memory::MemoryDisk;
 pub use disk_real::RealDisk;
 pub use disk_watched::{Crash, WatchedDisk};
 pub use gate::{Flow, Gate};
-pub use machine::{default_gateways, host_name, memory_bytes, port_owner, raise_descriptor_limit};
+pub use machine::{
+    default_gateways, give_back_code, host_name, memory_bytes, port_owner, raise_descriptor_limit,
+};
 pub use net::{BoxStream, Listener, Net, Reserved, Stream, preceded};
 pub use network::Network;
 #[cfg(test)]

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use super::transaction_index::AbortedTransaction;
-use crate::model::{Offset, ProducerId};
-use crate::record::{Batch, scan};
+use crate::model::ProducerId;
+use crate::record::{Batch, BatchHeader, scan};
 
 /// Up to so many bytes for each transaction, all of them are touched: a header in about every 1,000.
 const DENSE_BYTES: usize = 2_048;
@@ -55,10 +55,7 @@ pub fn committed(records: Bytes, aborted: Vec<AbortedTransaction>) -> Committed 
             seen = end + BLOCK_BYTES;
             touch(records.get(end..seen.min(records.len())).unwrap_or_default());
         }
-        let transaction = header
-            .is_transactional()
-            .then(|| by_producer.transaction_at(header.producer_id, header.base_offset))
-            .flatten();
+        let transaction = by_producer.transaction_of(&header);
         if transaction.is_none() {
             keep(&mut kept, range.clone());
         }
@@ -101,13 +98,13 @@ impl<'a> ByProducer<'a> {
         Self { transactions, next, current }
     }
 
-    /// The one to which the batch or the marker belongs that `producer` has at `offset`.
-    fn transaction_at(
-        &mut self,
-        producer: ProducerId,
-        offset: Offset,
-    ) -> Option<&'a AbortedTransaction> {
-        let current = self.current.get_mut(&producer)?;
+    /// The one to which a batch or a marker belongs.
+    fn transaction_of(&mut self, header: &BatchHeader) -> Option<&'a AbortedTransaction> {
+        if !header.is_transactional() {
+            return None;
+        }
+        let offset = header.base_offset;
+        let current = self.current.get_mut(&header.producer_id)?;
         loop {
             let transaction = self.transactions.get(*current)?;
             // The marker is the last of it.
@@ -141,7 +138,7 @@ fn keep(kept: &mut Vec<Range<usize>>, range: Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ProducerEpoch, UnixMillis};
+    use crate::model::{Offset, ProducerEpoch, UnixMillis};
     use crate::record::{BatchBuilder, EndMarker, TransactionOutcome};
 
     const DATA: Option<TransactionOutcome> = None;
