@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -18,6 +19,8 @@ use crate::config::{Effective, Loaded, Notice, Origin, Roles};
 use crate::env::{Env, give_back_code, raise_descriptor_limit};
 use crate::log::DataPaths;
 
+/// How long the code of a start stays in memory.
+const START_CODE_FOR: Duration = Duration::from_secs(1);
 /// Threads for work that may wait for a disk or takes long.
 const BLOCKING_THREADS_MAX: usize = 16;
 /// Where a memory broker keeps its files, on a disk that nobody sees.
@@ -170,9 +173,13 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     };
     let broker = Broker::start(env, options).await?;
     announce(arguments, &broker, &data);
-    if let Err(error) = give_back_code() {
-        tracing::debug!(%error, "the code of the start stays in memory");
-    }
+    tokio::spawn(async {
+        // The first requests use some of it, too.
+        tokio::time::sleep(START_CODE_FOR).await;
+        if let Err(error) = give_back_code() {
+            tracing::debug!(%error, "the code of the start stays in memory");
+        }
+    });
     let failed = tokio::select! {
         () = signals.next() => false,
         () = broker.failure() => true,
