@@ -19,7 +19,7 @@ use crate::config::{Effective, Loaded, Notice, Origin, Roles};
 use crate::env::{Env, give_back_code, raise_descriptor_limit};
 use crate::log::DataPaths;
 
-/// How long the code of a start stays in memory.
+/// How long the code of a start stays in memory: the first requests use some of it, too.
 const START_CODE_FOR: Duration = Duration::from_secs(1);
 /// Threads for work that may wait for a disk or takes long.
 const BLOCKING_THREADS_MAX: usize = 16;
@@ -173,9 +173,12 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     };
     let broker = Broker::start(env, options).await?;
     announce(arguments, &broker, &data);
-    tokio::spawn(async {
-        // The first requests use some of it, too.
-        tokio::time::sleep(START_CODE_FOR).await;
+    let env = broker.env().clone();
+    broker.env().tasks.spawn("give back code", async move {
+        tokio::select! {
+            () = env.steady.sleep(START_CODE_FOR) => {}
+            () = env.tasks.cancelled() => return,
+        }
         if let Err(error) = give_back_code() {
             tracing::debug!(%error, "the code of the start stays in memory");
         }
