@@ -3,6 +3,9 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use crate::rig::PATIENCE;
 
 /// `ottla` with these arguments, ended when the value is dropped.
 pub(crate) struct Program {
@@ -76,6 +79,24 @@ fn refused(arguments: &[&str]) -> Output {
 
 fn last_line(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()
+}
+
+/// The kernel takes nothing out of the memory of a process that would not be short of it.
+#[test]
+fn the_code_of_the_start_is_given_back() {
+    let program = Program::start(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
+    let code = || {
+        let status = format!("/proc/{}/status", program.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+        kilobytes.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    };
+    let (began, mut most) = (Instant::now(), 0);
+    while code() >= most {
+        most = most.max(code());
+        assert!(began.elapsed() < PATIENCE, "{most} kB of files are in memory");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
