@@ -38,8 +38,9 @@ const MANY: usize = 1_000;
 /// Topics with as many partitions, for a node to die with.
 const TOPICS: usize = 10;
 const PRODUCERS: usize = 4;
-/// Records of 1,000 bytes in a batch.
+/// Records of 1,000 bytes in a batch, and in a large one.
 const BATCH_RECORDS: usize = 16;
+const BULK_RECORDS: usize = 128;
 /// How much a node misses that is away, beside what the options say.
 const MISSED: u64 = 8;
 /// Records of a client that watches the leader, and the time between two of them.
@@ -88,6 +89,10 @@ fn goals(figure: &str) -> Vec<Goal> {
         "ms until 3,333 partitions of a dead node have leaders" => vec![Goal::AtMost(2_000.0)],
         "CPU of an idle node without partitions, %"
         | "CPU of an idle node with 1,000 partitions, %" => vec![Goal::AtMost(1.0)],
+        "CPU-s of all nodes for each GB" | "128 KiB batches: CPU-s of all nodes for each GB" => {
+            vec![Goal::OfKafka(0.15)]
+        }
+        "128 KiB batches: the same, of one replica's" => vec![Goal::AtMost(3.3)],
         "p99 end to end beside it, us" | "p99 end to end beside that one, us" => {
             vec![Goal::OfKafka(0.2)]
         }
@@ -185,7 +190,7 @@ impl Trio {
     }
 
     /// Creates a topic whose partitions have these replicas, the leader first, and waits until all are in sync.
-    fn create(&self, name: &str, partitions: &[[i32; NODES]]) {
+    fn create<const N: usize>(&self, name: &str, partitions: &[[i32; N]]) {
         let mut topic = create_topics_request::CreatableTopic::default();
         topic.name = WireTopicName(text(name));
         (topic.num_partitions, topic.replication_factor) = (-1, -1);
@@ -204,17 +209,22 @@ impl Trio {
         let controller = self.controller();
         let response = call(controller, 5, &request).expect("an answer to CreateTopics");
         assert_eq!(response.topics[0].error_code, 0, "{response:?}");
-        self.until_in_sync(name, partitions.len(), &self.addresses);
+        self.until_in_sync(name, (partitions.len(), N), &self.addresses);
     }
 
-    /// Waits until these nodes know that all replicas of a topic are in sync.
-    fn until_in_sync(&self, name: &str, partitions: usize, who: &[SocketAddr]) {
+    /// Waits until these nodes know of so many partitions of a topic that so many replicas of each are in sync.
+    fn until_in_sync(
+        &self,
+        name: &str,
+        (partitions, replicas): (usize, usize),
+        who: &[SocketAddr],
+    ) {
         let wanted = metadata_request(Some(name));
         self.until("all have leaders", || {
             who.iter().all(|address| {
                 call(*address, 12, &wanted).is_some_and(|response| {
                     let found = &response.topics[0].partitions;
-                    let is_whole = |isr: &[WireBrokerId]| isr.len() == NODES;
+                    let is_whole = |isr: &[WireBrokerId]| isr.len() == replicas;
                     found.len() == partitions
                         && found.iter().all(|it| it.leader_id.0 >= 0 && is_whole(&it.isr_nodes))
                 })
@@ -279,8 +289,12 @@ fn measure(options: &Options, mut trio: Trio) -> Figures {
     trio.create("many", &spread);
     let created = begun.elapsed();
     let idle_many = idle(&trio);
-    trio.create("replicated", &[[1, 2, 3]; 1]);
-    let produced = produce(options, &trio, "replicated", 1);
+    trio.create("replicated", &[[1, 2, 3]]);
+    let produced = produce(options, &trio, ("replicated", -1), BATCH_RECORDS, 1);
+    trio.create("bulk", &[[1, 2, 3]]);
+    trio.create("bulk-single", &[[1]]);
+    let single = produce(options, &trio, ("bulk-single", 1), BULK_RECORDS, 4);
+    let bulk = produce(options, &trio, ("bulk", -1), BULK_RECORDS, 4);
     let caught_up = catch_up(options, &mut trio, "missed");
     let gap = failover(&mut trio);
     vec![
@@ -290,6 +304,9 @@ fn measure(options: &Options, mut trio: Trio) -> Figures {
         ("MB/s with acks=all", produced.0),
         ("CPU-s of all nodes for each GB", produced.1),
         ("p99 of a request, ms", produced.2),
+        ("128 KiB batches: MB/s with acks=all", bulk.0),
+        ("128 KiB batches: CPU-s of all nodes for each GB", bulk.1),
+        ("128 KiB batches: the same, of one replica's", bulk.1 / single.1),
         ("MB/s of a follower that catches up", alone.0),
         ("p99 end to end beside it, us", alone.1),
         ("p99 end to end beside it, of before", alone.2),
@@ -347,7 +364,7 @@ fn catch_up(options: &Options, trio: &mut Trio, missed: &str) -> (f64, f64, f64)
     let watched = ["before", "beside"].map(|when| format!("{missed}-{when}"));
     watched.iter().for_each(|topic| trio.create(topic, &[[1, 2, 3]]));
     drop(trio.nodes[NODES - 1].take());
-    produce(options, trio, missed, MISSED);
+    produce(options, trio, (missed, -1), BATCH_RECORDS, MISSED);
     let watch = |topic: &str| {
         let within =
             |answer: &Bytes| load::fetched(answer).pop().filter(|records| !records.is_empty());
@@ -361,7 +378,7 @@ fn catch_up(options: &Options, trio: &mut Trio, missed: &str) -> (f64, f64, f64)
         |_| {
             *node.lock().unwrap() = Some((trio.start)(NODES));
             let begun = Instant::now();
-            trio.until_in_sync(missed, 1, &[leader]);
+            trio.until_in_sync(missed, (1, NODES), &[leader]);
             *seconds.lock().unwrap() = begun.elapsed().as_secs_f64();
         },
         &|| watch(&watched[1]),
@@ -372,10 +389,17 @@ fn catch_up(options: &Options, trio: &mut Trio, missed: &str) -> (f64, f64, f64)
     (megabytes / seconds.into_inner().unwrap(), p99 * 1e6, p99 / before)
 }
 
-/// Writes `times` as much as the options say with `acks=all` to a partition with three replicas.
-fn produce(options: &Options, trio: &Trio, topic: &str, times: u64) -> (f64, f64, f64) {
-    let batch = load::batch(BATCH_RECORDS, Compression::None);
-    let frame = load::produce_frame(topic, 0, -1, &batch).0;
+/// Writes `times` as much as the options say to the only partition of a topic, with these acks. Gives MB/s, the CPU seconds of all nodes
+/// for each GB, and the p99 in milliseconds.
+fn produce(
+    options: &Options,
+    trio: &Trio,
+    (topic, acks): (&str, i16),
+    batch_records: usize,
+    times: u64,
+) -> (f64, f64, f64) {
+    let batch = load::batch(batch_records, Compression::None);
+    let frame = load::produce_frame(topic, 0, acks, &batch).0;
     let megabytes = times * options.megabytes;
     let requests = megabytes * 1_000_000 / batch.len() as u64 / PRODUCERS as u64;
     let load = |requests| {

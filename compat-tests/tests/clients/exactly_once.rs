@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ottla_compat_tests::client::ProduceOptions;
-use ottla_compat_tests::java::tool;
+use ottla_compat_tests::java::{java_class, output, tool};
 use ottla_compat_tests::{ClientKind, Record, Server, ServerKind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -106,17 +106,57 @@ fn read(reader: &BaseConsumer, count: usize) -> Result<Vec<String>> {
     Err(anyhow!("only {} records came", values.len()))
 }
 
-/// `kafka-transactions` lists and describes a transaction, and ends one that hangs; `DumpLogSegments` reads the log.
+/// Runs `kafka-transactions`.
+fn administer(server: &Server, arguments: &str) -> Result<String> {
+    let server = ["--bootstrap-server", server.bootstrap()];
+    tool("TransactionsCommand", &[&server[..], &arguments.split(' ').collect::<Vec<_>>()].concat())
+}
+
+/// What a client writes that takes no part in the protocol: no coordinator knows of it, and nobody will end it.
+const HANGING: &str = "\
+== a transaction of nobody
+Produce 11
+{transactionalId: 'nobody', acks: -1, timeoutMs: 5000, topicData: [{name: 't', partitionData: [{index: 0, records: [{producerId: 4242, producerEpoch: 0, sequence: 0, transactional: true, records: [{value: 'x'}]}]}]}]}
+";
+
+/// `kafka-transactions` finds a transaction that hangs, which is aborted then, and ends one of a producer that lives.
+pub(crate) fn found_and_terminated(kind: ServerKind) -> Result<()> {
+    let server = Server::start(kind, &["transaction.partition.verification.enable=false"])?;
+    create(&mut ClientKind::Librdkafka.connect(server.bootstrap())?, OUTPUT, 1, &[])?;
+    let find = || administer(&server, "find-hanging --topic t");
+    ensure!(!find()?.contains("4242"), "nothing hangs yet");
+    let script = tempfile::NamedTempFile::new()?;
+    std::fs::write(script.path(), HANGING)?;
+    let answer = output(java_class("Probe")?.arg(server.bootstrap()).arg(script.path()))?;
+    ensure!(answer.contains("errorCode = 0 NONE"), "{answer}");
+    let found = find()?;
+    ensure!(found.contains("4242"), "{found}");
+    administer(&server, "abort --topic t --partition 0 --start-offset 0")?;
+    wait_until("nothing hangs", || Ok((!find()?.contains("4242")).then_some(())))?;
+
+    let living = producer(server.bootstrap())?;
+    living.begin_transaction()?;
+    let record = BaseRecord::<(), str>::to(OUTPUT).partition(0).payload("terminated");
+    living.send(record).map_err(|(error, _)| error)?;
+    living.flush(PATIENCE)?;
+    administer(&server, "forceTerminateTransaction --transactionalId id")?;
+    wait_until("its transaction is over", || {
+        let producers = administer(&server, "describe-producers --topic t --partition 0")?;
+        let open = producers.lines().filter(|line| !line.trim_end().ends_with("None")).count();
+        // The names of the columns.
+        Ok((open == 1).then_some(()))
+    })?;
+    let listed = administer(&server, "list")?;
+    ensure!(listed.contains("Empty"), "the id waits for a producer: {listed}");
+    ensure!(living.commit_transaction(PATIENCE).is_err(), "it is fenced");
+    Ok(())
+}
+
+/// `kafka-transactions` lists and describes a transaction, and aborts it in a partition; `DumpLogSegments` reads the log.
 pub(crate) fn administered(kind: ServerKind) -> Result<()> {
     let mut server = Server::start(kind, &["transaction.state.log.num.partitions=1"])?;
     create(&mut ClientKind::Librdkafka.connect(server.bootstrap())?, OUTPUT, 1, &[])?;
-    let transactions = |arguments: &str| {
-        let server = ["--bootstrap-server", server.bootstrap()];
-        tool(
-            "TransactionsCommand",
-            &[&server[..], &arguments.split(' ').collect::<Vec<_>>()].concat(),
-        )
-    };
+    let transactions = |arguments: &str| administer(&server, arguments);
     let hanging = producer(server.bootstrap())?;
     hanging.begin_transaction()?;
     let record = BaseRecord::<(), str>::to(OUTPUT).partition(0).payload("hanging");

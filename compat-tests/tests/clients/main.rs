@@ -210,6 +210,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("crash::java_loses_nothing", crash::java),
     ("exactly_once::under_kills", exactly_once::under_kills),
     ("exactly_once::tools_know_transactions", exactly_once::administered),
+    ("exactly_once::tools_find_and_end_what_hangs", exactly_once::found_and_terminated),
     ("exactly_once::copiers_with_a_partition_each", copiers::with_a_partition_each),
     ("exactly_once::copiers_in_a_group", copiers::in_a_group),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
