@@ -43,7 +43,7 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 }
 
 /// Takes what was run so far of this program's code out of its memory: most of it is of use to a start alone. What is run again
-/// comes back from the page cache, in pieces of 64 KiB that take about a microsecond each.
+/// comes back from the page cache, in pieces.
 ///
 /// # Errors
 /// If the kernel does not say where the code is.

@@ -165,7 +165,6 @@ fn seed_2127_loses_nothing() {
     assert_eq!(run(2127).anomalies, []);
 }
 
-#[cfg(tokio_unstable)]
 /// A node that is left alone cannot agree on anything any more: it has to have heard before that the others have stopped.
 #[test]
 fn the_last_one_knows_that_the_others_have_stopped() {
@@ -175,6 +174,7 @@ fn the_last_one_knows_that_the_others_have_stopped() {
     assert!(unheard.is_empty(), "seeds {unheard:?}");
 }
 
+#[cfg(tokio_unstable)]
 #[test]
 fn a_seed_shows_the_same_each_time() {
     for seed in [3, 4] {
