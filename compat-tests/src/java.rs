@@ -49,17 +49,17 @@ fn tool_command(name: &str) -> Command {
 pub struct Library {
     /// Folders below `compat-tests`, and files.
     sources: &'static [&'static str],
-    /// `GROUP:ARTIFACT:VERSION`; none for Apache Kafka's broker and tools, at the version that the launcher pins.
+    /// `GROUP:ARTIFACT:VERSION`, or `GROUP:ARTIFACT:VERSION:test` for one of Apache Kafka with its tests; none for Apache Kafka's broker and tools, at the version that the launcher pins.
     coordinates: Option<&'static str>,
 }
 
 impl Library {
     /// What the broker and the tools of Apache Kafka run on.
     pub const KAFKA: Self = Self { sources: &["java"], coordinates: None };
-    /// Kafka Streams.
+    /// Kafka Streams, with the programs that its developers test it with.
     pub const STREAMS: Self = Self {
         sources: &["java/streams"],
-        coordinates: Some("org.apache.kafka:kafka-streams:4.3.1"),
+        coordinates: Some("org.apache.kafka:kafka-streams:4.3.1:test"),
     };
     /// Spring's client, over Apache Kafka's.
     pub const SPRING: Self = Self {
@@ -83,7 +83,7 @@ impl Library {
     /// The version, where it is not that of the broker.
     #[must_use]
     pub fn version(self) -> Option<&'static str> {
-        self.coordinates?.rsplit(':').next()
+        self.coordinates?.split(':').nth(2)
     }
 
     /// The launcher, with the class path of this library.

@@ -2,14 +2,15 @@
 //! where nobody waits for the end of their session.
 //!
 //! A copier reads a partition and writes what it read, with its offsets, in transactions of which it aborts some by chance. At the
-//! end the committed output is the input: nothing lost, nothing twice, in the order of each partition.
+//! end the committed output is the input: nothing lost, nothing twice, in the order of each partition. A copier that is done before
+//! its time to be killed, since the other was waited for, gets more to copy.
 //! `OTTLA_COMPAT_SEED` repeats the points of the kills, counted in the transactions that a copier has told of.
 
 use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::client::ProduceOptions;
 use ottla_compat_tests::java::lasting_tool;
 use ottla_compat_tests::program::Program;
-use ottla_compat_tests::{ClientKind, Record, Server, ServerKind, wait_until};
+use ottla_compat_tests::{Client, ClientKind, Record, Server, ServerKind, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::TopicPartitionList;
@@ -21,7 +22,8 @@ use crate::transactions::{CommittedReader, PATIENCE, consumer};
 const INPUT: &str = "input";
 const OUTPUT: &str = "output";
 const COPIERS: i32 = 2;
-const RECORDS: usize = 12_000;
+/// Written at a time, to each partition.
+const RECORDS: usize = 6000;
 /// Records of a transaction.
 const TRANSACTION: &str = "20";
 /// A copier that is started looks where its group was before it ends what its predecessor left open: it waits for this.
@@ -60,22 +62,24 @@ fn copy_seeded(
             "transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
         ],
     )?;
-    let mut client = ClientKind::Librdkafka.connect(server.bootstrap())?;
-    create(&mut client, INPUT, COPIERS, &[])?;
-    create(&mut client, OUTPUT, COPIERS, &[])?;
-    let records: Vec<_> = (0..RECORDS)
-        .map(|n| Ok(Record::new(i32::try_from(n)? % COPIERS, n.to_string())))
-        .collect::<Result<_>>()?;
-    client.produce(INPUT, &records, ProduceOptions::default())?;
-
-    let start = |server: &Server, number| start(server, mode, number);
+    let mut input = Input::new(&server)?;
+    for partition in 0..COPIERS {
+        input.write(partition, RECORDS)?;
+    }
     let mut copiers: Vec<Program> =
-        (0..COPIERS).map(|number| start(&server, number)).collect::<Result<_>>()?;
+        (0..COPIERS).map(|number| start(&server, mode, number)).collect::<Result<_>>()?;
     for turn in turns(kind) {
         let (Turn::Broker(number) | Turn::Copier(number)) = *turn;
-        if !copies(&mut copiers[number], chance.random_range(2..30))? {
-            ensure!(!kill_copiers, "a copier came to its end before its time to be killed");
-            break;
+        let copier = &mut copiers[index(number)?];
+        let transactions = chance.random_range(2..30);
+        if !copies(copier, transactions)? {
+            if !kill_copiers {
+                break;
+            }
+            copier.finish()?;
+            input.write(number, RECORDS)?;
+            *copier = start(&server, mode, number)?;
+            ensure!(copies(copier, transactions)?, "it did not copy all of its input");
         }
         match turn {
             Turn::Broker(_) => {
@@ -83,8 +87,8 @@ fn copy_seeded(
                 server.restart()?;
             }
             Turn::Copier(_) if kill_copiers => {
-                copiers[number].kill()?;
-                copiers[number] = start(&server, i32::try_from(number)?)?;
+                copier.kill()?;
+                *copier = start(&server, mode, number)?;
             }
             Turn::Copier(_) => {}
         }
@@ -92,8 +96,72 @@ fn copy_seeded(
     for copier in &mut copiers {
         copier.finish().with_context(|| server.log())?;
     }
-    ensure!(all_is_committed(server.bootstrap())?, "the copiers are done, their offsets are not");
-    check(&server)
+    ensure!(input.is_committed(server.bootstrap())?, "the copiers are done, their offsets are not");
+    input.is_copied(server.bootstrap())
+}
+
+/// What the copiers read: the numbers from 0 on in each partition.
+struct Input {
+    client: Client,
+    /// How many are in each partition.
+    written: [usize; COPIERS as usize],
+}
+
+impl Input {
+    fn new(server: &Server) -> Result<Self> {
+        let mut client = ClientKind::Librdkafka.connect(server.bootstrap())?;
+        create(&mut client, INPUT, COPIERS, &[])?;
+        create(&mut client, OUTPUT, COPIERS, &[])?;
+        Ok(Self { client, written: [0; COPIERS as usize] })
+    }
+
+    fn write(&mut self, partition: i32, count: usize) -> Result<()> {
+        let written = &mut self.written[index(partition)?];
+        let numbers = *written..*written + count;
+        let records: Vec<_> = numbers.map(|n| Record::new(partition, n.to_string())).collect();
+        self.client.produce(INPUT, &records, ProduceOptions::default())?;
+        *written += count;
+        Ok(())
+    }
+
+    /// Whether the group has committed all of it.
+    fn is_committed(&self, bootstrap: &str) -> Result<bool> {
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_range(INPUT, 0, COPIERS - 1);
+        let committed = consumer(bootstrap)?.committed_offsets(partitions, PATIENCE)?;
+        for (each, written) in committed.elements().iter().zip(self.written) {
+            if each.offset().to_raw() != Some(i64::try_from(written)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Looks whether the committed output is the input.
+    fn is_copied(&self, bootstrap: &str) -> Result<()> {
+        let all: usize = self.written.iter().sum();
+        let mut output = CommittedReader::new(bootstrap, OUTPUT, COPIERS)?;
+        wait_until("the output is there", || {
+            output.read_some()?;
+            Ok((output.records.len() >= all).then_some(()))
+        })
+        .with_context(|| format!("{} of {all} records", output.records.len()))?;
+        output.read_to_the_end()?;
+        for partition in 0..COPIERS {
+            let written = self.written[index(partition)?];
+            let found: Vec<_> =
+                output.records.iter().filter(|record| record.partition == partition).collect();
+            for (found, expected) in found.iter().zip(0..written) {
+                ensure!(found.value == expected.to_string(), "{found:?} in place of {expected}");
+            }
+            ensure!(found.len() == written, "{} of {written}", found.len());
+        }
+        Ok(())
+    }
+}
+
+fn index(partition: i32) -> Result<usize> {
+    Ok(usize::try_from(partition)?)
 }
 
 /// A copier; at its end all that was in its partitions at its start is copied.
@@ -110,8 +178,8 @@ fn start(server: &Server, mode: &[&str], number: i32) -> Result<Program> {
 /// What is killed next, when a copier has come on.
 #[derive(Clone, Copy)]
 enum Turn {
-    Broker(usize),
-    Copier(usize),
+    Broker(i32),
+    Copier(i32),
 }
 
 /// Apache Kafka takes seconds to start again, and is killed only to show that the test is fair.
@@ -141,35 +209,4 @@ fn copies(copier: &mut Program, transactions: usize) -> Result<bool> {
         last = copied;
     }
     Ok(true)
-}
-
-fn all_is_committed(bootstrap: &str) -> Result<bool> {
-    let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_range(INPUT, 0, COPIERS - 1);
-    let committed = consumer(bootstrap)?.committed_offsets(partitions, PATIENCE)?;
-    let ends: Vec<_> = committed.elements().iter().map(|each| each.offset().to_raw()).collect();
-    let end = i64::try_from(RECORDS)? / i64::from(COPIERS);
-    Ok(ends.iter().all(|offset| *offset == Some(end)))
-}
-
-fn check(server: &Server) -> Result<()> {
-    let mut output = CommittedReader::new(server.bootstrap(), OUTPUT, COPIERS)?;
-    wait_until("the output is there", || {
-        output.read_some()?;
-        Ok((output.records.len() >= RECORDS).then_some(()))
-    })
-    .with_context(|| format!("{} of {RECORDS} records", output.records.len()))?;
-    output.read_to_the_end()?;
-    for partition in 0..COPIERS {
-        let first = usize::try_from(partition)?;
-        let step = usize::try_from(COPIERS)?;
-        let expected: Vec<_> = (first..RECORDS).step_by(step).map(|n| n.to_string()).collect();
-        let found: Vec<_> =
-            output.records.iter().filter(|record| record.partition == partition).collect();
-        for (found, expected) in found.iter().zip(&expected) {
-            ensure!(found.value == *expected, "{found:?} in place of {expected}");
-        }
-        ensure!(found.len() == expected.len(), "{} of {}", found.len(), expected.len());
-    }
-    Ok(())
 }

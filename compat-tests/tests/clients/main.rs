@@ -27,6 +27,7 @@ mod powercut;
 mod probe;
 mod records;
 mod streams;
+mod streams_smoke;
 mod suites;
 mod takeover;
 mod three_nodes;
@@ -213,6 +214,7 @@ const BROKER_TESTS: &[(&str, BrokerTest)] = &[
     ("exactly_once::tools_find_and_end_what_hangs", exactly_once::found_and_terminated),
     ("exactly_once::copiers_with_a_partition_each", copiers::with_a_partition_each),
     ("exactly_once::copiers_in_a_group", copiers::in_a_group),
+    ("exactly_once::streams_smoke_test", streams_smoke::with_one_killed),
     ("verifiable::classic_groups_lose_nothing", verifiable::classic),
     ("verifiable::consumer_groups_lose_nothing", verifiable::consumer),
     ("three_nodes::librdkafka_loses_nothing_when_leaders_are_killed", three_nodes::librdkafka),
