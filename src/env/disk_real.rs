@@ -37,6 +37,8 @@ const MAPPING_SLACK_BYTES: u64 = 64 * 1024 * 1024;
 const PAGE_BYTES: u64 = 4096;
 /// How much of a file is asked about at once, whether it is in the page cache.
 const RESIDENT_BYTES: u64 = 1024 * 1024;
+/// How far the kernel reads ahead at most, as a rule: Linux takes 128 KiB where nobody says otherwise, distributions up to 8 MiB.
+const READ_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
 /// How long the answer is taken for true. Pages may be gone sooner: then a read waits for the disk in its thread, and that
 /// is all.
 const RESIDENT_FOR: Duration = Duration::from_millis(100);
@@ -249,8 +251,39 @@ enum Handle {
 struct ViewState {
     /// The current mapping, which may be longer than the file. Replaced, never changed: views keep theirs alive.
     mapping: Option<Arc<Mapping>>,
-    /// A range that was found in the page cache, and when.
-    resident: Option<(Range<u64>, Instant)>,
+    residence: Residence,
+}
+
+/// What was found of a file a moment ago: which part is in the page cache, and which comes from the disk.
+///
+/// The kernel reads ahead of who reads from the disk. Those pages count as cached as soon as they are asked for, and the first
+/// look at them waits for the disk, or takes long where memory is virtual: all that lies close behind is taken to come from the
+/// disk too, so that no thread of the runtime takes the first look.
+#[derive(Debug, Default)]
+struct Residence {
+    cached: Option<(Range<u64>, Instant)>,
+    /// With what the kernel may have read ahead of it.
+    on_disk: Option<(Range<u64>, Instant)>,
+}
+
+impl Residence {
+    /// Whether the range is in the page cache, if that is known.
+    fn of(&mut self, range: &Range<u64>, now: Instant) -> Option<bool> {
+        let lately = |at: Instant| now.duration_since(at) < RESIDENT_FOR;
+        if let Some((known, at)) = &self.on_disk
+            && known.contains(&range.start)
+            && lately(*at)
+        {
+            self.is_on_disk(range, now);
+            return Some(false);
+        }
+        let (known, at) = self.cached.as_ref()?;
+        (known.start <= range.start && range.end <= known.end && lately(*at)).then_some(true)
+    }
+
+    fn is_on_disk(&mut self, range: &Range<u64>, now: Instant) {
+        self.on_disk = Some((range.start..range.end + READ_AHEAD_BYTES, now));
+    }
 }
 
 impl RealFile {
@@ -321,6 +354,9 @@ impl RealFile {
             let Some(file) = self.file_if_open()? else { return Ok(None) };
             return self.view(&file, range, as_of);
         }
+        if length >= VIEW_BYTES_MIN {
+            self.view.lock().residence.is_on_disk(&range, Instant::now());
+        }
         let mut buffer = vec![0; length];
         Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
     }
@@ -349,17 +385,13 @@ impl RealFile {
         range: &Range<u64>,
     ) -> io::Result<bool> {
         let now = Instant::now();
-        if let Some((known, at)) = &state.resident
-            && known.start <= range.start
-            && range.end <= known.end
-            && now.duration_since(*at) < RESIDENT_FOR
-        {
-            return Ok(true);
+        if let Some(known) = state.residence.of(range, now) {
+            return Ok(known);
         }
         let around = range.start / RESIDENT_BYTES * RESIDENT_BYTES
             ..range.end.next_multiple_of(RESIDENT_BYTES).min(self.known_length());
         if is_cached(file, &around)? {
-            state.resident = Some((around, now));
+            state.residence.cached = Some((around, now));
             return Ok(true);
         }
         is_cached(file, range)
@@ -489,7 +521,7 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.known_length.store(0, Ordering::Release);
-        self.view.lock().resident = None;
+        self.view.lock().residence = Residence::default();
         self.file()?.set_len(length)
     }
 
@@ -649,6 +681,23 @@ mod tests {
                 assert_eq!(read, content[range.start as usize..range.end as usize]);
             }
         }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
+    fn what_is_read_ahead_of_a_read_from_the_disk_is_taken_to_come_from_there() {
+        let now = Instant::now();
+        let mut residence = Residence { cached: Some((0..100 << 20, now)), on_disk: None };
+        let mib = |from: u64, to: u64| from << 20..to << 20;
+        assert_eq!(residence.of(&mib(10, 11), now), Some(true));
+        assert_eq!(residence.of(&mib(100, 101), now), None);
+        residence.is_on_disk(&mib(10, 11), now);
+        assert_eq!(residence.of(&mib(9, 10), now), Some(true), "before it");
+        assert_eq!(residence.of(&mib(11, 12), now), Some(false), "read ahead");
+        assert_eq!(residence.of(&mib(19, 20), now), Some(false), "and ahead of that");
+        assert_eq!(residence.of(&mib(28, 29), now), Some(true), "far behind");
+        let later = now + RESIDENT_FOR;
+        assert_eq!(residence.of(&mib(20, 21), later), None, "nobody knows any more");
     }
 
     #[test]
