@@ -262,27 +262,27 @@ struct ViewState {
 #[derive(Debug, Default)]
 struct Residence {
     cached: Option<(Range<u64>, Instant)>,
-    /// With what the kernel may have read ahead of it.
-    on_disk: Option<(Range<u64>, Instant)>,
+    /// What the kernel may have read ahead of the last read from the disk.
+    read_ahead: Option<(Range<u64>, Instant)>,
 }
 
 impl Residence {
     /// Whether the range is in the page cache, if that is known.
     fn of(&mut self, range: &Range<u64>, now: Instant) -> Option<bool> {
         let lately = |at: Instant| now.duration_since(at) < RESIDENT_FOR;
-        if let Some((known, at)) = &self.on_disk
+        if let Some((known, at)) = &self.read_ahead
             && known.contains(&range.start)
             && lately(*at)
         {
-            self.is_on_disk(range, now);
+            self.comes_from_disk(range, now);
             return Some(false);
         }
         let (known, at) = self.cached.as_ref()?;
         (known.start <= range.start && range.end <= known.end && lately(*at)).then_some(true)
     }
 
-    fn is_on_disk(&mut self, range: &Range<u64>, now: Instant) {
-        self.on_disk = Some((range.start..range.end + READ_AHEAD_BYTES, now));
+    fn comes_from_disk(&mut self, range: &Range<u64>, now: Instant) {
+        self.read_ahead = Some((range.end..range.end + READ_AHEAD_BYTES, now));
     }
 }
 
@@ -355,7 +355,7 @@ impl RealFile {
             return self.view(&file, range, as_of);
         }
         if length >= VIEW_BYTES_MIN {
-            self.view.lock().residence.is_on_disk(&range, Instant::now());
+            self.view.lock().residence.comes_from_disk(&range, Instant::now());
         }
         let mut buffer = vec![0; length];
         Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
@@ -687,12 +687,12 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
     fn what_is_read_ahead_of_a_read_from_the_disk_is_taken_to_come_from_there() {
         let now = Instant::now();
-        let mut residence = Residence { cached: Some((0..100 << 20, now)), on_disk: None };
+        let mut residence = Residence { cached: Some((0..100 << 20, now)), read_ahead: None };
         let mib = |from: u64, to: u64| from << 20..to << 20;
         assert_eq!(residence.of(&mib(10, 11), now), Some(true));
         assert_eq!(residence.of(&mib(100, 101), now), None);
-        residence.is_on_disk(&mib(10, 11), now);
-        assert_eq!(residence.of(&mib(9, 10), now), Some(true), "before it");
+        residence.comes_from_disk(&mib(10, 11), now);
+        assert_eq!(residence.of(&mib(10, 11), now), Some(true), "itself");
         assert_eq!(residence.of(&mib(11, 12), now), Some(false), "read ahead");
         assert_eq!(residence.of(&mib(19, 20), now), Some(false), "and ahead of that");
         assert_eq!(residence.of(&mib(28, 29), now), Some(true), "far behind");
