@@ -49,6 +49,7 @@ mod reading;
 mod redpanda;
 mod rpk;
 mod scratch;
+mod security;
 mod serve;
 mod signals;
 mod sources;
@@ -107,6 +108,15 @@ enum Verb {
     Health(health::HealthArguments),
     /// Check log directories and print their files, Ottla's or Apache Kafka's
     Logs(logs::LogsArguments),
+    /// Rights
+    #[command(hide = true)]
+    Acl(security::Anything),
+    /// Users
+    #[command(hide = true)]
+    User(security::Anything),
+    /// Quotas
+    #[command(hide = true)]
+    Quota(security::Anything),
 }
 
 /// Runs the program with the arguments and the environment of the process.
@@ -138,6 +148,9 @@ pub fn main() -> ExitCode {
         Some(Verb::Config(arguments)) => config::run(&arguments),
         Some(Verb::Health(arguments)) => health::run(&arguments),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
+        Some(Verb::Acl(rest)) => Ok(security::refuse("acl", &rest).report(false)),
+        Some(Verb::User(rest)) => Ok(security::refuse("user", &rest).report(false)),
+        Some(Verb::Quota(rest)) => Ok(security::refuse("quota", &rest).report(false)),
     };
     end(outcome)
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{kafka, redpanda};
+use super::{kafka, redpanda, security};
 
 /// Another program, which is given its arguments.
 pub(super) type Personality = fn(&[String]) -> anyhow::Result<ExitCode>;
@@ -15,6 +15,7 @@ pub(super) fn of(words: &[OsString]) -> Option<(Personality, Vec<String>)> {
     let find = |name: &str| {
         let name = name.strip_suffix(".sh").unwrap_or(name);
         let all = kafka::PERSONALITIES.iter().chain(redpanda::PERSONALITIES);
+        let all = all.chain(security::PERSONALITIES);
         all.copied().find(|(other, _)| *other == name).map(|(_, run)| run)
     };
     let called = words.first().and_then(|word| Path::new(word).file_name()?.to_str());

@@ -1,5 +1,6 @@
 //! `ottla serve`: one broker until a signal comes.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use super::signals::Signals;
 use super::sources::{SourceArguments, environment};
 use crate::api::AllowAll;
 use crate::broker::{Broker, BrokerOptions};
-use crate::config::{Effective, Loaded, Notice, Origin, Roles};
+use crate::config::{Effective, Listener, Loaded, Notice, Origin, Roles};
 use crate::env::{Env, give_back_code, raise_descriptor_limit};
 use crate::log::DataPaths;
 
@@ -165,6 +166,7 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     } else {
         (Env::real(), data_paths(arguments.data.as_deref(), &loaded)?)
     };
+    let advertised = loaded.broker.advertised_listeners.clone().unwrap_or_default();
     let options = BrokerOptions {
         settings: Effective::new(loaded),
         data: data.clone(),
@@ -173,6 +175,13 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     };
     let broker = Broker::start(env, options).await?;
     announce(arguments, &broker, &data);
+    let env = broker.env().clone();
+    broker.env().tasks.spawn("look up advertised hosts", async move {
+        tokio::select! {
+            () = warn_of_unknown_hosts(&env, &advertised) => {}
+            () = env.tasks.cancelled() => {}
+        }
+    });
     let env = broker.env().clone();
     broker.env().tasks.spawn("give back code", async move {
         tokio::select! {
@@ -197,6 +206,21 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
         () = signals.next() => bail!("ended at once: the next start recovers the logs"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of hosts that are no names here. Clients may know them all the same, so this stops nobody.
+async fn warn_of_unknown_hosts(env: &Env, advertised: &[Listener]) {
+    let hosts: BTreeSet<&str> =
+        advertised.iter().filter_map(|listener| listener.host.as_deref()).collect();
+    for host in hosts {
+        let is_known = env.net.lookup(host).await.is_ok_and(|found| !found.is_empty());
+        if !is_known {
+            tracing::warn!(
+                "`advertised.listeners` sends clients to `{host}`, which has no address here: unless they have one for it, \
+                 name a host that they can resolve, or take the setting out"
+            );
+        }
+    }
 }
 
 /// `--data`, else `log.dirs` if somebody has set it, else the default beside us. Clients are told where partitions are, so paths

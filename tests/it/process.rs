@@ -100,6 +100,16 @@ fn the_code_of_the_start_is_given_back() {
 }
 
 #[test]
+fn an_advertised_host_without_an_address_is_told_of() {
+    let listeners = "advertised.listeners=PLAINTEXT://nobody.invalid:1";
+    let arguments = ["serve", "--memory", "--listen", "127.0.0.1:0", "-o", listeners];
+    let mut program = Program::start(&arguments);
+    let said = BufReader::new(program.child.stderr.take().unwrap());
+    let warning = said.lines().map(Result::unwrap).find(|line| line.contains("WARN")).unwrap();
+    assert!(warning.contains("`nobody.invalid`, which has no address here"), "{warning}");
+}
+
+#[test]
 fn a_ready_broker_says_where_and_stops_with_0() {
     for signal in ["TERM", "INT"] {
         let program = Program::start(&["serve", "--listen", "127.0.0.1:0", "--memory"]);

@@ -2,15 +2,17 @@
 //! producer that was replaced is fenced.
 //!
 //! A library commits `committed-0` and offset 3, aborts `aborted` and offset 9, and commits `committed-1`; while it writes
-//! `lost`, another producer of its id begins, which fences it and commits `committed-2`.
+//! `lost`, another producer of its id begins, which fences it and commits `committed-2`. A library that takes an epoch for each
+//! transaction (KIP-890) does the same where the broker knows nothing of that.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
-use ottla_compat_tests::java::output;
+use ottla_compat_tests::java::{output, tool};
 use ottla_compat_tests::wait::bounded;
 use ottla_compat_tests::workspace::{built, native_node, platformatic, rust_client, sources};
 use ottla_compat_tests::{ClientKind, Server, ServerKind, Skill, wait_until};
@@ -22,30 +24,56 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::matrix::{self, Cell};
-use crate::{create, matrix_trial};
+use crate::{create, matrix_trial, trial};
 
 const TOPIC: &str = "t";
+const ID: &str = "id";
+/// Libraries that are known to take an epoch for each transaction.
+const WITH_AN_EPOCH_EACH: [ClientKind; 1] = [ClientKind::Java];
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A trial for each library that has transactions.
 pub(crate) fn trials() -> Vec<Trial> {
     let kinds = matrix::chosen().filter(|kind| kind.can(Skill::Transactions));
-    kinds
-        .map(|kind| {
-            let name = format!("{}::has_transactions", kind.name());
-            let cell = Cell::new(kind, matrix::TRANSACTIONS);
-            matrix_trial(name, cell, move || transactions(kind))
-        })
-        .collect()
+    let mut trials = Vec::new();
+    for kind in kinds {
+        let name = kind.name();
+        let cell = Cell::new(kind, matrix::TRANSACTIONS);
+        trials.push(matrix_trial(format!("{name}::has_transactions"), cell, move || {
+            let epochs = if WITH_AN_EPOCH_EACH.contains(&kind) { MANY } else { 0..i16::MAX };
+            transactions(kind, epochs, |_| Ok(()))
+        }));
+        if WITH_AN_EPOCH_EACH.contains(&kind) {
+            trials.push(trial(format!("{name}::has_transactions_of_one_epoch"), move || {
+                transactions(kind, FEW, |server| {
+                    let arguments = ["--bootstrap-server", server.bootstrap(), "downgrade"];
+                    let level = ["--feature", "transaction.version=1"];
+                    tool("FeatureCommand", &[&arguments[..], &level].concat())?;
+                    Ok(())
+                })
+            }));
+        }
+    }
+    trials
 }
 
-fn transactions(library: ClientKind) -> Result<()> {
+/// The epoch of four transactions and two producers, where each transaction has its own and where it has not.
+const MANY: Range<i16> = 4..i16::MAX;
+const FEW: Range<i16> = 0..4;
+
+/// `epochs` holds the one that the transactional id comes to; `prepare` sees the broker first.
+fn transactions(
+    library: ClientKind,
+    epochs: Range<i16>,
+    prepare: impl FnOnce(&Server) -> Result<()>,
+) -> Result<()> {
     let server = Server::start(ServerKind::from_environment()?, &[])?;
+    prepare(&server)?;
     create(&mut ClientKind::Java.connect(server.bootstrap())?, TOPIC, 1, &[])?;
     let printed = if library == ClientKind::Librdkafka {
         librdkafka(server.bootstrap())?
     } else {
-        output(program(library)?.args([server.bootstrap(), TOPIC, "g", "id"]))
+        output(program(library)?.args([server.bootstrap(), TOPIC, "g", ID]))
             .with_context(|| server.log())?
     };
     let said: Vec<_> = printed.lines().filter(|line| ["fenced", "done"].contains(line)).collect();
@@ -53,7 +81,23 @@ fn transactions(library: ClientKind) -> Result<()> {
     let values = committed_values(server.bootstrap(), 3)?;
     assert_eq!(values, ["committed-0", "committed-1", "committed-2"]);
     assert_eq!(committed_offset(server.bootstrap(), TOPIC)?, Some(3));
+    let epoch = epoch(server.bootstrap())?;
+    println!("transactions: {} comes to epoch {epoch}", library.name());
+    ensure!(epochs.contains(&epoch), "the epoch at the end: {epoch}");
     Ok(())
+}
+
+/// The epoch that the transactional id has come to.
+fn epoch(bootstrap: &str) -> Result<i16> {
+    let arguments = ["--bootstrap-server", bootstrap, "describe", "--transactional-id", ID];
+    let printed = tool("TransactionsCommand", &arguments)?;
+    let mut lines = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let column = lines
+        .next()
+        .and_then(|names| names.iter().position(|name| *name == "ProducerEpoch"))
+        .with_context(|| printed.clone())?;
+    let row = lines.next().with_context(|| printed.clone())?;
+    Ok(row[column].parse()?)
 }
 
 fn program(library: ClientKind) -> Result<Command> {
@@ -219,7 +263,7 @@ fn librdkafka(bootstrap: &str) -> Result<String> {
 /// A producer of transactional id `id`, ready to begin.
 pub(crate) fn producer(bootstrap: &str) -> Result<BaseProducer> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("transactional.id", "id");
+    config.set("bootstrap.servers", bootstrap).set("transactional.id", ID);
     let producer: BaseProducer = config.create()?;
     producer.init_transactions(PATIENCE)?;
     Ok(producer)

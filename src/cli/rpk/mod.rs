@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::connect::run_async;
 use super::failure::{Failure, USAGE};
+use super::security::{Anything, refuse};
 use crate::client::{Address, Cluster, ClusterOptions};
 
 pub(super) use records::write_object;
@@ -40,6 +41,12 @@ enum Verb {
     /// Show the brokers, and whether all is well
     #[command(subcommand)]
     Cluster(cluster::Verb),
+    /// Rights
+    #[command(hide = true)]
+    Acl(Anything),
+    /// Users and rights
+    #[command(hide = true)]
+    Security(Anything),
 }
 
 /// Where the cluster is.
@@ -144,6 +151,8 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
         Verb::Topic(verb) => topic::run(verb, &connection),
         Verb::Group(verb) => group::run(verb, &connection),
         Verb::Cluster(verb) => cluster::run(verb, &connection),
+        Verb::Acl(rest) => Err(refuse("acl", rest)),
+        Verb::Security(rest) => Err(refuse("security", rest)),
     });
     outcome.unwrap_or_else(|failure| failure.report(false))
 }
