@@ -1,5 +1,6 @@
 //! How verbs reach a cluster: addresses, patience, and the runtime that they run in.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use clap::Args;
 
 use super::context::{self, Context};
 use super::failure::{Failure, broken};
-use super::sources::environment;
+use super::sources::{self, environment};
 use super::units;
 use crate::client::{Address, Cluster, ClusterOptions};
+use crate::config::properties::{self, Property};
 use crate::env::Env;
 
 /// What every verb takes that speaks to brokers.
@@ -31,6 +33,16 @@ pub(super) struct ConnectionArguments {
     /// A setting by the name that other clients have for it; of the security settings none but PLAINTEXT is there yet
     #[arg(short = 'X', value_name = "KEY=VALUE")]
     properties: Vec<String>,
+    /// A file of settings for other clients: its bootstrap.servers, client.id and security.protocol count
+    #[arg(short = 'F', long = "command-config", value_name = "FILE")]
+    settings_file: Option<PathBuf>,
+}
+
+/// What a file of settings says.
+#[derive(Default)]
+struct FileSettings {
+    bootstrap: Option<String>,
+    settings: Vec<(String, String)>,
 }
 
 /// Where a broker of this machine is.
@@ -39,8 +51,25 @@ const DEFAULT_BOOTSTRAP: &str = "localhost:9092";
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
 impl ConnectionArguments {
-    /// Where to begin, and the settings of the context if it is one that says so.
-    fn place(&self) -> Result<Context, Failure> {
+    /// Reads the file. What concerns neither us nor security is passed over, as by the tools of Apache Kafka.
+    fn file_settings(&self) -> Result<FileSettings, Failure> {
+        let mut found = FileSettings::default();
+        let Some(file) = &self.settings_file else { return Ok(found) };
+        let bytes = sources::read(file).map_err(|error| Failure::usage(format!("{error:#}")))?;
+        let properties = properties::parse(&bytes)
+            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+        for Property { key, value, .. } in properties {
+            match key.as_str() {
+                "bootstrap.servers" | "metadata.broker.list" => found.bootstrap = Some(value),
+                "client.id" | "security.protocol" => found.settings.push((key, value)),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where to begin, and the settings of the context if it is one that says so. `of_file` is what the file says.
+    fn place(&self, of_file: Option<String>) -> Result<Context, Failure> {
         let environment = environment();
         let variable = |wanted: &str| {
             let found = environment.iter().find(|(name, _)| name == wanted);
@@ -50,7 +79,9 @@ impl ConnectionArguments {
         if let Some(bootstrap) = &self.bootstrap {
             return Ok(at(bootstrap.clone()));
         }
-        if let (None, Some(bootstrap)) = (&self.context, variable("OTTLA_BOOTSTRAP")) {
+        if let (None, Some(bootstrap)) =
+            (&self.context, of_file.or_else(|| variable("OTTLA_BOOTSTRAP")))
+        {
             return Ok(at(bootstrap));
         }
         let name = self.context.clone().or_else(|| variable("OTTLA_CONTEXT"));
@@ -60,7 +91,8 @@ impl ConnectionArguments {
 
     /// The addresses and times.
     pub(super) fn options(&self) -> Result<ClusterOptions, Failure> {
-        let Context { bootstrap, settings } = self.place()?;
+        let of_file = self.file_settings()?;
+        let Context { bootstrap, settings } = self.place(of_file.bootstrap)?;
         let bootstrap = Address::parse_list(&bootstrap)
             .map_err(|error| Failure::usage(error.to_string()).hint("write -b HOST:PORT"))?;
         let mut options = ClusterOptions {
@@ -70,8 +102,9 @@ impl ConnectionArguments {
             operation_timeout: self.timeout,
             ..ClusterOptions::new(bootstrap)
         };
-        for (key, value) in &settings {
-            apply(&mut options, key, value)?;
+        let settings = settings.into_iter().chain(of_file.settings);
+        for (key, value) in settings {
+            apply(&mut options, &key, &value)?;
         }
         for text in &self.properties {
             let (key, value) = setting(text)?;

@@ -29,7 +29,7 @@ use crate::{create, matrix_trial, trial};
 const TOPIC: &str = "t";
 const ID: &str = "id";
 /// Libraries that are known to take an epoch for each transaction.
-const WITH_AN_EPOCH_EACH: [ClientKind; 1] = [ClientKind::Java];
+const WITH_AN_EPOCH_EACH: [ClientKind; 2] = [ClientKind::FranzGo, ClientKind::Java];
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A trial for each library that has transactions.
