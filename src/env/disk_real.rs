@@ -701,6 +701,28 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "whether the moment has passed")]
+    fn what_lies_behind_a_read_that_may_wait_is_not_given_to_those_that_may_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = RealDisk::new().open(&path, OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[&[7; 300_000]]).unwrap();
+        let is_cached = |range| file.read(range, Residency::Cached).unwrap().is_some();
+        assert!(is_cached(100_000..200_000), "just written");
+        // It holds for a moment, which a busy machine may let pass.
+        loop {
+            let began = Instant::now();
+            file.read(0..100_000, Residency::Any).unwrap().unwrap();
+            let is_cached = is_cached(100_000..200_000);
+            if began.elapsed() < RESIDENT_FOR {
+                assert!(!is_cached, "it may be read ahead");
+                break;
+            }
+        }
+        assert!(is_cached(0..100_000), "it was read");
+    }
+
+    #[test]
     fn bytes_that_are_there_no_more_are_not_given_to_be_looked_at() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
