@@ -37,8 +37,6 @@ const MAPPING_SLACK_BYTES: u64 = 64 * 1024 * 1024;
 const PAGE_BYTES: u64 = 4096;
 /// How much of a file is asked about at once, whether it is in the page cache.
 const RESIDENT_BYTES: u64 = 1024 * 1024;
-/// How far the kernel reads ahead at most, as a rule: Linux takes 128 KiB where nobody says otherwise, distributions up to 8 MiB.
-const READ_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
 /// How long the answer is taken for true. Pages may be gone sooner: then a read waits for the disk in its thread, and that
 /// is all.
 const RESIDENT_FOR: Duration = Duration::from_millis(100);
@@ -251,39 +249,8 @@ enum Handle {
 struct ViewState {
     /// The current mapping, which may be longer than the file. Replaced, never changed: views keep theirs alive.
     mapping: Option<Arc<Mapping>>,
-    residence: Residence,
-}
-
-/// What was found of a file a moment ago: which part is in the page cache, and which comes from the disk.
-///
-/// The kernel reads ahead of who reads from the disk. Those pages count as cached as soon as they are asked for, and the first
-/// look at them waits for the disk, or takes long where memory is virtual: all that lies close behind is taken to come from the
-/// disk too, so that no thread of the runtime takes the first look.
-#[derive(Debug, Default)]
-struct Residence {
-    cached: Option<(Range<u64>, Instant)>,
-    /// What the kernel may have read ahead of the last read from the disk.
-    read_ahead: Option<(Range<u64>, Instant)>,
-}
-
-impl Residence {
-    /// Whether the range is in the page cache, if that is known.
-    fn of(&mut self, range: &Range<u64>, now: Instant) -> Option<bool> {
-        let lately = |at: Instant| now.duration_since(at) < RESIDENT_FOR;
-        if let Some((known, at)) = &self.read_ahead
-            && known.contains(&range.start)
-            && lately(*at)
-        {
-            self.comes_from_disk(range, now);
-            return Some(false);
-        }
-        let (known, at) = self.cached.as_ref()?;
-        (known.start <= range.start && range.end <= known.end && lately(*at)).then_some(true)
-    }
-
-    fn comes_from_disk(&mut self, range: &Range<u64>, now: Instant) {
-        self.read_ahead = Some((range.end..range.end + READ_AHEAD_BYTES, now));
-    }
+    /// A range that was found in the page cache, and when.
+    resident: Option<(Range<u64>, Instant)>,
 }
 
 impl RealFile {
@@ -354,9 +321,6 @@ impl RealFile {
             let Some(file) = self.file_if_open()? else { return Ok(None) };
             return self.view(&file, range, as_of);
         }
-        if length >= VIEW_BYTES_MIN {
-            self.view.lock().residence.comes_from_disk(&range, Instant::now());
-        }
         let mut buffer = vec![0; length];
         Ok(self.read_into(range.start, &mut buffer, residency)?.then(|| buffer.into()))
     }
@@ -385,13 +349,17 @@ impl RealFile {
         range: &Range<u64>,
     ) -> io::Result<bool> {
         let now = Instant::now();
-        if let Some(known) = state.residence.of(range, now) {
-            return Ok(known);
+        if let Some((known, at)) = &state.resident
+            && known.start <= range.start
+            && range.end <= known.end
+            && now.duration_since(*at) < RESIDENT_FOR
+        {
+            return Ok(true);
         }
         let around = range.start / RESIDENT_BYTES * RESIDENT_BYTES
             ..range.end.next_multiple_of(RESIDENT_BYTES).min(self.known_length());
         if is_cached(file, &around)? {
-            state.residence.cached = Some((around, now));
+            state.resident = Some((around, now));
             return Ok(true);
         }
         is_cached(file, range)
@@ -521,7 +489,7 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.known_length.store(0, Ordering::Release);
-        self.view.lock().residence = Residence::default();
+        self.view.lock().resident = None;
         self.file()?.set_len(length)
     }
 
@@ -681,45 +649,6 @@ mod tests {
                 assert_eq!(read, content[range.start as usize..range.end as usize]);
             }
         }
-    }
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
-    fn what_is_read_ahead_of_a_read_from_the_disk_is_taken_to_come_from_there() {
-        let now = Instant::now();
-        let mut residence = Residence { cached: Some((0..100 << 20, now)), read_ahead: None };
-        let mib = |from: u64, to: u64| from << 20..to << 20;
-        assert_eq!(residence.of(&mib(10, 11), now), Some(true));
-        assert_eq!(residence.of(&mib(100, 101), now), None);
-        residence.comes_from_disk(&mib(10, 11), now);
-        assert_eq!(residence.of(&mib(10, 11), now), Some(true), "itself");
-        assert_eq!(residence.of(&mib(11, 12), now), Some(false), "read ahead");
-        assert_eq!(residence.of(&mib(19, 20), now), Some(false), "and ahead of that");
-        assert_eq!(residence.of(&mib(28, 29), now), Some(true), "far behind");
-        let later = now + RESIDENT_FOR;
-        assert_eq!(residence.of(&mib(20, 21), later), None, "nobody knows any more");
-    }
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "whether the moment has passed")]
-    fn what_lies_behind_a_read_that_may_wait_is_not_given_to_those_that_may_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        let file = RealDisk::new().open(&path, OpenMode::CreateNew).unwrap();
-        file.write_at(0, &[&[7; 300_000]]).unwrap();
-        let is_cached = |range| file.read(range, Residency::Cached).unwrap().is_some();
-        assert!(is_cached(100_000..200_000), "just written");
-        // It holds for a moment, which a busy machine may let pass.
-        loop {
-            let began = Instant::now();
-            file.read(0..100_000, Residency::Any).unwrap().unwrap();
-            let is_cached = is_cached(100_000..200_000);
-            if began.elapsed() < RESIDENT_FOR {
-                assert!(!is_cached, "it may be read ahead");
-                break;
-            }
-        }
-        assert!(is_cached(0..100_000), "it was read");
     }
 
     #[test]
