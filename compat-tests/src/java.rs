@@ -49,7 +49,8 @@ fn tool_command(name: &str) -> Command {
 pub struct Library {
     /// Folders below `compat-tests`, and files.
     sources: &'static [&'static str],
-    /// `GROUP:ARTIFACT:VERSION`, or `GROUP:ARTIFACT:VERSION:test` for one of Apache Kafka with its tests; none for Apache Kafka's broker and tools, at the version that the launcher pins.
+    /// `GROUP:ARTIFACT:VERSION`, or `GROUP:ARTIFACT:VERSION:test` for one of Apache Kafka with its tests; none for Apache
+    /// Kafka's broker and tools, at the version that the launcher pins.
     coordinates: Option<&'static str>,
 }
 

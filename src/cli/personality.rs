@@ -14,9 +14,8 @@ pub(super) type Personality = fn(&[String]) -> anyhow::Result<ExitCode>;
 pub(super) fn of(words: &[OsString]) -> Option<(Personality, Vec<String>)> {
     let find = |name: &str| {
         let name = name.strip_suffix(".sh").unwrap_or(name);
-        let all = kafka::PERSONALITIES.iter().chain(redpanda::PERSONALITIES);
-        let all = all.chain(security::PERSONALITIES);
-        all.copied().find(|(other, _)| *other == name).map(|(_, run)| run)
+        let all = [kafka::PERSONALITIES, redpanda::PERSONALITIES, security::PERSONALITIES];
+        all.into_iter().flatten().copied().find(|(other, _)| *other == name).map(|(_, run)| run)
     };
     let called = words.first().and_then(|word| Path::new(word).file_name()?.to_str());
     let (run, rest) = match called.and_then(find) {
