@@ -69,9 +69,8 @@ fn finish(
     context: &RequestContext,
     fetch: &Fetch,
     fetching: Fetching,
-    read: Read,
+    mut read: Read,
 ) -> FetchResponse {
-    let mut read = read;
     leave_out_aborted(&mut read);
     count(context, fetch, &read);
     let now = context.services.env.steady.now();

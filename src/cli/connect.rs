@@ -11,7 +11,7 @@ use super::failure::{Failure, broken};
 use super::sources::{self, environment};
 use super::units;
 use crate::client::{Address, Cluster, ClusterOptions};
-use crate::config::properties::{self, Property};
+use crate::config::properties::Property;
 use crate::env::Env;
 
 /// What every verb takes that speaks to brokers.
@@ -55,9 +55,8 @@ impl ConnectionArguments {
     fn file_settings(&self) -> Result<FileSettings, Failure> {
         let mut found = FileSettings::default();
         let Some(file) = &self.settings_file else { return Ok(found) };
-        let bytes = sources::read(file).map_err(|error| Failure::usage(format!("{error:#}")))?;
-        let properties = properties::parse(&bytes)
-            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+        let properties =
+            sources::read_properties(file).map_err(|error| Failure::usage(format!("{error:#}")))?;
         for Property { key, value, .. } in properties {
             match key.as_str() {
                 "bootstrap.servers" | "metadata.broker.list" => found.bootstrap = Some(value),

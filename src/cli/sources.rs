@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::config::properties::{self, Property};
 use crate::config::{self, Loaded, SourceFile, Sources};
 
 /// Where the file is looked for if none is named: where that of Apache Kafka's image is mounted, and our own place.
@@ -80,6 +81,14 @@ pub(super) fn environment() -> Vec<(String, String)> {
 )]
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The settings in a file that has the form of Java properties.
+///
+/// # Errors
+/// If it cannot be read, or has another form: with its name.
+pub(super) fn read_properties(path: &Path) -> anyhow::Result<Vec<Property>> {
+    properties::parse(&read(path)?).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -31,6 +31,15 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
         self.open(path, OpenMode::Read)
     }
 
+    /// Opens a file that must be there, and may be written to. As long as it is neither read nor written this may cost no
+    /// descriptor; before it loses its name, it has to be [pinned](DiskFile::pin) or [forgotten](DiskFile::forget).
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn open_idle(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, OpenMode::Write)
+    }
+
     /// Creates a directory and those above it; fine if it is there.
     ///
     /// # Errors

@@ -106,6 +106,11 @@ impl Disk for FaultyDisk {
         Ok(Arc::new(FaultyFile { inner, path: path.to_owned(), faults: Arc::clone(&self.faults) }))
     }
 
+    fn open_idle(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let inner = self.inner.open_idle(path)?;
+        Ok(Arc::new(FaultyFile { inner, path: path.to_owned(), faults: Arc::clone(&self.faults) }))
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.inner.create_dir_all(path)
     }

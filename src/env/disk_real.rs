@@ -8,10 +8,12 @@
 //! contract), and the pages of a view are in memory when it is made. A socket write whose source page is gone fails with
 //! EFAULT instead: only our own code can be hit, and it looks at what `read_into` or `read_near` has given.
 
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
+use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::{Errno, ReadWriteFlags};
 #[expect(clippy::disallowed_types, reason = "how old an answer of the page cache is")]
 use std::time::Instant;
@@ -32,6 +35,8 @@ use super::open_files::{Closable, OpenFiles};
 const VIEW_BYTES_MIN: usize = 4 * 1024;
 /// Most files that are read as a whole are shorter.
 const SMALL_BYTES: usize = 1024;
+/// How much of a directory is read at once.
+const LISTING_BYTES: usize = 8 * 1024;
 /// Mappings are made this much longer than the file, so that one serves a growing segment for a while.
 const MAPPING_SLACK_BYTES: u64 = 64 * 1024 * 1024;
 const PAGE_BYTES: u64 = 4096;
@@ -84,6 +89,14 @@ impl RealDisk {
             view: Mutex::default(),
         })
     }
+
+    /// A file of known length that is opened when it is used.
+    fn unopened(&self, path: &Path, handle: Handle) -> io::Result<Arc<dyn DiskFile>> {
+        let length = fs::metadata(path)?.len();
+        let file = self.file(path, handle);
+        file.known_length.store(length, Ordering::Release);
+        Ok(file)
+    }
 }
 
 impl Disk for RealDisk {
@@ -106,21 +119,27 @@ impl Disk for RealDisk {
     }
 
     fn open_settled(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let length = fs::metadata(path)?.len();
-        let file = self.file(path, Handle::Closed);
-        file.known_length.store(length, Ordering::Release);
-        Ok(file)
+        self.unopened(path, Handle::Closed)
     }
 
-    /// With two reads and nothing else between opening and closing: a start reads such files by the ten thousand.
+    fn open_idle(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.unopened(path, Handle::Idle)
+    }
+
+    /// With one read and nothing else between opening and closing: a start reads such files by the ten thousand.
     fn read_small(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(path) {
+        let mut file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut bytes = Vec::with_capacity(SMALL_BYTES);
-        file.take(u64::MAX).read_to_end(&mut bytes)?;
+        let mut bytes = vec![0; SMALL_BYTES];
+        let read = file.read(&mut bytes)?;
+        bytes.truncate(read);
+        // Less than was asked for, and than a page: that is all.
+        if read == SMALL_BYTES {
+            file.read_to_end(&mut bytes)?;
+        }
         Ok(Some(bytes))
     }
 
@@ -128,21 +147,32 @@ impl Disk for RealDisk {
         fs::create_dir_all(path)
     }
 
+    /// With two questions and nothing else between opening and closing, where the directory is not large.
     fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
+        let mut listing = RawDir::new(&directory, &mut buffer);
         let mut entries = Vec::new();
-        for entry in fs::read_dir(path)? {
+        while let Some(entry) = listing.next() {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
+            let Ok(name) = entry.file_name().to_str() else {
                 continue;
             };
-            // Most file systems tell it with the name.
+            if matches!(name, "." | "..") {
+                continue;
+            }
             let is_dir = match entry.file_type() {
-                Ok(kind) => kind.is_dir(),
-                // Removed since the directory was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+                // Most file systems tell it with the name.
+                FileType::Unknown => match kind_of(&directory, entry.file_name()) {
+                    Ok(kind) => kind.is_dir(),
+                    // Removed since the directory was read.
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(error.into()),
+                },
+                kind => kind.is_dir(),
             };
-            entries.push(DiskEntry { name, is_dir });
+            entries.push(DiskEntry { name: name.to_owned(), is_dir });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -200,6 +230,15 @@ impl Disk for RealDisk {
     }
 }
 
+fn kind_of(directory: &OwnedFd, name: &CStr) -> Result<FileType, Errno> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
+}
+
+fn open_to_write(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
 fn fine_if_gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -217,7 +256,7 @@ impl DirLock for RealLock {}
 
 #[derive(Debug)]
 struct RealFile {
-    /// The name it was opened by, and is opened by again once it is settled.
+    /// The name it was opened by, or is opened by when it is used.
     path: PathBuf,
     me: Weak<Self>,
     settled: Arc<OpenFiles<Self>>,
@@ -234,6 +273,8 @@ struct RealFile {
 enum Handle {
     /// Of a file that may be written to.
     Held(File),
+    /// There is none yet for a file that may be written to, but the name gives one. The length is known.
+    Idle,
     /// Of a settled file, for now.
     Settled(File),
     /// There is none, but the name gives one. The length is known.
@@ -274,12 +315,12 @@ impl RealFile {
                 }
             }
             Handle::Held(_) | Handle::Pinned(_) => {}
-            Handle::Closed => return Ok(None),
+            Handle::Idle | Handle::Closed => return Ok(None),
             Handle::Forgotten => return Err(io::ErrorKind::NotFound.into()),
         }
         let file = RwLockReadGuard::try_map(handle, |handle| match handle {
             Handle::Held(file) | Handle::Settled(file) | Handle::Pinned(file) => Some(file),
-            Handle::Closed | Handle::Forgotten => None,
+            Handle::Idle | Handle::Closed | Handle::Forgotten => None,
         });
         Ok(file.ok())
     }
@@ -298,10 +339,16 @@ impl RealFile {
     fn reopen(&self) -> io::Result<()> {
         {
             let mut handle = self.handle.write();
-            if !matches!(*handle, Handle::Closed) {
-                return Ok(());
+            match *handle {
+                Handle::Closed => *handle = Handle::Settled(File::open(&self.path)?),
+                Handle::Idle => {
+                    *handle = Handle::Held(open_to_write(&self.path)?);
+                    return Ok(());
+                }
+                Handle::Held(_) | Handle::Settled(_) | Handle::Pinned(_) | Handle::Forgotten => {
+                    return Ok(());
+                }
             }
-            *handle = Handle::Settled(File::open(&self.path)?);
         }
         self.settled.opened(Weak::clone(&self.me));
         Ok(())
@@ -409,7 +456,11 @@ impl Closable for RealFile {
                 *self.view.lock() = ViewState::default();
                 true
             }
-            Handle::Held(_) | Handle::Closed | Handle::Pinned(_) | Handle::Forgotten => true,
+            Handle::Held(_)
+            | Handle::Idle
+            | Handle::Closed
+            | Handle::Pinned(_)
+            | Handle::Forgotten => true,
         }
     }
 }
@@ -502,6 +553,8 @@ impl DiskFile for RealFile {
             let mut handle = self.handle.write();
             match std::mem::replace(&mut *handle, Handle::Closed) {
                 Handle::Held(file) => *handle = Handle::Settled(file),
+                // It is as it was left: closed.
+                Handle::Idle => return,
                 other @ (Handle::Settled(_)
                 | Handle::Closed
                 | Handle::Pinned(_)
@@ -520,6 +573,7 @@ impl DiskFile for RealFile {
             Handle::Held(file) | Handle::Settled(file) | Handle::Pinned(file) => {
                 Handle::Pinned(file)
             }
+            Handle::Idle => Handle::Pinned(open_to_write(&self.path)?),
             Handle::Closed => Handle::Pinned(File::open(&self.path)?),
             Handle::Forgotten => Handle::Forgotten,
         };
@@ -532,7 +586,7 @@ impl DiskFile for RealFile {
             Handle::Held(file) | Handle::Settled(file) | Handle::Pinned(file) => {
                 Handle::Pinned(file)
             }
-            Handle::Closed | Handle::Forgotten => Handle::Forgotten,
+            Handle::Idle | Handle::Closed | Handle::Forgotten => Handle::Forgotten,
         };
     }
 }
@@ -630,6 +684,60 @@ fn is_cached(file: &File, range: &Range<u64>) -> io::Result<bool> {
 mod tests {
     use super::*;
     use crate::env::open_files::open_in;
+
+    #[test]
+    fn an_idle_file_takes_a_descriptor_when_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, b"old").unwrap();
+        let disk = RealDisk::new();
+        let missing = disk.open_idle(&dir.path().join("none")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let [written, read, pinned, settled, forgotten] =
+            [(); 5].map(|()| disk.open_idle(&path).unwrap());
+        assert_eq!(open_in(dir.path()).len(), 0);
+        assert_eq!(written.len().unwrap(), 3);
+        assert_eq!(read.read(0..3, Residency::Cached).unwrap(), None, "it is not opened for that");
+        assert_eq!(read.read(0..3, Residency::Any).unwrap().unwrap(), "old");
+        written.write_at(3, &[b" and new"]).unwrap();
+        assert_eq!(written.len().unwrap(), 11);
+        assert_eq!(open_in(dir.path()).len(), 2);
+        pinned.pin().unwrap();
+        settled.settle();
+        forgotten.forget();
+        fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        pinned.write_at(0, &[b"OLD"]).unwrap();
+        assert_eq!(written.read(0..7, Residency::Any).unwrap().unwrap(), "OLD and");
+        for gone in [settled, forgotten] {
+            let error = gone.read(0..3, Residency::Any).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn small_files_are_read_whole_and_directories_listed_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new();
+        for length in [0, 1, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, 3 * SMALL_BYTES] {
+            let content: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            fs::write(dir.path().join("f"), &content).unwrap();
+            assert_eq!(disk.read_small(&dir.path().join("f")).unwrap(), Some(content));
+        }
+        assert_eq!(disk.read_small(&dir.path().join("none")).unwrap(), None);
+        // More than is read at once.
+        let names: Vec<_> = (1000..1400).map(|number| format!("name-{number}")).collect();
+        names.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
+        fs::create_dir(dir.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+        let listed = disk.list(dir.path()).unwrap();
+        let mut expected = vec![("a", true), ("f", false), ("link", false)];
+        expected.extend(names.iter().map(|name| (name.as_str(), false)));
+        assert!(listed.iter().map(|entry| (entry.name.as_str(), entry.is_dir)).eq(expected));
+        assert_eq!(
+            disk.list(&dir.path().join("none")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
 
     #[test]
     fn writes_are_read_back_as_views_and_as_copies() {

@@ -139,8 +139,7 @@ impl Segment {
         has_transactions: bool,
     ) -> io::Result<Option<Arc<Self>>> {
         let path = Kind::Records.path(directory, base);
-        let file =
-            if grows { disk.open(&path, OpenMode::Write) } else { disk.open_settled(&path) }?;
+        let file = if grows { disk.open_idle(&path) } else { disk.open_settled(&path) }?;
         let size = u32::try_from(file.len()?).map_err(io::Error::other)?;
         let offsets: Option<Index<OffsetEntry>> =
             Index::open(Arc::clone(disk), Kind::OffsetIndex.path(directory, base), grows)?;

@@ -9,7 +9,7 @@ use super::PartitionError;
 use super::leading::{FollowerFetch, Leading, Surroundings};
 use super::partition::{FetchFrom, Partition};
 use crate::cluster::{AlterPartition, Applied, Command, Outcome, PartitionImage};
-use crate::log::Log;
+use crate::log::{Advance, Log};
 use crate::model::{BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
 
 /// What the controller is asked for a partition.
@@ -93,11 +93,10 @@ impl Partition {
 
     /// What the leader judges by.
     fn with_surroundings<T>(&self, work: impl FnOnce(&Surroundings<'_>) -> T) -> T {
-        let (_, min_in_sync) = self.in_sync();
         let state = self.state.read();
         work(&Surroundings {
             state: &state,
-            min_in_sync,
+            min_in_sync: self.min_in_sync(&state),
             lag_max: self.peers.lag_max(),
             now: self.peers.now(),
             is_eligible: &|broker, epoch| {
@@ -108,24 +107,12 @@ impl Partition {
 
     /// Commits what all replicas have that are in sync, if this broker leads them.
     pub(super) fn advance_replicated(&self, log: &Log) {
-        let committed = self.with_surroundings(|at| {
+        let advance = self.with_surroundings(|at| {
             // The lock is held until the mark has moved: another leader's log may be shorter.
             let leading = self.leading.lock();
-            let own = log.settled_end();
-            let committed = leading.as_ref()?.committed(own.offset, at)?;
-            if committed <= log.high_watermark().offset {
-                return None;
-            }
-            let to = if committed == own.offset { Ok(own) } else { log.position_of(committed) };
-            match to {
-                Ok(to) => log.advance_high_watermark(to),
-                Err(error) => {
-                    tracing::error!(partition = %log.name(), %error, "cannot find the end of what is committed");
-                    None
-                }
-            }
+            commit_replicated(log, leading.as_ref()?, at)
         });
-        if let Some(advance) = committed {
+        if let Some(advance) = advance {
             self.tell_committed(&advance);
         }
     }
@@ -166,20 +153,24 @@ impl Partition {
         FetchFrom { offset: end, replica_start: start, .. }: &FetchFrom,
     ) -> Result<(), PartitionError> {
         let (end, start) = (*end, *start);
-        let (leader_end, now) = (log.ends().end, self.peers.now());
-        let fetch = FollowerFetch { replica, end, start, broker_epoch, leader_end, now };
-        let asks = self.with_surroundings(|at| {
+        let (asks, advance) = self.with_surroundings(|at| {
             let mut leading = self.leading.lock();
             let leading = leading.as_mut().ok_or(PartitionError::NotLeader)?;
+            let ends = log.ends();
+            let (leader_end, now) = (ends.end, at.now);
+            let fetch = FollowerFetch { replica, end, start, broker_epoch, leader_end, now };
             if !leading.fetched(&fetch) {
                 return Err(PartitionError::NotLeader);
             }
-            Ok(leading.expand(replica, log.ends().high_watermark, at))
+            let asks = leading.expand(replica, ends.high_watermark, at);
+            Ok((asks, commit_replicated(log, leading, at)))
         })?;
         if asks {
             self.peers.ask_for(self.id());
         }
-        self.advance_replicated(log);
+        if let Some(advance) = advance {
+            self.tell_committed(&advance);
+        }
         self.waiters.deleted(|| self.low_watermark_with(log));
         Ok(())
     }
@@ -321,5 +312,22 @@ impl Partition {
     /// Whether this is the log of a leader of others.
     pub(super) fn leads_others(&self) -> bool {
         self.leading.lock().is_some()
+    }
+}
+
+/// Commits what all replicas have that are in sync, as their leader sees it.
+fn commit_replicated(log: &Log, leading: &Leading, at: &Surroundings<'_>) -> Option<Advance> {
+    let own = log.settled_end();
+    let committed = leading.committed(own.offset, at)?;
+    if committed <= log.high_watermark().offset {
+        return None;
+    }
+    let to = if committed == own.offset { Ok(own) } else { log.position_of(committed) };
+    match to {
+        Ok(to) => log.advance_high_watermark(to),
+        Err(error) => {
+            tracing::error!(partition = %log.name(), %error, "cannot find the end of what is committed");
+            None
+        }
     }
 }

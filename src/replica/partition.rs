@@ -602,8 +602,12 @@ impl Partition {
     /// How many replicas are in sync, and how many have to be.
     pub(super) fn in_sync(&self) -> (usize, usize) {
         let state = self.state.read();
+        (state.isr.len(), self.min_in_sync(&state))
+    }
+
+    pub(super) fn min_in_sync(&self, state: &PartitionImage) -> usize {
         let required = self.config.read().min_insync_replicas as usize;
-        (state.isr.len(), required.min(state.replicas.len()))
+        required.min(state.replicas.len())
     }
 
     /// Takes on the next flush of the log; `false` if somebody is at it, who will see what is wanted now.

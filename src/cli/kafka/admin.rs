@@ -9,7 +9,6 @@ use anyhow::{Context as _, bail};
 use super::options::{Known, Options, flag, valued};
 use crate::cli::sources;
 use crate::client::{Address, ClientError, Cluster, ClusterOptions};
-use crate::config::properties;
 use crate::env::Env;
 use crate::model::WithCauses;
 
@@ -91,7 +90,7 @@ pub(super) fn run(
 
 /// The settings of a client in a file.
 pub(super) fn apply_file(options: &mut ClusterOptions, path: &str) -> anyhow::Result<()> {
-    for property in properties::parse(&sources::read(Path::new(path))?)? {
+    for property in sources::read_properties(Path::new(path))? {
         apply(options, &property.key, property.value)?;
     }
     Ok(())

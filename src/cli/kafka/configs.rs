@@ -15,7 +15,6 @@ use crate::cli::configs::source_name;
 use crate::cli::group::groups;
 use crate::cli::sources;
 use crate::client::{ClientError, Cluster, Target, Topics, check};
-use crate::config::properties;
 use crate::model::{BrokerId, TopicName};
 use crate::wire::messages::describe_configs_response::DescribeConfigsResult;
 use crate::wire::messages::{
@@ -231,7 +230,7 @@ struct Changes {
 fn changes(options: &Options) -> anyhow::Result<Changes> {
     let mut changes = Changes::default();
     if let Some(path) = options.value("add-config-file")? {
-        let properties = properties::parse(&sources::read(Path::new(path))?)?;
+        let properties = sources::read_properties(Path::new(path))?;
         changes.set.extend(properties.into_iter().map(|one| (one.key, one.value)));
     }
     if let Some(text) = options.value("add-config")? {

@@ -12,7 +12,6 @@ use super::options::{Known, Options, flag, optional, valued};
 use crate::cli::input::{Delimiter, Input};
 use crate::cli::sources;
 use crate::client::{Cluster, NewRecord, Producer, ProducerOptions};
-use crate::config::properties;
 use crate::record::Compression;
 
 const ABOUT: &str = "kafka-console-producer writes the lines of standard input to a topic.";
@@ -59,7 +58,7 @@ pub(super) fn properties_of(
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     if let Some(path) = options.value(file)? {
-        let found = properties::parse(&sources::read(Path::new(path))?)?;
+        let found = sources::read_properties(Path::new(path))?;
         all.extend(found.into_iter().map(|property| (property.key, property.value)));
     }
     for text in options.values(option) {
