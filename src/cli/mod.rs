@@ -39,6 +39,7 @@ mod http;
 mod input;
 mod json_record;
 mod kafka;
+mod log_lines;
 mod logs;
 mod output;
 mod personality;
@@ -158,7 +159,7 @@ pub fn main() -> ExitCode {
 /// Verbs other than `serve` log nothing, unless `RUST_LOG` asks for it.
 fn log_what_is_asked_for() {
     if let Ok(filter) = EnvFilter::try_from_default_env() {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(log_lines::LogLines).init();
     }
 }
 
