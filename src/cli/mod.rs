@@ -57,6 +57,8 @@ mod sources;
 mod template;
 mod topic;
 mod transfer;
+#[cfg(test)]
+mod reference;
 mod units;
 mod yaml;
 
