@@ -133,9 +133,9 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut bytes = vec![0; SMALL_BYTES];
-        let read = file.read(&mut bytes)?;
-        bytes.truncate(read);
+        let mut buffer = [0; SMALL_BYTES];
+        let read = file.read(&mut buffer)?;
+        let mut bytes = buffer[..read].to_vec();
         // Less than was asked for, and than a page: that is all.
         if read == SMALL_BYTES {
             file.read_to_end(&mut bytes)?;
