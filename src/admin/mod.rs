@@ -5,7 +5,8 @@
 //! address is to be one that only those can reach who may know what runs here.
 //!
 //! **Invariants:** health answers from the moment on in which the address is bound, before and while logs are recovered; at
-//! most [`CONNECTIONS_MAX`] connections are held, and none that says nothing for [`HEADER_TIMEOUT`].
+//! most [`CONNECTIONS_MAX`] connections are held, and none on which nothing moves for [`IDLE_TIMEOUT`], for [`MOVE_TIMEOUT`]
+//! where a head was begun or an answer is not read, or at all when a new one needs its place.
 
 mod control;
 mod exposition;
@@ -13,6 +14,7 @@ mod health;
 mod json;
 mod metrics;
 mod page;
+mod places;
 mod routes;
 mod server;
 
@@ -23,7 +25,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::control::{Asked, Told, serve_control};
-pub use self::server::{CONNECTIONS_MAX, HEADER_TIMEOUT};
+pub use self::places::MOVE_TIMEOUT;
+pub use self::server::{CONNECTIONS_MAX, IDLE_TIMEOUT};
 use crate::api::Services;
 use crate::env::{Env, Listener, Tasks};
 use crate::model::Instant;
