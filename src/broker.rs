@@ -154,6 +154,7 @@ impl Broker {
             }
             (Some(_) | None, None) | (None, Some(_)) => found_alone(&env, &options).await?,
         };
+        admin.has_state();
         let raft = founded.raft.clone();
         let endpoints = match &raft {
             Some(_) => cluster::endpoints(&config, &addresses),

@@ -19,6 +19,7 @@ mod routes;
 mod server;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ struct State {
     env: Env,
     /// The tasks of connections and requests: they are cancelled when the broker begins to stop.
     requests: Tasks,
+    /// Whether it has the state of its cluster, which a majority of the controllers has to say.
+    has_state: AtomicBool,
     /// The broker, once it serves its clients.
     broker: OnceLock<Serving>,
     /// How busy the runtime was at the last look at the metrics.
@@ -58,8 +61,13 @@ impl Admin {
     /// For a broker that is being started. `requests` are the tasks that end first when it stops.
     #[must_use]
     pub fn new(env: Env, requests: Tasks) -> Self {
-        let (broker, busy) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(State { env, requests, broker, busy }))
+        let (has_state, broker, busy) = Default::default();
+        Self(Arc::new(State { env, requests, has_state, broker, busy }))
+    }
+
+    /// The broker has the state of its cluster, and opens its logs.
+    pub fn has_state(&self) {
+        self.0.has_state.store(true, Ordering::Relaxed);
     }
 
     /// The broker serves its clients from now on, on these listeners.

@@ -126,6 +126,18 @@ impl GroupOverview {
 }
 
 impl Services {
+    /// Whether this node is in touch with a majority of the controllers. Clients get nothing from a broker that is not: others may
+    /// lead by now what it leads.
+    #[must_use]
+    pub fn is_in_touch(&self) -> bool {
+        let is_broker = self.view.borrow().settings.broker().roles.is_broker();
+        if is_broker {
+            self.replicas.is_in_session()
+        } else {
+            self.quorum.status().leader.is_some()
+        }
+    }
+
     /// All topics, by name.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicOverview> {

@@ -104,7 +104,7 @@ impl fmt::Display for Voter {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuorumStatus {
-    /// The node that decides; none while one is elected.
+    /// The node that decides; none while one is elected, and for a node that is not in touch with a majority.
     pub leader: Option<BrokerId>,
     /// Its epoch: Raft's term.
     pub epoch: i32,

@@ -91,7 +91,7 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
     );
     page.gauge(
         "kafka_server_raftmetrics_current_leader",
-        "The node that leads the quorum.",
+        "The node that leads the quorum, or -1 if this one knows of none that has a majority behind it.",
         Some(quorum.leader.map_or(-1, |leader| leader.0)),
     );
     page.gauge(
@@ -104,11 +104,17 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
         "The node that this one voted for.",
         Some(quorum.leader.map_or(-1, |leader| leader.0)),
     );
-    let state = if leads { "leader" } else { "follower" };
+    let votes = quorum.voters.iter().any(|voter| voter.broker == services.broker);
+    let state = match quorum.leader {
+        None => "unattached",
+        Some(_) if leads => "leader",
+        Some(_) if votes => "follower",
+        Some(_) => "observer",
+    };
     let mut current = page.family(
         "kafka_server_raftmetrics_current_state",
         Kind::Untyped,
-        "The part of this node in the quorum; always 1.",
+        "The part of this node in the quorum: leader, follower, observer, or unattached while it knows no leader; always 1.",
     );
     current.sample(&[("current_state", &state)], 1);
     for (name, help) in [

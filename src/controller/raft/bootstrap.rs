@@ -157,6 +157,7 @@ pub async fn join(
         running: watch::Sender::new(None),
         timers: joining.quorum.timers,
         sessions: Mutex::new(Sessions::new(&joining.quorum.timers)),
+        session_end: watch::Sender::new(None),
         stirred: Notify::new(),
         proposals,
         prepares,
