@@ -110,21 +110,6 @@ const LASTING_STATES: [State; 6] = [
     State::CompleteAbort,
 ];
 
-impl GroupOverview {
-    /// How far the group is behind in a partition; none if that is not there.
-    #[must_use]
-    pub fn lag(
-        topics: &[TopicOverview],
-        topic: &str,
-        index: PartitionId,
-        at: Offset,
-    ) -> Option<i64> {
-        let topic = topics.iter().find(|known| known.name == topic)?;
-        let partition = topic.partitions.iter().find(|known| known.index == index)?;
-        Some((partition.log?.ends.high_watermark.0 - at.0).max(0))
-    }
-}
-
 impl Services {
     /// Whether this node is in touch with a majority of the controllers. Clients get nothing from a broker that is not: others may
     /// lead by now what it leads.

@@ -63,6 +63,11 @@ pub trait Quorum: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(self.status()))
     }
 
+    /// How many connections other nodes have to this one.
+    fn node_connections(&self) -> usize {
+        0
+    }
+
     /// Has a controller vote or not vote, one change after the other. May be dropped: it is changed or not.
     ///
     /// # Errors

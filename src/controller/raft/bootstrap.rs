@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
@@ -161,6 +162,7 @@ pub async fn join(
         stirred: Notify::new(),
         proposals,
         prepares,
+        connections: AtomicUsize::new(0),
         address: joining.address.clone(),
         clients: joining.clients,
     });

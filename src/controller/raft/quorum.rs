@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use openraft::error::{ClientWriteError, RaftError};
@@ -124,6 +125,8 @@ pub(super) struct Seat {
     /// Told when the leader may have something to do before it looks again.
     pub(super) stirred: Notify,
     pub(super) proposals: mpsc::Sender<Proposal>,
+    /// Connections that other nodes have to this one.
+    pub(super) connections: AtomicUsize,
     /// Where other nodes reach this one, `host:port`.
     pub(super) address: String,
     /// Where clients go that come to the listener of nodes; none if this node is no controller.
@@ -390,6 +393,10 @@ impl Quorum for RaftQuorum {
                 Some(_) | None => self.seat.status(),
             }
         })
+    }
+
+    fn node_connections(&self) -> usize {
+        self.seat.connections.load(Ordering::Relaxed)
     }
 
     fn change_voters(
