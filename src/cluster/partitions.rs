@@ -294,6 +294,16 @@ impl PartitionImage {
         self.leader.is_none() || !self.elr.is_empty()
     }
 
+    /// Whether its leader was elected after it was as `before`, without having all that was committed: it was neither in sync nor
+    /// eligible. Such a leader recovers, which one that a reassignment has just brought in sync does not.
+    #[must_use]
+    pub fn was_elected_uncleanly(&self, before: &Self) -> bool {
+        let has_all = |leader| before.isr.contains(leader) || before.elr.contains(leader);
+        self.recovering
+            && self.leader != before.leader
+            && self.leader.as_ref().is_some_and(|leader| !has_all(leader))
+    }
+
     /// Whether its first replica leads it.
     #[must_use]
     pub fn is_led_as_preferred(&self) -> bool {
