@@ -13,11 +13,13 @@ use super::json_record::{HeaderForm, write_json};
 use super::place::{Place, PlaceRange};
 use super::reading::Reading;
 use super::rpk::write_object;
-use super::signals::Interrupt;
-use super::template::{Shown, Template, write_record};
+use super::signals::Signals;
+use super::template::{Bounds, Shown, Template, write_record};
 use super::topic::known_topics;
 
-use crate::client::{Cluster, Fetched, Fetcher, GroupConsumer, GroupOptions, ResetPolicy};
+use crate::client::{
+    Cluster, Fetched, Fetcher, GroupConsumer, GroupOptions, OffsetQuery, ResetPolicy,
+};
 use crate::model::{Offset, PartitionId};
 use crate::record::scan;
 
@@ -29,14 +31,14 @@ pub(super) struct ConsumeArguments {
     topics: Vec<String>,
     /// From where, to where: start, end, N, +N, -N, @TIME, FROM:UNTIL [default: start; with -G where the group has stopped]
     #[arg(short = 'o', long, value_name = "RANGE", value_parser = PlaceRange::parse, allow_hyphen_values = true)]
-    offset: Option<PlaceRange>,
+    offset: Vec<PlaceRange>,
     /// Only these partitions
     #[arg(short = 'p', long = "partition", value_delimiter = ',', conflicts_with = "group")]
     partitions: Vec<i32>,
     /// Stop after so many records
     #[arg(short = 'n', long = "count", alias = "num", visible_short_alias = 'c')]
     count: Option<u64>,
-    /// Stop at the end of what is there
+    /// Stop at the end of what is there, also if the range ends later
     #[arg(short = 'e', long)]
     exit: bool,
     /// How a record is printed, such as '%t[%p] %o: %k %s\n' [default: '%s\n']
@@ -73,14 +75,14 @@ pub(super) fn run(arguments: &ConsumeArguments) -> ExitCode {
     outcome.unwrap_or_else(|failure| failure.report(arguments.json))
 }
 
-fn reading(arguments: &ConsumeArguments) -> Reading<'_> {
-    Reading {
+fn reading(arguments: &ConsumeArguments) -> Result<Reading<'_>, Failure> {
+    Ok(Reading {
         topics: &arguments.topics,
         partitions: &arguments.partitions,
-        range: arguments.offset,
+        range: PlaceRange::joined(&arguments.offset)?,
         to_end: arguments.exit,
         read_committed: arguments.read_committed,
-    }
+    })
 }
 
 /// Reads partitions on its own, from place to place.
@@ -89,27 +91,32 @@ async fn consume(
     arguments: &ConsumeArguments,
     mut printer: Printer<'_>,
 ) -> Result<ExitCode, Failure> {
-    let reading = reading(arguments);
+    let reading = reading(arguments)?;
     let mut spans = reading.spans(cluster).await?;
     // What has nothing to give is done before it begins.
     spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
     let mut open: BTreeMap<_, _> = spans.clone();
     let mut fetcher = Fetcher::new(cluster.clone(), spans, reading.fetcher_options());
-    let mut interrupted = Interrupt::listen()?;
+    let mut signals = Signals::listen()?;
+    let mut exit = ExitCode::SUCCESS;
     while !open.is_empty() && !printer.is_done() {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
-            () = interrupted.next() => break,
+            ended = signals.next() => {
+                exit = ended;
+                break;
+            }
         };
         let key = (fetched.topic.clone(), fetched.partition);
         let until = open.get(&key).and_then(|span| span.until);
+        printer.learn_bounds(cluster, &fetched).await?;
         printer.print(&fetched, until)?;
         if until.is_some_and(|until| fetched.next >= until) {
             open.remove(&key);
         }
     }
     printer.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit)
 }
 
 /// Reads as a member of a group. What was printed is committed, nothing else.
@@ -119,7 +126,8 @@ async fn consume_group(
     mut printer: Printer<'_>,
     group: &str,
 ) -> Result<ExitCode, Failure> {
-    let reset = match arguments.offset {
+    let reading = reading(arguments)?;
+    let reset = match reading.range {
         None | Some(PlaceRange { from: Place::Start, until: None }) => ResetPolicy::Earliest,
         Some(PlaceRange { from: Place::Stored, until: None }) => ResetPolicy::Earliest,
         Some(PlaceRange { from: Place::End, until: None }) => ResetPolicy::Latest,
@@ -133,28 +141,34 @@ async fn consume_group(
     let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
     known_topics(cluster, &names).await?;
     let mut options = GroupOptions::new(group.to_owned(), arguments.topics.clone(), reset);
-    options.fetcher = reading(arguments).fetcher_options();
+    options.fetcher = reading.fetcher_options();
     let mut consumer = GroupConsumer::new(cluster.clone(), options);
-    let outcome = read_group(arguments, &mut printer, &mut consumer).await;
+    let outcome = read_group(cluster, arguments, &mut printer, &mut consumer).await;
     // Whatever has ended the reading: the others are not kept waiting, and what was printed is committed.
     let left = consumer.leave().await;
-    outcome?;
+    let exit = outcome?;
     left?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit)
 }
 
 async fn read_group(
+    cluster: &Cluster,
     arguments: &ConsumeArguments,
     printer: &mut Printer<'_>,
     consumer: &mut GroupConsumer,
-) -> Result<(), Failure> {
+) -> Result<ExitCode, Failure> {
     let mut at_end: BTreeSet<(String, PartitionId)> = BTreeSet::new();
-    let mut interrupted = Interrupt::listen()?;
+    let mut signals = Signals::listen()?;
+    let mut exit = ExitCode::SUCCESS;
     while !printer.is_done() {
         let fetched = tokio::select! {
             fetched = consumer.next() => fetched?,
-            () = interrupted.next() => break,
+            ended = signals.next() => {
+                exit = ended;
+                break;
+            }
         };
+        printer.learn_bounds(cluster, &fetched).await?;
         let printed = printer.print(&fetched, None)?;
         if printed > fetched.from {
             consumer.used(&fetched.topic, fetched.partition, printed);
@@ -169,7 +183,8 @@ async fn read_group(
             break;
         }
     }
-    printer.finish()
+    printer.finish()?;
+    Ok(exit)
 }
 
 /// Prints records until there were enough.
@@ -177,7 +192,8 @@ struct Printer<'a> {
     arguments: &'a ConsumeArguments,
     template: Template,
     out: BufWriter<io::StdoutLock<'static>>,
-    number: u64,
+    count: u64,
+    bounds: Bounds,
 }
 
 const OUT_BYTES: usize = 256 << 10;
@@ -185,11 +201,27 @@ const OUT_BYTES: usize = 256 << 10;
 impl<'a> Printer<'a> {
     fn new(arguments: &'a ConsumeArguments, template: Template) -> Self {
         let out = BufWriter::with_capacity(OUT_BYTES, io::stdout().lock());
-        Self { arguments, template, out, number: 0 }
+        Self { arguments, template, out, count: 0, bounds: Bounds::default() }
     }
 
     fn is_done(&self) -> bool {
-        self.arguments.count.is_some_and(|count| self.number >= count)
+        self.arguments.count.is_some_and(|count| self.count >= count)
+    }
+
+    /// Finds out where the partition begins and ends, if the format shows it: of the two ends a fetch says the one that it reads to.
+    async fn learn_bounds(&mut self, cluster: &Cluster, fetched: &Fetched) -> Result<(), Failure> {
+        if !self.template.has_bounds() {
+            return Ok(());
+        }
+        let committed = self.arguments.read_committed;
+        let query = if committed { OffsetQuery::Latest } else { OffsetQuery::LatestCommitted };
+        let queries = [(fetched.topic.clone(), fetched.partition, query)];
+        let listed = cluster.list_offsets(&queries).await?;
+        let other = listed.values().find_map(|listed| listed.offset).unwrap_or(fetched.end);
+        let (last_stable, high_watermark) =
+            if committed { (fetched.end, other) } else { (other, fetched.end) };
+        self.bounds = Bounds { log_start: fetched.log_start, last_stable, high_watermark };
+        Ok(())
     }
 
     /// Prints the records before `until`; gives the offset that follows what was printed or passed over.
@@ -206,13 +238,14 @@ impl<'a> Printer<'a> {
                 header = headers.next();
             }
             let Some(batch) = header else { return ControlFlow::Break(()) };
-            self.number += 1;
+            self.count += 1;
             let shown = Shown {
                 topic: &fetched.topic,
                 partition: fetched.partition.0,
                 record,
                 batch: &batch,
-                number: self.number,
+                count: self.count,
+                bounds: self.bounds,
             };
             let written = match self.arguments {
                 ConsumeArguments { json: true, .. } => {

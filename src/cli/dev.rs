@@ -140,7 +140,7 @@ async fn serve(arguments: &StartArguments) -> anyhow::Result<ExitCode> {
     let seats = seats(arguments, places)?;
     let nodes = tokio::select! {
         started = Nodes::start(&env, seats) => started.map_err(anyhow::Error::msg)?,
-        () = signals.next() => bail!("ended before all nodes served"),
+        _ = signals.next() => bail!("ended before all nodes served"),
     };
     nodes.serve_control(control);
     announce(&nodes, &http.to_string());
@@ -148,7 +148,7 @@ async fn serve(arguments: &StartArguments) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping; a second signal ends at once");
     tokio::select! {
         () = nodes.end(arguments.data_dir.is_some()) => Ok(ExitCode::SUCCESS),
-        () = signals.next() => bail!("ended at once: the next start recovers the logs"),
+        _ = signals.next() => bail!("ended at once: the next start recovers the logs"),
     }
 }
 

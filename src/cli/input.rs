@@ -1,7 +1,8 @@
 //! Standard input and files, read on a thread of their own, cut where a record ends.
 
+use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::mpsc;
@@ -24,39 +25,39 @@ pub(super) struct Input {
     held: BytesMut,
     /// Bytes of it that have no delimiter.
     searched: usize,
+    /// Whether a file ends behind what is held.
+    file_ended: bool,
     ended: bool,
 }
 
 impl Input {
-    /// Reads these files one after the other, or standard input if there are none.
+    /// Reads these files one after the other, or standard input if there are none. Those whose name ends in `.zst` are
+    /// decompressed; `-` is standard input.
     pub(super) fn open(env: &Env, files: Vec<PathBuf>, delimiter: Delimiter) -> Self {
         let (sender, chunks) = mpsc::channel(AHEAD);
         // Nobody waits for it: a read of standard input cannot be ended.
         drop(env.tasks.spawn_blocking("reads input", move || {
-            if files.is_empty() {
-                return copy(io::stdin().lock(), &sender);
-            }
+            let files = if files.is_empty() { vec![STANDARD.into()] } else { files };
             for path in files {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "a file that a user names, read once"
-                )]
-                let opened = std::fs::File::open(&path);
-                match opened {
-                    Ok(file) => copy(file, &sender),
-                    Err(error) => {
-                        let text = format!("cannot read {}: {error}", path.display());
-                        drop(sender.blocking_send(Err(io::Error::new(error.kind(), text))));
-                        return;
-                    }
+                let copied = open(&path).and_then(|file| copy(file, &sender));
+                if let Err(error) = copied {
+                    let text = format!("cannot read {}: {error}", path.display());
+                    drop(sender.blocking_send(Err(io::Error::new(error.kind(), text))));
+                    return;
                 }
             }
         }));
-        let delimiter = delimiter.0;
-        Self { chunks, delimiter, held: BytesMut::new(), searched: 0, ended: false }
+        Self::of(chunks, delimiter)
     }
 
-    /// The next piece without its delimiter, if it is there without waiting. The last piece needs no delimiter behind it.
+    fn of(chunks: mpsc::Receiver<io::Result<Bytes>>, delimiter: Delimiter) -> Self {
+        let delimiter = delimiter.0;
+        let held = BytesMut::new();
+        Self { chunks, delimiter, held, searched: 0, file_ended: false, ended: false }
+    }
+
+    /// The next piece without its delimiter, if it is there without waiting. The last piece
+    /// of a file needs no delimiter behind it.
     pub(super) fn take(&mut self) -> Option<Bytes> {
         let from = self.searched.min(self.held.len());
         if let Some(at) = find(&self.held[from..], &self.delimiter) {
@@ -65,7 +66,9 @@ impl Input {
             self.searched = 0;
             return Some(piece);
         }
-        if self.ended && !self.held.is_empty() {
+        let ended = std::mem::take(&mut self.file_ended) || self.ended;
+        if ended && !self.held.is_empty() {
+            self.searched = 0;
             return Some(self.held.split().freeze());
         }
         // A delimiter may lie across two reads.
@@ -78,7 +81,7 @@ impl Input {
         self.ended || !self.chunks.is_empty()
     }
 
-    /// Waits for more; false at the end. May be dropped at any time.
+    /// Waits for more; false at the end. What was there has to be taken before. May be dropped at any time.
     ///
     /// # Errors
     /// When reading fails, or a piece is too long.
@@ -88,28 +91,51 @@ impl Input {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         match self.chunks.recv().await {
-            Some(chunk) => self.held.extend_from_slice(&chunk?),
+            Some(chunk) => {
+                let chunk = chunk?;
+                self.file_ended = chunk.is_empty();
+                self.held.extend_from_slice(&chunk);
+            }
             None => self.ended = true,
         }
         Ok(!self.ended)
     }
 }
 
-fn copy(mut source: impl Read, sender: &mpsc::Sender<io::Result<Bytes>>) {
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    if path == Path::new(STANDARD) {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    #[expect(clippy::disallowed_methods, reason = "a file that a user names, read once")]
+    let file = File::open(path)?;
+    Ok(match is_compressed(path) {
+        true => Box::new(zstd::Decoder::new(file)?),
+        false => Box::new(file),
+    })
+}
+
+/// Sends what there is to read, and an empty chunk where it ends.
+fn copy(mut source: impl Read, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let chunk = match source.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(count) => Ok(Bytes::copy_from_slice(&buffer[..count])),
+        let count = match source.read(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(error),
+            read => read?,
         };
-        let failed = chunk.is_err();
-        if sender.blocking_send(chunk).is_err() || failed {
-            return;
+        let sent = sender.blocking_send(Ok(Bytes::copy_from_slice(&buffer[..count])));
+        if count == 0 || sent.is_err() {
+            return Ok(());
         }
     }
 }
+
+/// Whether the name of a file says that it is compressed.
+pub(super) fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "zst")
+}
+
+/// The name of a file that means standard input or output.
+pub(super) const STANDARD: &str = "-";
 
 fn find(bytes: &[u8], delimiter: &[u8]) -> Option<usize> {
     match delimiter {
@@ -170,19 +196,29 @@ mod tests {
                 sender.send(Ok(Bytes::from(vec![byte]))).await.unwrap();
             }
             drop(sender);
-            let delimiter = delimiter.to_vec();
-            let mut input =
-                Input { chunks, delimiter, held: BytesMut::new(), searched: 0, ended: false };
-            let mut pieces = Vec::new();
-            loop {
-                pieces.extend(std::iter::from_fn(|| input.take()));
-                if !input.fill().await.unwrap() {
-                    break;
-                }
-            }
-            pieces.extend(input.take());
-            assert_eq!(pieces, [&b"one"[..], b"", b"two", b"rest"]);
+            let input = Input::of(chunks, Delimiter(delimiter.to_vec()));
+            assert_eq!(all(input).await, [&b"one"[..], b"", b"two", b"rest"]);
         }
+    }
+
+    async fn all(mut input: Input) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        while input.fill().await.unwrap() {
+            pieces.extend(std::iter::from_fn(|| input.take()));
+        }
+        pieces.extend(input.take());
+        pieces
+    }
+
+    #[tokio::test]
+    async fn no_piece_lies_across_files() {
+        let (sender, chunks) = mpsc::channel(20);
+        for chunk in [&b"one--tw"[..], b"o", b"", b"", b"three-", b"", b"-four--", b"", b"five"] {
+            sender.send(Ok(Bytes::from_static(chunk))).await.unwrap();
+        }
+        drop(sender);
+        let input = Input::of(chunks, Delimiter(b"--".to_vec()));
+        assert_eq!(all(input).await, [&b"one"[..], b"two", b"three-", b"-four", b"five"]);
     }
 
     #[test]

@@ -155,6 +155,7 @@ mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     use super::*;
+    use crate::cli::template::Bounds;
     use crate::model::UnixMillis;
     use crate::record::{BatchBuilder, BatchHeader, visit_records};
 
@@ -170,8 +171,14 @@ mod tests {
         let header = BatchHeader::parse(&batch).unwrap();
         let mut out = Vec::new();
         visit_records(&batch, |record| {
-            let shown =
-                Shown { topic: "t", partition: 2, record: &record, batch: &header, number: 1 };
+            let shown = Shown {
+                topic: "t",
+                partition: 2,
+                record: &record,
+                batch: &header,
+                count: 1,
+                bounds: Bounds::default(),
+            };
             write_json(&shown, form, &mut out).unwrap();
             ControlFlow::Continue(())
         })

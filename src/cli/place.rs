@@ -7,11 +7,12 @@
 //! | `stored`, `current` | where the group has stopped |
 //! | `17` | that offset |
 //! | `+5`, `-5` | so many after the first, before the end |
-//! | `@TIME`, `s@TIME` | the first record at or after that time |
+//! | `@TIME`, `s@TIME`, `-2h` | the first record at or after that time |
 //!
 //! A time is `1700000000000` (milliseconds), `1700000000` (seconds), `2026-11-01`, `2026-11-01T10:00[:00]` (local, or with
 //! `Z` or an offset) or `-2h` (before now). A range is one place to begin at, or two with `:` between them, the second one
-//! of which is not read any more; `e@TIME` ends like `:@TIME`. Source: `-o` of kcat 1.7 and of rpk.
+//! of which is not read any more; behind a time it is one too, with or without `@`. `e@TIME` ends like `:@TIME`. Source: `-o`
+//! of kcat 1.7 and of rpk.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +68,10 @@ impl Place {
             "stored" | "current" => Some(Self::Stored),
             _ => match (text.strip_prefix('+'), text.strip_prefix('-')) {
                 (Some(digits), _) => number(digits).map(Self::AfterStart),
-                (_, Some(digits)) => number(digits).map(Self::BeforeEnd),
+                // With a unit it is a time.
+                (_, Some(digits)) => number(digits)
+                    .map(Self::BeforeEnd)
+                    .or_else(|| Moment::parse(text).ok().map(Self::Time)),
                 _ => number(text).map(Self::At),
             },
         };
@@ -114,16 +118,45 @@ impl PlaceRange {
             let until = Some(Place::Time(Moment::parse(time)?));
             return Ok(Self { from: Place::Start, until });
         }
-        // Colons stand within times too: the one that divides is the first one that leaves places on both sides.
-        let splits = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
+        let whole = Place::parse(text).map(|from| Self { from, until: None });
+        if whole.is_ok() {
+            return whole;
+        }
+        // Colons stand within times too: the one that divides is the last one that leaves places on both sides.
+        let splits = text.rmatch_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
         for (from, until) in splits {
             let from = if from.is_empty() { Ok(Place::Start) } else { Place::parse(from) };
-            let until = if until.is_empty() { Ok(None) } else { Place::parse(until).map(Some) };
-            if let (Ok(from), Ok(until)) = (from, until) {
+            let Ok(from) = from else { continue };
+            let until = match (until, from) {
+                ("", _) => Ok(None),
+                (until, Place::Time(_)) => {
+                    Moment::parse(until).map(Place::Time).or_else(|_| Place::parse(until)).map(Some)
+                }
+                (until, _) => Place::parse(until).map(Some),
+            };
+            if let Ok(until) = until {
                 return Ok(Self { from, until });
             }
         }
-        Ok(Self { from: Place::parse(text)?, until: None })
+        whole
+    }
+
+    /// The range that `-o` says in all: once, or as kcat has it, where to begin and `e@TIME`.
+    ///
+    /// # Errors
+    /// When it says more than that.
+    pub(super) fn joined(ranges: &[Self]) -> Result<Option<Self>, Failure> {
+        match *ranges {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            [Self { from, until: None }, Self { from: Place::Start, until }]
+            | [Self { from: Place::Start, until }, Self { from, until: None }]
+                if until.is_some() =>
+            {
+                Ok(Some(Self { from, until }))
+            }
+            _ => Err(Failure::usage("two -o are where to begin and e@TIME")),
+        }
     }
 }
 
@@ -220,8 +253,36 @@ mod tests {
                 Some(time("2026-11-01T11:00Z")),
             ),
             ("@2026-11-01T10:00:00Z", time("2026-11-01T10:00Z"), None),
+            ("@2026-11-01T10:00", time("2026-11-01T10:00"), None),
+            ("@2026-11-30T10:00:00", time("2026-11-30T10:00"), None),
+            ("@2026-11-01 10:00:00", time("2026-11-01T10:00"), None),
+            ("@2026-11-01T10:00:end", time("2026-11-01T10:00"), Some(Place::End)),
+            (
+                "@2026-11-01T10:00:2026-11-01T11:00",
+                time("2026-11-01T10:00"),
+                Some(time("2026-11-01T11:00")),
+            ),
+            ("@2026-11-01:2026-11-02", time("2026-11-01"), Some(time("2026-11-02"))),
+            ("@1796076004723:1796076004730", time("1796076004723"), Some(time("1796076004730"))),
+            ("@-1h:-1s", time("-1h"), Some(time("-1s"))),
+            ("-1h:+5", time("-1h"), Some(Place::AfterStart(5))),
+            ("-2h", time("-2h"), None),
         ] {
             assert_eq!(range(text), (from, until), "{text}");
+        }
+    }
+
+    #[test]
+    fn kcats_two_ranges_are_one() {
+        let joined = |texts: [&str; 2]| {
+            PlaceRange::joined(&texts.map(|text| PlaceRange::parse(text).unwrap())).ok().flatten()
+        };
+        let both = PlaceRange::parse("@1700000000:@1700000009").ok();
+        assert_eq!(joined(["s@1700000000", "e@1700000009"]), both);
+        assert_eq!(joined(["e@1700000009", "s@1700000000"]), both);
+        assert_eq!(joined(["start", "e@1700000009"]), PlaceRange::parse(":@1700000009").ok());
+        for refused in [["1", "start"], ["1", "2"], ["1:2", "e@1700000009"]] {
+            assert_eq!(joined(refused), None, "{refused:?}");
         }
     }
 

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 
 use super::connect::ConnectionArguments;
-use super::failure::{Failure, INTERRUPTED, REFUSED};
+use super::failure::{Failure, REFUSED};
 use super::input::{self, Delimiter, Input};
 use super::json_record::read_json;
-use super::signals::Interrupt;
+use super::signals::Signals;
 use super::template::{Fields, LineReader, Template};
 use super::topic::key_value;
 use super::transfer::is_description;
@@ -41,6 +41,9 @@ pub(super) struct ProduceArguments {
     /// All records go to this partition [default: by key, else batch by batch]
     #[arg(short = 'p', long)]
     partition: Option<i32>,
+    /// Let the keys say which partition a record goes to, not the lines
+    #[arg(long, conflicts_with = "partition")]
+    by_key: bool,
     /// How batches are compressed
     #[arg(short = 'z', long, value_enum, default_value_t = Codec::None)]
     compression: Codec,
@@ -160,7 +163,7 @@ async fn produce(
     arguments: &ProduceArguments,
     form: &Form,
 ) -> Result<ExitCode, Failure> {
-    let mut interrupted = Interrupt::listen()?;
+    let mut signals = Signals::listen()?;
     let options = ProducerOptions {
         compression: arguments.compression.into(),
         batch_bytes: arguments.batch_size.max(1),
@@ -176,7 +179,7 @@ async fn produce(
     };
     let files = arguments.files.clone();
     let mut input = Input::open(cluster.env(), files, arguments.delimiter.clone());
-    let mut lines = Lines { arguments, form, number: 0 };
+    let mut lines = Lines { arguments, form, number: 0, records: 0 };
     let exit = loop {
         while let Some(line) = input.take() {
             lines.push(&mut producer, line).await?;
@@ -188,7 +191,7 @@ async fn produce(
         report(&mut producer, arguments);
         let more = tokio::select! {
             more = input.fill() => more?,
-            () = interrupted.next() => break ExitCode::from(INTERRUPTED),
+            exit = signals.next() => break exit,
         };
         if !more {
             while let Some(line) = input.take() {
@@ -208,6 +211,7 @@ struct Lines<'a> {
     arguments: &'a ProduceArguments,
     form: &'a Form,
     number: u64,
+    records: u64,
 }
 
 impl Lines<'_> {
@@ -219,12 +223,16 @@ impl Lines<'_> {
             return Ok(());
         }
         match self.form.read(line) {
-            Ok(line) => push(producer, self.arguments, &line).await,
+            Ok(line) => {
+                push(producer, self.arguments, &line).await?;
+                self.records += 1;
+                Ok(())
+            }
             Err(words) => {
                 producer.flush().await?;
                 let message = format!("line {}: {words}", self.number);
                 let failure = Failure::new("BAD_INPUT", REFUSED, message);
-                Err(match self.number - 1 {
+                Err(match self.records {
                     0 => failure,
                     before => failure.hint(format!("{before} before it were written")),
                 })
@@ -252,6 +260,7 @@ async fn push(
             (fields.key.as_deref(), fields.value.as_deref(), timestamp, partition)
         }
     };
+    let partition = partition.filter(|_| !arguments.by_key);
     let record = NewRecord {
         key: arguments.key.as_ref().map(String::as_bytes).or(key),
         value: value.filter(|value| !(arguments.null && value.is_empty())),
@@ -259,7 +268,12 @@ async fn push(
         timestamp,
         partition: arguments.partition.or(partition).map(PartitionId),
     };
-    Ok(producer.push(record).await?)
+    producer.push(record).await.map_err(|error| match partition {
+        Some(_) if arguments.partition.is_none() => {
+            Failure::from(error).hint("--by-key lets the keys say which partition it is")
+        }
+        _ => error.into(),
+    })
 }
 
 fn report(producer: &mut Producer, arguments: &ProduceArguments) {

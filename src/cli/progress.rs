@@ -15,6 +15,7 @@ const BAR: u64 = 30;
 #[derive(Debug)]
 pub(super) struct Progress {
     steady: SteadyClock,
+    started: Instant,
     next: Instant,
     is_terminal: bool,
     is_shown: bool,
@@ -22,8 +23,9 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(steady: &SteadyClock) -> Self {
-        let (steady, next) = (steady.clone(), steady.now().plus(EVERY));
-        Self { steady, next, is_terminal: std::io::stderr().is_terminal(), is_shown: false }
+        let (steady, started) = (steady.clone(), steady.now());
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { steady, started, next: started.plus(EVERY), is_terminal, is_shown: false }
     }
 
     /// Shows how far it is, now and then.
@@ -39,6 +41,12 @@ impl Progress {
         drop(std::io::stderr().flush());
     }
 
+    /// Shows how far records are that are on their way, now and then.
+    pub(super) fn show_transfer(&mut self, transfer: &Transfer) {
+        let elapsed = self.steady.now().since(self.started);
+        self.show(|| transfer.text(elapsed));
+    }
+
     /// Takes the line away, so that something else can be printed.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.is_shown) {
@@ -50,6 +58,30 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// How far records are that are on their way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// How much is done of what there is to do, in whatever it is counted.
+    pub(super) done: u64,
+    /// None when nobody knows.
+    pub(super) all: Option<u64>,
+}
+
+impl Transfer {
+    fn text(&self, elapsed: Duration) -> String {
+        #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+        let megabytes = self.bytes as f64 / 1e6;
+        let rate = megabytes / elapsed.as_secs_f64().max(1e-9);
+        let moved = format!("{} records, {megabytes:.1} MB, {rate:.1} MB/s", self.records);
+        let Some(all) = self.all else { return moved };
+        let left = u128::from(all.saturating_sub(self.done));
+        let seconds = (elapsed.as_millis() * left).div_ceil(u128::from(self.done.max(1)) * 1000);
+        format!("{} {moved}, ETA {}:{:02}", bar(self.done, all), seconds / 60, seconds % 60)
     }
 }
 
@@ -70,6 +102,18 @@ pub(super) fn bar(done: u64, all: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_transfer_says_how_long_it_takes() {
+        let mut transfer = Transfer { records: 7, bytes: 30_000_000, done: 2, all: None };
+        let text = |transfer: &Transfer| transfer.text(Duration::from_secs(20));
+        assert_eq!(text(&transfer), "7 records, 30.0 MB, 1.5 MB/s");
+        transfer.all = Some(9);
+        let line = format!("{} {}, ETA 1:10", bar(2, 9), "7 records, 30.0 MB, 1.5 MB/s");
+        assert_eq!(text(&transfer), line);
+        transfer.done = 9;
+        assert!(text(&transfer).ends_with("ETA 0:00"));
+    }
 
     #[test]
     fn bars_fill_up() {

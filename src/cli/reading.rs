@@ -1,10 +1,11 @@
 //! Which records a verb reads: topics and partitions, from where, to where.
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 
 use super::failure::Failure;
 use super::place::{Place, PlaceRange, resolve};
-use super::signals::Interrupt;
+use super::signals::Signals;
 use super::topic::known_topics;
 use crate::client::{
     Cluster, Fetched, Fetcher, FetcherOptions, ListedOffset, OffsetQuery, Span, Spans,
@@ -20,7 +21,7 @@ pub(super) struct Reading<'a> {
     pub(super) partitions: &'a [i32],
     /// From where, to where; from the start if nothing is said.
     pub(super) range: Option<PlaceRange>,
-    /// Stop at the end of what is there, unless the range has an end.
+    /// Stop at the end of what is there, also if the range ends later.
     pub(super) to_end: bool,
     /// Leave out records of open and aborted transactions.
     pub(super) read_committed: bool,
@@ -47,11 +48,14 @@ impl Reading<'_> {
             }
         }
         let range = self.range.unwrap_or(PlaceRange { from: Place::Start, until: None });
-        let until = range.until.or_else(|| self.to_end.then_some(Place::End));
         let from = resolve(cluster, &chosen, range.from).await?;
-        let until = match until {
-            // Behind an open transaction nothing can be read, for who knows how long.
-            Some(Place::End) if self.read_committed => committed_ends(cluster, &chosen).await?,
+        // Behind an open transaction nothing can be read, for who knows how long.
+        let readable_ends = match self.read_committed {
+            true => committed_ends(cluster, &chosen).await?,
+            false => resolve(cluster, &chosen, Place::End).await?,
+        };
+        let until = match range.until {
+            Some(Place::End) => readable_ends.clone(),
             Some(place) => resolve(cluster, &chosen, place).await?,
             None => BTreeMap::new(),
         };
@@ -61,30 +65,32 @@ impl Reading<'_> {
         let span = |(partition, from): ((String, PartitionId), Offset)| {
             let start = starts.get(&partition).copied().unwrap_or(from);
             let end = ends.get(&partition).copied().unwrap_or(from);
+            let readable_end = readable_ends.get(&partition).copied().filter(|_| self.to_end);
             let until = until.get(&partition).copied();
+            let until = until.into_iter().chain(readable_end).min();
             let span = Span { from: from.clamp(start, end.max(start)), until };
             (partition, span)
         };
         Ok(from.into_iter().map(span).collect())
     }
 
-    /// Gives all that is there to `take`, with the offset at which its partition ends, until all partitions have ended. False
-    /// when the user stops it.
+    /// Gives all that is there to `take`, with the offset at which its partition ends, until all partitions have ended, or a
+    /// signal ends it: the exit code says which.
     pub(super) async fn read(
         &self,
         cluster: &Cluster,
         mut spans: Spans,
         mut take: impl AsyncFnMut(&Fetched, Option<Offset>) -> Result<(), Failure>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<ExitCode, Failure> {
         // What has nothing to give is done before it begins.
         spans.retain(|_, span| span.until.is_none_or(|until| span.from < until));
         let mut open = spans.clone();
         let mut fetcher = Fetcher::new(cluster.clone(), spans, self.fetcher_options());
-        let mut interrupted = Interrupt::listen()?;
+        let mut signals = Signals::listen()?;
         while !open.is_empty() {
             let fetched = tokio::select! {
                 fetched = fetcher.next() => fetched?,
-                () = interrupted.next() => return Ok(false),
+                exit = signals.next() => return Ok(exit),
             };
             let key = (fetched.topic.clone(), fetched.partition);
             let until = open.get(&key).and_then(|span| span.until);
@@ -93,7 +99,7 @@ impl Reading<'_> {
                 open.remove(&key);
             }
         }
-        Ok(true)
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -192,7 +192,7 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
         }
     });
     let failed = tokio::select! {
-        () = signals.next() => false,
+        _ = signals.next() => false,
         () = broker.failure() => true,
     };
     if failed {
@@ -202,7 +202,7 @@ async fn serve(arguments: &ServeArguments, loaded: Loaded) -> anyhow::Result<Exi
     tracing::info!("stopping; a second signal ends at once");
     tokio::select! {
         stopped = broker.stop() => stopped.context("cannot make the logs durable: the next start recovers them")?,
-        () = signals.next() => bail!("ended at once: the next start recovers the logs"),
+        _ = signals.next() => bail!("ended at once: the next start recovers the logs"),
     }
     Ok(ExitCode::SUCCESS)
 }

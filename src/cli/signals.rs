@@ -2,37 +2,34 @@
 //! something else is done either.
 
 use std::io;
+use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, which mean the same to a broker.
+use super::failure::INTERRUPTED;
+
+/// The exit code of what SIGTERM has ended.
+const TERMINATED: u8 = 143;
+
+/// SIGTERM and SIGINT, which is Ctrl-C: both mean that it is to end in good order.
 pub(super) struct Signals {
     terminate: Signal,
-    interrupt: Interrupt,
+    interrupt: Signal,
 }
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: Interrupt::listen()? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
-    pub(super) async fn next(&mut self) {
+    /// Waits for one; gives the exit code of a verb that it ends before its work is done.
+    pub(super) async fn next(&mut self) -> ExitCode {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            () = self.interrupt.next() => {}
+            _ = self.terminate.recv() => ExitCode::from(TERMINATED),
+            _ = self.interrupt.recv() => ExitCode::from(INTERRUPTED),
         }
-    }
-}
-
-/// SIGINT: Ctrl-C.
-pub(super) struct Interrupt(Signal);
-
-impl Interrupt {
-    pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self(signal(SignalKind::interrupt())?))
-    }
-
-    pub(super) async fn next(&mut self) {
-        self.0.recv().await;
     }
 }

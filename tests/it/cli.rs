@@ -235,11 +235,16 @@ impl Running {
     }
 
     /// Ends it with Ctrl-C; gives what it still printed.
-    fn interrupt(mut self) -> Vec<String> {
+    fn interrupt(self) -> Vec<String> {
+        self.end("INT", 130)
+    }
+
+    /// Ends it with a signal, which has this exit code; gives what it still printed.
+    fn end(mut self, signal: &str, exit: i32) -> Vec<String> {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
         let rest = self.lines.by_ref().lines().map(Result::unwrap).collect();
-        assert!(self.child.wait().unwrap().success());
+        assert_eq!(self.child.wait().unwrap().code(), Some(exit));
         rest
     }
 }
@@ -258,22 +263,45 @@ fn produce(broker: &str, topic: &str, lines: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-/// Ctrl-C leaves the group at once, with all that was printed committed: the next member goes on behind it.
+/// A signal makes a member leave its group at once, with all that was printed committed: the next one goes on behind it.
 #[test]
-fn an_interrupted_member_loses_and_repeats_nothing() {
+fn a_member_that_a_signal_ends_loses_and_repeats_nothing() {
     let broker = broker();
     let broker = broker.kafka.as_str();
     produce(broker, "t", "1\n2\n3\n");
-    let mut first = Running::start(broker, &["consume", "t", "-G", "g"]);
-    assert_eq!([first.line(), first.line(), first.line()], ["1", "2", "3"]);
-    assert!(first.interrupt().is_empty());
-    let described = ottla(broker, &["group", "describe", "g", "--json"]);
-    let group: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap();
-    assert_eq!(group["groups"][0]["state"], "Empty");
-    assert_eq!(group["groups"][0]["partitions"][0]["current"], 3);
+    for (group, signal, exit) in [("interrupted", "INT", 130), ("terminated", "TERM", 143)] {
+        let mut first = Running::start(broker, &["consume", "t", "-G", group]);
+        assert_eq!([first.line(), first.line(), first.line()], ["1", "2", "3"]);
+        assert!(first.end(signal, exit).is_empty());
+        let described = ottla(broker, &["group", "describe", group, "--json"]);
+        let described: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap();
+        assert_eq!(described["groups"][0]["state"], "Empty");
+        assert_eq!(described["groups"][0]["partitions"][0]["current"], 3);
+    }
     produce(broker, "t", "4\n");
-    let next = ottla(broker, &["consume", "t", "-G", "g", "-n", "1"]);
+    let next = ottla(broker, &["consume", "t", "-G", "terminated", "-n", "1"]);
     assert_eq!(text(&next.stdout), "4\n");
+}
+
+/// What a signal ends before its work is done does not look like success.
+#[test]
+fn what_a_signal_ends_has_an_exit_code_of_its_own() {
+    let broker = broker();
+    let broker = broker.kafka.as_str();
+    produce(broker, "t", "1\n2\n");
+    let mut reader = Running::start(broker, &["consume", "t", "-n", "100"]);
+    assert_eq!([reader.line(), reader.line()], ["1", "2"]);
+    assert!(reader.end("TERM", 143).is_empty());
+    let mut watcher = Running::start(broker, &["topic", "watch", "t"]);
+    assert!(watcher.line().starts_with("NAME"));
+    assert!(watcher.line().starts_with("t "));
+    assert!(watcher.interrupt().is_empty());
+    let made = ottla(broker, &["topic", "create", "copied"]);
+    assert!(made.status.success(), "{made:?}");
+    let copier = Running::start(broker, &["topic", "copy", "t", "copied", "--follow"]);
+    let copied = ottla(broker, &["consume", "copied", "-n", "2"]);
+    assert_eq!(text(&copied.stdout), "1\n2\n");
+    assert_eq!(copier.interrupt(), ["copied 2 records from t to copied"]);
 }
 
 /// Two members share the partitions, and the one that stays takes over what the other one had.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use super::admin;
 use super::console_producer::properties_of;
 use super::options::{Known, Options, flag, valued};
-use crate::cli::signals::Interrupt;
+use crate::cli::signals::Signals;
 use crate::client::{
     ClientError, Cluster, Fetched, Fetcher, FetcherOptions, GroupConsumer, GroupOptions,
     OffsetQuery, ResetPolicy, Span, Spans, Topics,
@@ -246,12 +246,12 @@ async fn read(
     };
     let mut fetcher = Fetcher::new(cluster.clone(), spans, settings.fetcher());
     let mut deadline = settings.deadline(cluster);
-    let mut interrupted = Interrupt::listen()?;
+    let mut signals = Signals::listen()?;
     while printer.count < settings.max {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
             () = env.steady.sleep_until(deadline) => break,
-            () = interrupted.next() => return Ok(()),
+            _ = signals.next() => return Ok(()),
         };
         let before = printer.count;
         printer.print(&fetched)?;
@@ -279,7 +279,7 @@ async fn read_group(
     let mut consumer = GroupConsumer::new(cluster.clone(), options);
     let env = cluster.env().clone();
     let mut deadline = settings.deadline(cluster);
-    let mut interrupted = Interrupt::listen()?;
+    let mut signals = Signals::listen()?;
     let outcome = loop {
         if printer.count >= settings.max {
             break Ok(());
@@ -287,7 +287,7 @@ async fn read_group(
         let fetched = tokio::select! {
             fetched = consumer.next() => fetched,
             () = env.steady.sleep_until(deadline) => break Ok(()),
-            () = interrupted.next() => break Ok(()),
+            _ = signals.next() => break Ok(()),
         };
         let before = printer.count;
         let printed = match fetched {

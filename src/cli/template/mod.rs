@@ -10,10 +10,13 @@
 //! | `%T` | timestamp in ms | `%d` | timestamp, RFC 3339 or `%d{strftime[…]}` |
 //! | `%x` `%y` | producer id and epoch | `%a` | compression |
 //! | `%i` | number of the record, from 1 | `%%` | a percent sign |
+//! | `%[` `%]` | log start, high watermark | `%\|` | last stable offset |
 //! | `%R` | length of the value in four bytes, big-endian | | |
 //!
-//! Values, keys and headers take `{hex}`, `{base64}` and `{json}`; `%t{len}` is the length of the topic. `\n`, `\t`, `\r`,
-//! `\0`, `\\` and `\xNN` are one byte each. Source: `-f` of kcat 1.7, and of rpk where it does not differ.
+//! Values, keys and headers take `{hex}`, `{base64}` and `{json}`; `%t{len}` is the length of the topic. `%h{%k=%v;}` prints each
+//! header by a format of its own. Numbers take `{hex64}`, `{big64}` and `{little64}`, also with 32, 16 and 8 bits, `{hex4}`,
+//! `{byte}` and `{bool}`. `\n`, `\t`, `\r`, `\0`, `\\` and `\xNN` are one byte each. Source: `-f` of kcat 1.7, and of rpk where it
+//! does not differ.
 
 mod parse;
 mod read;
@@ -21,4 +24,4 @@ mod write;
 
 pub(super) use parse::Template;
 pub(super) use read::{Fields, LineReader};
-pub(super) use write::{Shown, write_record};
+pub(super) use write::{Bounds, Shown, write_record};

@@ -12,22 +12,73 @@ pub(in crate::cli) enum Piece {
     Value(Encoding),
     Key(Encoding),
     Headers(Encoding),
+    /// Each header by a format of its own, to which it is a record's key and value.
+    EachHeader(Template),
+    Topic,
+    Number(Number, NumberForm),
+    /// By this strftime pattern; none means RFC 3339.
+    Date(Option<String>),
+    Compression,
+}
+
+/// What a number says of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Number {
     ValueLength,
-    ValueLengthBinary,
     KeyLength,
     HeaderCount,
-    Topic,
     TopicLength,
     Partition,
     Offset,
     LeaderEpoch,
     Timestamp,
-    /// By this strftime pattern; none means RFC 3339.
-    Date(Option<String>),
     ProducerId,
     ProducerEpoch,
-    Compression,
     Counter,
+    LogStart,
+    LastStableOffset,
+    HighWatermark,
+}
+
+/// How a number is shown. What has no room loses its first digits or bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum NumberForm {
+    Decimal,
+    /// So many hexadecimal digits.
+    Hex(u8),
+    /// So many bytes, big-endian.
+    Big(u8),
+    /// So many bytes, little-endian.
+    Little(u8),
+    /// Whether it is not 0.
+    Bool,
+}
+
+impl NumberForm {
+    fn of(modifier: Option<&str>) -> Option<Self> {
+        let Some(modifier) = modifier else { return Some(Self::Decimal) };
+        match modifier {
+            "ascii" | "number" => return Some(Self::Decimal),
+            "bool" => return Some(Self::Bool),
+            "byte" => return Some(Self::Big(1)),
+            "hex4" => return Some(Self::Hex(1)),
+            _ => {}
+        }
+        let (order, bits) = modifier.split_at(modifier.find(|c: char| c.is_ascii_digit())?);
+        let bytes = match bits {
+            "8" => 1,
+            "16" => 2,
+            "32" => 4,
+            "64" => 8,
+            _ => return None,
+        };
+        match order {
+            "hex" => Some(Self::Hex(2 * bytes)),
+            "big" => Some(Self::Big(bytes)),
+            "little" => Some(Self::Little(bytes)),
+            _ => None,
+        }
+    }
 }
 
 /// How bytes are shown.
@@ -60,6 +111,19 @@ impl Template {
         }
         pieces.finish_bytes();
         Ok(Self(pieces.done))
+    }
+
+    /// Whether it shows where the partition begins and ends.
+    pub(in crate::cli) fn has_bounds(&self) -> bool {
+        let is_bound = |piece: &Piece| match piece {
+            Piece::Number(number, _) => matches!(
+                number,
+                Number::LogStart | Number::LastStableOffset | Number::HighWatermark
+            ),
+            Piece::EachHeader(template) => template.has_bounds(),
+            _ => false,
+        };
+        self.0.iter().any(is_bound)
     }
 }
 
@@ -129,10 +193,15 @@ impl Pieces {
 /// The `{…}` at the start of `text`, and what is behind it.
 fn modifier(text: &str) -> Result<(Option<&str>, &str), String> {
     let Some(inner) = text.strip_prefix('{') else { return Ok((None, text)) };
-    // Only a date has brackets within.
+    // Only a date has brackets within, only headers have braces.
+    let mut depth = 0;
+    let closes = |c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth < 0
+    };
     let end = match inner.strip_prefix("strftime[") {
         Some(_) => inner.find("]}").map(|at| at + 1),
-        None => inner.find('}'),
+        None => inner.find(closes),
     };
     let end = end.ok_or_else(|| format!("'{{{inner}' has no end"))?;
     Ok((Some(&inner[..end]), &inner[end + 1..]))
@@ -159,6 +228,9 @@ fn piece(letter: char, modifier: Option<&str>) -> Result<Piece, String> {
     if let Some(piece) = with_encoding {
         return Ok(piece);
     }
+    if let ('h', Some(format)) = (letter, modifier.filter(|text| text.contains('%'))) {
+        return Template::parse(format).map(Piece::EachHeader);
+    }
     if letter == 'd' {
         let pattern = match modifier {
             None => None,
@@ -170,28 +242,33 @@ fn piece(letter: char, modifier: Option<&str>) -> Result<Piece, String> {
         };
         return Ok(Piece::Date(pattern));
     }
-    if (letter, modifier) == ('t', Some("len")) {
-        return Ok(Piece::TopicLength);
+    match (letter, modifier) {
+        ('t', None) => return Ok(Piece::Topic),
+        ('t', Some("len")) => return Ok(Piece::Number(Number::TopicLength, NumberForm::Decimal)),
+        ('a', None | Some("compression")) => return Ok(Piece::Compression),
+        ('R', None) => return Ok(Piece::Number(Number::ValueLength, NumberForm::Big(4))),
+        _ => {}
     }
-    if modifier.is_some() {
-        return wrong();
-    }
-    Ok(match letter {
-        'S' | 'V' => Piece::ValueLength,
-        'R' => Piece::ValueLengthBinary,
-        'K' => Piece::KeyLength,
-        'H' => Piece::HeaderCount,
-        't' => Piece::Topic,
-        'p' => Piece::Partition,
-        'o' => Piece::Offset,
-        'e' => Piece::LeaderEpoch,
-        'T' => Piece::Timestamp,
-        'x' => Piece::ProducerId,
-        'y' => Piece::ProducerEpoch,
-        'a' => Piece::Compression,
-        'i' => Piece::Counter,
+    let number = match letter {
+        'S' | 'V' => Number::ValueLength,
+        'K' => Number::KeyLength,
+        'H' => Number::HeaderCount,
+        'p' => Number::Partition,
+        'o' => Number::Offset,
+        'e' => Number::LeaderEpoch,
+        'T' => Number::Timestamp,
+        'x' => Number::ProducerId,
+        'y' => Number::ProducerEpoch,
+        'i' => Number::Counter,
+        '[' => Number::LogStart,
+        '|' => Number::LastStableOffset,
+        ']' => Number::HighWatermark,
         _ => return wrong(),
-    })
+    };
+    match NumberForm::of(modifier) {
+        Some(form) => Ok(Piece::Number(number, form)),
+        None => wrong(),
+    }
 }
 
 #[cfg(test)]
@@ -210,9 +287,16 @@ mod tests {
                 Piece::Value(Encoding::Raw),
                 Piece::Bytes(b" 100%\n".to_vec()),
                 Piece::Date(Some("%F %T".to_owned())),
-                Piece::TopicLength,
+                Piece::Number(Number::TopicLength, NumberForm::Decimal),
             ]
         );
+    }
+
+    #[test]
+    fn headers_have_a_format_of_their_own() {
+        let inner = Template::parse("%k{hex}=%v;").unwrap();
+        let pieces = Template::parse("%h{%k{hex}=%v;}.").unwrap().0;
+        assert_eq!(pieces, [Piece::EachHeader(inner), Piece::Bytes(b".".to_vec())]);
     }
 
     #[test]
@@ -224,6 +308,11 @@ mod tests {
             ("%o{hex}", "'%o{hex}' is not known"),
             ("%s{hex", "has no end"),
             ("%s{big}", "'%s{big}' is not known"),
+            ("%h{big}", "'%h{big}' is not known"),
+            ("%h{%q}", "'%q' is not known"),
+            ("%h{%k{hex}", "has no end"),
+            ("%o{big3}", "'%o{big3}' is not known"),
+            ("%a{big32}", "'%a{big32}' is not known"),
             ("\\xg1", "two hex digits"),
             ("\\q", "is not known"),
         ] {

@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::parse::{Encoding, Piece, Template};
+use super::parse::{Encoding, Number, NumberForm, Piece, Template};
 
 /// Takes lines apart.
 #[derive(Clone, Debug)]
@@ -44,20 +44,13 @@ impl LineReader {
             let known = match piece {
                 Piece::Value(encoding) | Piece::Key(encoding) => *encoding != Encoding::Json,
                 Piece::Headers(encoding) => *encoding == Encoding::Raw,
-                Piece::Bytes(_) | Piece::Timestamp | Piece::Partition => true,
-                Piece::ValueLength
-                | Piece::ValueLengthBinary
-                | Piece::KeyLength
-                | Piece::HeaderCount
+                Piece::Bytes(_)
+                | Piece::Number(Number::Timestamp | Number::Partition, NumberForm::Decimal) => true,
+                Piece::EachHeader(_)
                 | Piece::Topic
-                | Piece::TopicLength
-                | Piece::Offset
-                | Piece::LeaderEpoch
+                | Piece::Number(..)
                 | Piece::Date(_)
-                | Piece::ProducerId
-                | Piece::ProducerEpoch
-                | Piece::Compression
-                | Piece::Counter => false,
+                | Piece::Compression => false,
             };
             if !known {
                 return Err("a format for input knows %k, %s, %h, %T and %p".to_owned());
@@ -111,29 +104,21 @@ fn take(piece: &Piece, bytes: &[u8], fields: &mut Fields) -> Result<(), String> 
                 fields.headers.push((key.to_owned(), value));
             }
         }
-        Piece::Timestamp => {
+        Piece::Number(Number::Timestamp, _) => {
             let number = text().trim().parse();
             fields.timestamp = Some(number.map_err(|_| format!("'{}' is no timestamp", text()))?);
         }
-        Piece::Partition => {
+        Piece::Number(Number::Partition, _) => {
             let number = text().trim().parse();
             fields.partition = Some(number.map_err(|_| format!("'{}' is no partition", text()))?);
         }
         // These are not in a format for input.
         Piece::Bytes(_)
-        | Piece::ValueLength
-        | Piece::ValueLengthBinary
-        | Piece::KeyLength
-        | Piece::HeaderCount
+        | Piece::EachHeader(_)
         | Piece::Topic
-        | Piece::TopicLength
-        | Piece::Offset
-        | Piece::LeaderEpoch
+        | Piece::Number(..)
         | Piece::Date(_)
-        | Piece::ProducerId
-        | Piece::ProducerEpoch
-        | Piece::Compression
-        | Piece::Counter => {}
+        | Piece::Compression => {}
     }
     Ok(())
 }

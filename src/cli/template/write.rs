@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::parse::{Encoding, Piece, Template};
+use super::parse::{Encoding, Number, NumberForm, Piece, Template};
+use crate::model::Offset;
 use crate::record::{BatchHeader, Record};
 
 /// A record with all that may be said about it.
@@ -20,7 +21,16 @@ pub(in crate::cli) struct Shown<'a> {
     /// The header of its batch.
     pub(in crate::cli) batch: &'a BatchHeader,
     /// How many were printed with this one.
-    pub(in crate::cli) number: u64,
+    pub(in crate::cli) count: u64,
+    pub(in crate::cli) bounds: Bounds,
+}
+
+/// Where the partition of a record begins and ends; nobody looks unless a format shows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::cli) struct Bounds {
+    pub(in crate::cli) log_start: Offset,
+    pub(in crate::cli) last_stable: Offset,
+    pub(in crate::cli) high_watermark: Offset,
 }
 
 /// Prints a record.
@@ -39,31 +49,65 @@ pub(in crate::cli) fn write_record(
             Piece::Value(encoding) => write_bytes(record.value, *encoding, out)?,
             Piece::Key(encoding) => write_bytes(record.key, *encoding, out)?,
             Piece::Headers(encoding) => write_headers(record, *encoding, out)?,
-            Piece::ValueLength => write!(out, "{}", length(record.value))?,
-            Piece::ValueLengthBinary => {
-                let length = i32::try_from(length(record.value)).unwrap_or(i32::MAX);
-                out.write_all(&length.to_be_bytes())?;
+            Piece::EachHeader(template) => {
+                for (key, value) in record.headers.clone() {
+                    let header = Record { key: Some(key), value, ..record.clone() };
+                    write_record(template, &Shown { record: &header, ..*shown }, out)?;
+                }
             }
-            Piece::KeyLength => write!(out, "{}", length(record.key))?,
-            Piece::HeaderCount => write!(out, "{}", record.headers.clone().count())?,
             Piece::Topic => out.write_all(shown.topic.as_bytes())?,
-            Piece::TopicLength => write!(out, "{}", shown.topic.len())?,
-            Piece::Partition => write!(out, "{}", shown.partition)?,
-            Piece::Offset => write!(out, "{}", record.offset)?,
-            Piece::LeaderEpoch => write!(out, "{}", shown.batch.partition_leader_epoch)?,
-            Piece::Timestamp => write!(out, "{}", record.timestamp)?,
+            Piece::Number(number, form) => write_number(shown.number(*number), *form, out)?,
             Piece::Date(pattern) => write_date(record.timestamp.0, pattern.as_deref(), out)?,
-            Piece::ProducerId => write!(out, "{}", shown.batch.producer_id)?,
-            Piece::ProducerEpoch => write!(out, "{}", shown.batch.producer_epoch)?,
             Piece::Compression => write!(out, "{}", shown.batch.compression())?,
-            Piece::Counter => write!(out, "{}", shown.number)?,
         }
     }
     Ok(())
 }
 
+impl Shown<'_> {
+    fn number(&self, number: Number) -> i64 {
+        let (record, batch) = (self.record, self.batch);
+        match number {
+            Number::ValueLength => length(record.value),
+            Number::KeyLength => length(record.key),
+            Number::HeaderCount => saturated(record.headers.clone().count()),
+            Number::TopicLength => saturated(self.topic.len()),
+            Number::Partition => self.partition.into(),
+            Number::Offset => record.offset.0,
+            Number::LeaderEpoch => batch.partition_leader_epoch.0.into(),
+            Number::Timestamp => record.timestamp.0,
+            Number::ProducerId => batch.producer_id.0,
+            Number::ProducerEpoch => batch.producer_epoch.0.into(),
+            Number::Counter => saturated(self.count),
+            Number::LogStart => self.bounds.log_start.0,
+            Number::LastStableOffset => self.bounds.last_stable.0,
+            Number::HighWatermark => self.bounds.high_watermark.0,
+        }
+    }
+}
+
+fn saturated(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+fn write_number(number: i64, form: NumberForm, out: &mut impl Write) -> io::Result<()> {
+    match form {
+        NumberForm::Decimal => write!(out, "{number}"),
+        NumberForm::Bool => write!(out, "{}", number != 0),
+        NumberForm::Hex(digits) => {
+            let shown = number.cast_unsigned() & (u64::MAX >> (64 - 4 * u32::from(digits)));
+            write!(out, "{shown:0width$x}", width = usize::from(digits))
+        }
+        NumberForm::Big(count) => {
+            let bytes = number.to_be_bytes();
+            out.write_all(&bytes[bytes.len() - usize::from(count)..])
+        }
+        NumberForm::Little(count) => out.write_all(&number.to_le_bytes()[..usize::from(count)]),
+    }
+}
+
 fn length(bytes: Option<&[u8]>) -> i64 {
-    bytes.and_then(|bytes| i64::try_from(bytes.len()).ok()).unwrap_or(-1)
+    bytes.map_or(-1, |bytes| saturated(bytes.len()))
 }
 
 fn write_bytes(bytes: Option<&[u8]>, encoding: Encoding, out: &mut impl Write) -> io::Result<()> {
@@ -113,10 +157,10 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::*;
-    use crate::model::{Offset, UnixMillis};
+    use crate::model::UnixMillis;
     use crate::record::{BatchBuilder, visit_records};
 
-    fn printed(format: &str) -> String {
+    fn printed(format: &str) -> Vec<u8> {
         let mut builder = BatchBuilder::new();
         builder.base_offset(Offset(41));
         let headers = [("a", Some(&b"1"[..])), ("b", None)];
@@ -125,14 +169,25 @@ mod tests {
         let header = BatchHeader::parse(&batch).unwrap();
         let template = Template::parse(format).unwrap();
         let mut out = Vec::new();
+        let bounds = Bounds {
+            log_start: Offset(40),
+            last_stable: Offset(44),
+            high_watermark: Offset(0x1_0203_0405),
+        };
         visit_records(&batch, |record| {
-            let shown =
-                Shown { topic: "orders", partition: 3, record: &record, batch: &header, number: 7 };
+            let shown = Shown {
+                topic: "orders",
+                partition: 3,
+                record: &record,
+                batch: &header,
+                count: 7,
+                bounds,
+            };
             write_record(&template, &shown, &mut out).unwrap();
             ControlFlow::Continue(())
         })
         .unwrap();
-        String::from_utf8(out).unwrap()
+        out
     }
 
     #[test]
@@ -144,8 +199,19 @@ mod tests {
             ("%h %H", "a=1,b=NULL 2"),
             ("%d", "2023-11-14T22:13:20.123Z"),
             ("%x %y %e %a %i %t{len}", "-1 -1 -1 none 7 6"),
+            ("%a{compression} %[ %| %]", "none 40 44 4328719365"),
+            ("%h{<%k{hex}:%v:%S>}", "<61:1:1><62::-1>"),
+            ("%]{hex64} %]{hex16} %[{hex4} %x{hex8}", "0000000102030405 0405 8 ff"),
+            ("%[{bool} %p{ascii}", "true 3"),
         ] {
-            assert_eq!(printed(format), text, "{format}");
+            assert_eq!(String::from_utf8(printed(format)).unwrap(), text, "{format}");
         }
+    }
+
+    #[test]
+    fn numbers_are_bytes_of_either_order() {
+        assert_eq!(printed("%]{big64}"), [0, 0, 0, 1, 2, 3, 4, 5]);
+        assert_eq!(printed("%]{little32}%]{big16}"), [5, 4, 3, 2, 4, 5]);
+        assert_eq!(printed("%p{byte}%R"), [3, 255, 255, 255, 255]);
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Common, key_value, known_topics, unknown_topic};
 use crate::cli::configs::{ConfigSetting, alter_configs};
@@ -92,7 +92,7 @@ pub(super) fn create(arguments: &CreateArguments) -> Result<ExitCode, Failure> {
             dry_run: arguments.dry_run,
         };
         let response = cluster.request(Target::Controller, &creation.request(&cluster)).await?;
-        let mut created = Vec::new();
+        let (mut created, mut refused) = (Vec::new(), Vec::new());
         for topic in &response.topics {
             let name = topic.name.0.to_string();
             let there = topic.error_code == ErrorCode::TopicAlreadyExists.code();
@@ -101,13 +101,13 @@ pub(super) fn create(arguments: &CreateArguments) -> Result<ExitCode, Failure> {
             }
             let message = topic.error_message.as_deref();
             let subject = || format!("topic '{name}'");
-            check(ApiKey::CreateTopics, topic.error_code, subject, message).map_err(|refusal| {
-                match there {
-                    true => Failure::from(refusal).hint("--if-not-exists makes this no error"),
-                    false => Failure::from(refusal),
+            match check(ApiKey::CreateTopics, topic.error_code, subject, message) {
+                Ok(()) => created.push(name),
+                Err(refusal) if there => {
+                    refused.push(Failure::from(refusal).hint("--if-not-exists makes this no error"))
                 }
-            })?;
-            created.push(name);
+                Err(refusal) => refused.push(refusal.into()),
+            }
         }
         let verb = if arguments.dry_run { "could create" } else { "created" };
         let text = match created.is_empty() {
@@ -115,9 +115,36 @@ pub(super) fn create(arguments: &CreateArguments) -> Result<ExitCode, Failure> {
             false => format!("{verb} {}", joined(&created)),
         };
         let json = json!({ "created": created, "dry_run": arguments.dry_run });
-        arguments.common.output.print_done(&text, &json)?;
-        Ok(ExitCode::SUCCESS)
+        let done = Done { names: &created, text: &text, json: &json };
+        done.print(&arguments.common, &refused)
     })
+}
+
+/// What a verb has done to several topics, for people and for programs.
+struct Done<'a> {
+    names: &'a [String],
+    text: &'a str,
+    json: &'a Value,
+}
+
+/// The exit code of what was done to some topics and refused for others.
+const PARTIAL: u8 = 8;
+
+impl Done<'_> {
+    /// Prints it, and what was refused.
+    fn print(&self, common: &Common, refused: &[Failure]) -> Result<ExitCode, Failure> {
+        if refused.is_empty() || !self.names.is_empty() {
+            common.output.print_done(self.text, self.json)?;
+        }
+        let mut exits = refused.iter().map(|failure| failure.report(common.output.is_json()));
+        let first = exits.next();
+        // The others are reported too.
+        exits.for_each(drop);
+        Ok(match first {
+            Some(_) if !self.names.is_empty() => ExitCode::from(PARTIAL),
+            first => first.unwrap_or(ExitCode::SUCCESS),
+        })
+    }
 }
 
 /// Topics that are to be created alike.
@@ -166,25 +193,29 @@ pub(super) fn delete(arguments: &DeleteArguments) -> Result<ExitCode, Failure> {
             }
         };
         let response = cluster.request_with(Target::Controller, i16::MAX, make).await?;
-        let mut deleted = Vec::new();
+        let (mut deleted, mut refused) = (Vec::new(), Vec::new());
         for topic in &response.responses {
             let name = topic.name.as_ref().map(|name| name.0.to_string()).unwrap_or_default();
             if topic.error_code == ErrorCode::UnknownTopicOrPartition.code() {
-                if arguments.ignore_missing {
-                    continue;
+                if !arguments.ignore_missing {
+                    refused.push(unknown_topic(&cluster, &name).await);
                 }
-                return Err(unknown_topic(&cluster, &name).await);
+                continue;
             }
             let message = topic.error_message.as_deref();
-            check(ApiKey::DeleteTopics, topic.error_code, || format!("topic '{name}'"), message)?;
-            deleted.push(name);
+            let subject = || format!("topic '{name}'");
+            match check(ApiKey::DeleteTopics, topic.error_code, subject, message) {
+                Ok(()) => deleted.push(name),
+                Err(refusal) => refused.push(refusal.into()),
+            }
         }
         let text = match deleted.is_empty() {
             true => "nothing to delete".to_owned(),
             false => format!("deleted {}", joined(&deleted)),
         };
-        arguments.common.output.print_done(&text, &json!({ "deleted": deleted }))?;
-        Ok(ExitCode::SUCCESS)
+        let json = json!({ "deleted": deleted });
+        let done = Done { names: &deleted, text: &text, json: &json };
+        done.print(&arguments.common, &refused)
     })
 }
 

@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::Common;
-use crate::cli::failure::{Failure, INTERRUPTED};
+use crate::cli::failure::Failure;
 use crate::cli::place::PlaceRange;
 use crate::cli::produce::Codec;
-use crate::cli::progress::{Progress, bar};
+use crate::cli::progress::{Progress, Transfer};
 use crate::cli::reading::{Reading, offsets_in};
 use crate::cli::transfer::{Definition, Writers, push_all};
 use crate::client::{Address, Cluster, Topics};
@@ -25,7 +25,7 @@ pub(super) struct CopyArguments {
     to_bootstrap: Option<String>,
     /// From where, to where: start, end, N, +N, -N, @TIME, FROM:UNTIL [default: all that is there]
     #[arg(short = 'o', long, value_name = "RANGE", value_parser = PlaceRange::parse, allow_hyphen_values = true)]
-    offset: Option<PlaceRange>,
+    offset: Vec<PlaceRange>,
     /// Go on with records that come later, until it is stopped
     #[arg(long)]
     follow: bool,
@@ -68,7 +68,7 @@ async fn records(
     let reading = Reading {
         topics,
         partitions: &[],
-        range: arguments.offset,
+        range: PlaceRange::joined(&arguments.offset)?,
         to_end: !arguments.follow,
         read_committed: arguments.read_committed,
     };
@@ -86,27 +86,25 @@ async fn records(
     let there = there.topic(to).map_or(0, |topic| topic.partitions.len());
     let keep_partitions = usize::try_from(partitions).is_ok_and(|partitions| partitions <= there);
     let mut progress = Progress::new(&source.env().steady);
-    let (all, mut done, mut count) = (offsets_in(&spans), 0, 0_u64);
+    let (all, mut done, mut count, mut bytes) = (offsets_in(&spans), 0, 0, 0);
     let follow = arguments.follow;
-    let whole = reading.read(source, spans, async |fetched, until| {
+    let exit = reading.read(source, spans, async |fetched, until| {
         count += push_all(producer, fetched, until, keep_partitions).await?;
         if follow {
             producer.send_open().await?;
         }
         let next = until.map_or(fetched.next, |until| until.min(fetched.next));
         done += next.since(fetched.from).max(0).cast_unsigned();
-        progress.show(|| match follow {
-            true => format!("{count} records"),
-            false => format!("{} {count} records", bar(done, all)),
-        });
+        bytes += fetched.batches.len() as u64;
+        let all = Some(all).filter(|_| !follow);
+        progress.show_transfer(&Transfer { records: count, bytes, done, all });
         Ok(())
     });
-    let whole = whole.await?;
+    let exit = exit.await?;
     writers.flush().await?;
     progress.clear();
     let text = format!("copied {count} records from {from} to {to}");
     let json = json!({ "from": from, "to": to, "records": count });
     arguments.common.output.print_done(&text, &json)?;
-    // Following ends when the user ends it.
-    Ok(if whole || follow { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+    Ok(exit)
 }

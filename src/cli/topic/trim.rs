@@ -38,6 +38,9 @@ pub(super) fn trim(arguments: &TrimArguments) -> Result<ExitCode, Failure> {
         let name = arguments.topic.as_str();
         let metadata = known_topics(&cluster, &[name]).await?;
         let all = metadata.topic(name).map(|topic| topic.partitions.as_slice()).unwrap_or_default();
+        for index in &arguments.partitions {
+            metadata.leader_of(name, PartitionId(*index))?;
+        }
         let chosen: Vec<(String, PartitionId)> = all
             .iter()
             .map(|partition| partition.index)

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Common, known_topics};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Table, or_dash, print_text};
-use crate::cli::signals::Interrupt;
+use crate::cli::signals::Signals;
 use crate::cli::units;
 use crate::client::{Cluster, OffsetQuery, Topic, Topics};
 use crate::model::Instant;
@@ -40,7 +40,7 @@ struct Sums {
 pub(super) fn watch(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     arguments.common.connection.run(async |cluster| {
         let steady = cluster.env().steady.clone();
-        let mut interrupted = Interrupt::listen()?;
+        let mut signals = Signals::listen()?;
         let mut before: Option<(Instant, BTreeMap<String, Sums>)> = None;
         let mut times = 0;
         loop {
@@ -55,7 +55,7 @@ pub(super) fn watch(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
             }
             tokio::select! {
                 () = steady.sleep_until(now.plus(arguments.every)) => {}
-                () = interrupted.next() => return Ok(ExitCode::SUCCESS),
+                exit = signals.next() => return Ok(exit),
             }
         }
     })

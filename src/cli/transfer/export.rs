@@ -11,13 +11,14 @@ use clap::Args;
 
 use super::definition::{Definition, describe};
 use crate::cli::connect::ConnectionArguments;
-use crate::cli::failure::{EXISTS, Failure, INTERRUPTED, broken};
+use crate::cli::failure::{EXISTS, Failure, broken};
+use crate::cli::input::{STANDARD, is_compressed};
 use crate::cli::json_record::{HeaderForm, write_json};
 use crate::cli::output::count;
 use crate::cli::place::PlaceRange;
-use crate::cli::progress::{Progress, bar};
+use crate::cli::progress::{Progress, Transfer};
 use crate::cli::reading::{Reading, offsets_in};
-use crate::cli::template::Shown;
+use crate::cli::template::{Bounds, Shown};
 use crate::client::{Cluster, Fetched};
 use crate::model::Offset;
 use crate::record::scan;
@@ -28,7 +29,7 @@ pub(in crate::cli) struct ExportArguments {
     /// Names of topics
     #[arg(required = true)]
     topics: Vec<String>,
-    /// The file [default: standard output]
+    /// The file, compressed if its name ends in .zst; - is standard output [default: -]
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     /// Describe the topics in the first line, and keep the order of headers: an import makes the topics as they were
@@ -36,7 +37,7 @@ pub(in crate::cli) struct ExportArguments {
     lossless: bool,
     /// From where, to where: start, end, N, +N, -N, @TIME, FROM:UNTIL [default: all]
     #[arg(short = 'o', long, value_name = "RANGE", value_parser = PlaceRange::parse, allow_hyphen_values = true)]
-    offset: Option<PlaceRange>,
+    offset: Vec<PlaceRange>,
     /// Only these partitions
     #[arg(short = 'p', long = "partition", value_delimiter = ',')]
     partitions: Vec<i32>,
@@ -48,16 +49,36 @@ pub(in crate::cli) struct ExportArguments {
 }
 
 pub(in crate::cli) fn run(arguments: &ExportArguments) -> ExitCode {
-    let outcome = arguments.connection.run(async |cluster| match &arguments.to {
-        None => export(&cluster, arguments, io::stdout().lock()).await,
-        Some(path) => export(&cluster, arguments, create(path)?).await,
+    let is_standard = |path: &&PathBuf| *path == Path::new(STANDARD) || *path == Path::new(STDOUT);
+    let outcome = arguments.connection.run(async |cluster| {
+        let Some(path) = arguments.to.as_ref().filter(|path| !is_standard(path)) else {
+            return export(&cluster, arguments, io::stdout().lock()).await;
+        };
+        let file = create(path)?;
+        if !is_compressed(path) {
+            return export(&cluster, arguments, file).await;
+        }
+        let mut encoder = zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+        let exported = export(&cluster, arguments, &mut encoder).await;
+        // What was written until something broke can be read.
+        let finished = encoder.finish();
+        let exit = exported?;
+        finished?;
+        Ok(exit)
     });
     outcome.unwrap_or_else(|failure| failure.report(false))
 }
 
-/// A new file: one that is there is not written over.
+/// A new file: one that is there is not written over, unless it is a pipe or a device.
 fn create(path: &Path) -> Result<File, Failure> {
-    File::create_new(path).map_err(|error| {
+    let created = File::create_new(path).or_else(|error| {
+        if !path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(error);
+        }
+        #[expect(clippy::disallowed_methods, reason = "a file that a user names")]
+        File::options().write(true).open(path)
+    });
+    created.map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             let message = format!("{} is there already", path.display());
             let hint = "give another name, or remove it";
@@ -67,6 +88,9 @@ fn create(path: &Path) -> Result<File, Failure> {
     })
 }
 
+/// Standard output by its other name, which may be a file that is there.
+const STDOUT: &str = "/dev/stdout";
+
 async fn export(
     cluster: &Cluster,
     arguments: &ExportArguments,
@@ -75,11 +99,11 @@ async fn export(
     let reading = Reading {
         topics: &arguments.topics,
         partitions: &arguments.partitions,
-        range: arguments.offset,
+        range: PlaceRange::joined(&arguments.offset)?,
         to_end: true,
         read_committed: arguments.read_committed,
     };
-    let mut out = BufWriter::with_capacity(OUT_BYTES, out);
+    let mut out = Counted { out: BufWriter::with_capacity(OUT_BYTES, out), bytes: 0 };
     if arguments.lossless {
         let definitions = Definition::of(cluster, &arguments.topics).await?;
         let line = describe(definitions).map_err(|error| broken(&error))?;
@@ -89,22 +113,40 @@ async fn export(
     let spans = reading.spans(cluster).await?;
     let mut progress = Progress::new(&cluster.env().steady);
     let (all, mut done, mut records) = (offsets_in(&spans), 0, 0);
-    let whole = reading.read(cluster, spans, async |fetched, until| {
+    let exit = reading.read(cluster, spans, async |fetched, until| {
         records += write(fetched, until, form, &mut out)?;
         let next = until.map_or(fetched.next, |until| until.min(fetched.next));
         done += next.since(fetched.from).max(0).cast_unsigned();
-        progress.show(|| format!("{} {records} records", bar(done, all)));
+        progress.show_transfer(&Transfer { records, bytes: out.bytes, done, all: Some(all) });
         Ok(())
     });
-    let whole = whole.await?;
+    let exit = exit.await?;
     out.flush()?;
     progress.clear();
     let topics: BTreeSet<&String> = arguments.topics.iter().collect();
     eprintln!("exported {records} records of {}", count(topics.len(), "topic"));
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+    Ok(exit)
 }
 
 const OUT_BYTES: usize = 256 << 10;
+
+/// Counts the bytes that are written.
+struct Counted<W> {
+    out: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
 
 /// Writes the records before `until`; gives how many there were.
 fn write(
@@ -126,7 +168,8 @@ fn write(
         let Some(batch) = header else { return ControlFlow::Break(()) };
         records += 1;
         let (topic, partition) = (&*fetched.topic, fetched.partition.0);
-        let shown = Shown { topic, partition, record, batch: &batch, number: records };
+        let bounds = Bounds::default();
+        let shown = Shown { topic, partition, record, batch: &batch, count: records, bounds };
         match write_json(&shown, form, out) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {

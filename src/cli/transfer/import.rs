@@ -1,5 +1,6 @@
 //! `ottla import`: lines of a file become records.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,13 +10,13 @@ use serde_json::json;
 
 use super::definition::{is_description, read};
 use super::record::Writers;
-use crate::cli::failure::{Failure, INTERRUPTED, REFUSED, USAGE};
-use crate::cli::input::{Delimiter, Input};
+use crate::cli::failure::{Failure, REFUSED, USAGE};
+use crate::cli::input::{Delimiter, Input, is_compressed};
 use crate::cli::json_record::read_json;
 use crate::cli::output::count;
 use crate::cli::produce::Codec;
-use crate::cli::progress::{Progress, bar};
-use crate::cli::signals::Interrupt;
+use crate::cli::progress::{Progress, Transfer};
+use crate::cli::signals::Signals;
 use crate::cli::topic::Common;
 use crate::client::{Cluster, NewRecord};
 use crate::model::{PartitionId, UnixMillis};
@@ -48,7 +49,7 @@ pub(in crate::cli) fn run(arguments: &ImportArguments) -> ExitCode {
 }
 
 async fn import(cluster: &Cluster, arguments: &ImportArguments) -> Result<ExitCode, Failure> {
-    let mut interrupted = Interrupt::listen()?;
+    let mut signals = Signals::listen()?;
     let mut lines = Lines {
         cluster,
         arguments,
@@ -66,18 +67,16 @@ async fn import(cluster: &Cluster, arguments: &ImportArguments) -> Result<ExitCo
         while let Some(line) = input.take() {
             lines.push(&line).await?;
         }
-        progress.show(|| match size {
-            Some(size) => format!("{} {} records", bar(lines.bytes, size), lines.records),
-            None => format!("{} records", lines.records),
-        });
+        let (records, bytes) = (lines.records, lines.bytes);
+        progress.show_transfer(&Transfer { records, bytes, done: bytes, all: size });
         if !input.is_ready() {
             // Nothing to read for the moment: what was read is not kept waiting.
             lines.writers.send_open().await?;
         }
         let more = tokio::select! {
             more = input.fill() => more?,
-            () = interrupted.next() => {
-                exit = ExitCode::from(INTERRUPTED);
+            ended = signals.next() => {
+                exit = ended;
                 break;
             }
         };
@@ -100,9 +99,11 @@ async fn import(cluster: &Cluster, arguments: &ImportArguments) -> Result<ExitCo
 
 /// How many bytes there are to read, if that can be known.
 fn sizes(files: &[PathBuf]) -> Option<u64> {
-    let sizes: Option<Vec<u64>> =
-        files.iter().map(|path| path.metadata().ok().map(|metadata| metadata.len())).collect();
-    sizes.filter(|sizes| !sizes.is_empty()).map(|sizes| sizes.iter().sum())
+    let size = |path: &PathBuf| {
+        let metadata = path.metadata().ok().filter(fs::Metadata::is_file)?;
+        (!is_compressed(path)).then(|| metadata.len())
+    };
+    if files.is_empty() { None } else { files.iter().map(size).sum() }
 }
 
 /// Lines on their way to the producers.

@@ -11,10 +11,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use self::plan::{Move, Placed, Seat, plan};
-use crate::cli::failure::{Failure, INTERRUPTED, NOT_FOUND, NOT_NOW, USAGE};
+use crate::cli::failure::{Failure, NOT_FOUND, NOT_NOW, USAGE};
 use crate::cli::output::{Table, count, list, print_text};
 use crate::cli::progress::{Progress, bar};
-use crate::cli::signals::Interrupt;
+use crate::cli::signals::Signals;
 use crate::cli::topic::change::timeout_ms;
 use crate::cli::topic::{Common, known_topics};
 use crate::cli::units;
@@ -102,9 +102,9 @@ async fn reassign(cluster: &Cluster, arguments: &ReassignArguments) -> Result<Ex
         throttle::set(cluster, &moves, rate).await?;
     }
     alter(cluster, &moves, |it| Some(it.to.clone())).await?;
-    if !wait(cluster, &moves).await? {
+    if let Some(exit) = wait(cluster, &moves).await? {
         eprintln!("it goes on without us; ottla cluster reassign --cancel stops it");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(exit);
     }
     if arguments.throttle.is_some() {
         let topics = moves.iter().map(|it| it.topic.as_str()).collect();
@@ -189,11 +189,11 @@ async fn alter(
     Ok(())
 }
 
-/// Shows how many are there until all are; false when the user does not want to wait.
-async fn wait(cluster: &Cluster, moves: &[Move]) -> Result<bool, Failure> {
+/// Shows how many are there until all are; gives the exit code when the user does not want to wait.
+async fn wait(cluster: &Cluster, moves: &[Move]) -> Result<Option<ExitCode>, Failure> {
     let steady = &cluster.env().steady;
     let mut progress = Progress::new(steady);
-    let mut interrupted = Interrupt::listen()?;
+    let mut signals = Signals::listen()?;
     loop {
         let left = cluster.retry(async || list_moving(cluster).await).await?;
         let is_ours = |it: &&Move| {
@@ -201,7 +201,7 @@ async fn wait(cluster: &Cluster, moves: &[Move]) -> Result<bool, Failure> {
         };
         let left = left.iter().filter(is_ours).count();
         if left == 0 {
-            return Ok(true);
+            return Ok(None);
         }
         let there = moves.len().saturating_sub(left);
         progress.show(|| {
@@ -210,7 +210,7 @@ async fn wait(cluster: &Cluster, moves: &[Move]) -> Result<bool, Failure> {
         });
         tokio::select! {
             () = steady.sleep_until(steady.now().plus(LOOK_EVERY)) => {}
-            () = interrupted.next() => return Ok(false),
+            exit = signals.next() => return Ok(Some(exit)),
         }
     }
 }
