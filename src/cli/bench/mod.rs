@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::connect::ConnectionArguments;
-use super::failure::{Failure, INTERRUPTED};
+use super::failure::Failure;
 use super::scratch;
 use super::signals::Signals;
 use super::topic::known_topics;
@@ -82,7 +82,7 @@ impl BenchCommon {
                 measured = measure(&cluster, &topic, &mut meter) => {
                     measured.map(|()| ExitCode::SUCCESS)
                 }
-                () = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
+                exit = signals.next() => Ok(exit),
             };
             let shown = outcome.and_then(|code| meter.finish(what, self.json).map(|()| code));
             if let Some(own) = own {
