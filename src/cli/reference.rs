@@ -24,7 +24,7 @@ fn markdown() -> String {
 fn add(page: &mut String, command: Command, before: &str) {
     let name = format!("{before}{}", command.get_name());
     let mut command = command.bin_name(name.clone()).disable_help_subcommand(true);
-    let help = command.render_long_help().to_string();
+    let help = command.render_help().to_string();
     let lines: Vec<_> = help.lines().map(str::trim_end).collect();
     writeln!(page, "\n## {name}\n\n```text\n{}\n```", lines.join("\n").trim())
         .expect("a String takes everything");
