@@ -129,7 +129,13 @@ pub fn main() -> ExitCode {
     if let Some((run, arguments)) = personality::of(&words) {
         return end(run(&arguments));
     }
-    let arguments = Arguments::parse_from(words);
+    let arguments = match Arguments::try_parse_from(&words) {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && output::wants_json(&words) => {
+            return failure::of_usage(&error).report(true);
+        }
+        Err(error) => error.exit(),
+    };
     if !matches!(arguments.verb, None | Some(Verb::Serve(_) | Verb::Dev(_))) {
         log_what_is_asked_for();
     }
@@ -149,7 +155,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Bench(arguments)) => Ok(bench::run(&arguments)),
         Some(Verb::Completions(arguments)) => Ok(completions::run::<Arguments>(&arguments)),
         Some(Verb::Config(arguments)) => config::run(&arguments),
-        Some(Verb::Health(arguments)) => health::run(&arguments),
+        Some(Verb::Health(arguments)) => Ok(health::run(&arguments)),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
         Some(Verb::Acl(rest)) => Ok(security::refuse("acl", &rest).report(false)),
         Some(Verb::User(rest)) => Ok(security::refuse("user", &rest).report(false)),

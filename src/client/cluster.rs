@@ -350,7 +350,8 @@ impl Cluster {
                 addresses.push(address);
             }
         }
-        let deadline = self.deadline();
+        let mut now = self.shared.env.steady.now();
+        let deadline = now.plus(self.shared.options.operation_timeout);
         let mut trouble = None;
         for (index, address) in addresses.iter().enumerate() {
             if index == usize::from(in_turn.is_some())
@@ -359,12 +360,13 @@ impl Cluster {
                 return Ok(connection);
             }
             let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let share = deadline.since(self.shared.env.steady.now()) / others;
+            let share = deadline.since(now) / others;
             let patience = share.min(self.shared.options.connect_timeout);
             match self.connection_to(Lane::Requests, address, patience).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => trouble = Some(error),
             }
+            now = self.shared.env.steady.now();
         }
         Err(trouble.unwrap_or(ClientError::NoSuchBroker { node: BrokerId(-1) }))
     }

@@ -187,6 +187,7 @@ impl Fetcher {
             match self.events.recv().await {
                 Some(Event::Fetched(fetched)) => {
                     self.pause = PAUSE_FIRST;
+                    self.silence = None;
                     return Ok(fetched);
                 }
                 Some(Event::Moved(partition, span)) => {
@@ -195,9 +196,15 @@ impl Fetcher {
                 }
                 Some(Event::Lost(mut spans, error)) => {
                     self.loose.append(&mut spans);
-                    if matches!(error, ClientError::Timeout { .. }) && self.silence.is_none() {
-                        let until = self.cluster.env().steady.now().plus(half_time(&self.cluster));
-                        self.silence = Some((until, error));
+                    if matches!(error, ClientError::Timeout { .. }) {
+                        let now = self.cluster.env().steady.now();
+                        match &self.silence {
+                            Some((until, _)) if *until <= now => return Err(error),
+                            Some(_) => {}
+                            None => {
+                                self.silence = Some((now.plus(half_time(&self.cluster)), error));
+                            }
+                        }
                     }
                     self.pause().await;
                 }
@@ -237,7 +244,6 @@ impl Fetcher {
                 return Err(silence.unwrap_or(ClientError::NoSuchBroker { node: BrokerId(-1) }));
             }
         };
-        self.silence = None;
         self.loose.clear();
         for (leader, spans) in leaders {
             let task = LeaderTask {
