@@ -183,7 +183,7 @@ impl std::fmt::Display for Table {
         table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
         table.set_header(self.head.clone());
         for row in &self.rows {
-            table.add_row(row.clone());
+            table.add_row(row.iter().map(|cell| shown(cell)));
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
@@ -193,6 +193,15 @@ impl std::fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// A name as people are shown it: what would break a line, or do something to a terminal, is escaped.
+fn shown(cell: &str) -> String {
+    let escaped = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    cell.chars().map(escaped).collect()
 }
 
 pub(super) fn print_text(text: &str) -> io::Result<()> {
@@ -235,6 +244,10 @@ mod tests {
         table.row(["orders".into(), "3".into()]);
         table.row(["a".into(), "12".into()]);
         assert_eq!(table.to_string(), "NAME    PARTITIONS\norders  3\na       12\n");
+        // Ids of groups come from clients.
+        let mut table = Table::new(&["GROUP"]);
+        table.row(["a\nb\u{1b}[2J é".into()]);
+        assert_eq!(table.to_string(), "GROUP\na\\nb\\u{1b}[2J é\n");
         table.row(["a,\"b\"".into(), "1".into()]);
         assert_eq!(table.to_csv(), "NAME,PARTITIONS\norders,3\na,12\n\"a,\"\"b\"\"\",1\n");
     }
