@@ -597,9 +597,9 @@ struct Elections {
 impl Elections {
     /// Takes note of a step, if this node is the active controller: every node takes it.
     fn note(&self, before: &ClusterImage, step: &AppliedBatch) {
-        let changed = step.events.iter().filter_map(|event| match event {
-            Event::PartitionsChanged(changed) => Some(changed),
-            _ => None,
+        let changed = step.events.iter().filter_map(|event| {
+            let Event::PartitionsChanged(changed) = event else { return None };
+            Some(changed)
         });
         let changed: BTreeSet<_> = changed.flatten().collect();
         for id in changed {

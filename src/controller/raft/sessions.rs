@@ -150,7 +150,7 @@ impl Sessions {
             let heard = *heard;
             if !broker.fenced {
                 if self.end(broker).is_some_and(|end| now > end) {
-                    self.condemn(broker);
+                    self.condemned.insert((id, broker_epoch));
                 }
                 if self.condemned.contains(&(id, broker_epoch)) {
                     commands.push(Command::FenceBroker { broker: id, broker_epoch });

@@ -161,7 +161,13 @@ impl Cluster {
                 durable: true,
                 authorizer: Arc::new(AllowAll),
             };
-            let started = Broker::start(Env::with_disk(Arc::clone(&disk)), options).await;
+            let env = Env::with_disk(Arc::clone(&disk));
+            let started = Broker::start(env.clone(), options).await;
+            if started.is_err() {
+                // What it has begun would go on, and keep its ports.
+                env.tasks.cancel();
+                env.tasks.wait().await;
+            }
             // A program that another test starts has what this process had open, listeners of nodes that have ended as well, until
             // it begins.
             let is_held = |error: &ListenError| error.source.kind() == ErrorKind::AddrInUse;
