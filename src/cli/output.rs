@@ -68,20 +68,24 @@ impl OutputArguments {
 
     /// Prints a value in the form that is asked for.
     pub(super) fn print_value(&self, json: &Value) -> io::Result<()> {
-        match (self.format(), json) {
-            (OutputFormat::Ndjson, _) => {
+        match self.format() {
+            OutputFormat::Ndjson => {
                 // An object that is nothing but a list.
                 let only = json.as_object().filter(|fields| fields.len() == 1);
-                let list = only.and_then(|fields| fields.values().next()?.as_array());
-                let things = list.map_or(std::slice::from_ref(json), Vec::as_slice);
+                let things = match only.and_then(|fields| fields.values().next()?.as_array()) {
+                    Some(list) => list.as_slice(),
+                    None => std::slice::from_ref(json),
+                };
                 print_text(&things.iter().map(|thing| format!("{thing}\n")).collect::<String>())
             }
-            (OutputFormat::Yaml, _) => {
+            OutputFormat::Yaml => {
                 let mut text = String::new();
                 write_yaml(json, 0, &mut text);
                 print_text(&text)
             }
-            _ => print_json(json),
+            OutputFormat::Table | OutputFormat::Json | OutputFormat::Csv | OutputFormat::Name => {
+                print_json(json)
+            }
         }
     }
 
@@ -139,7 +143,13 @@ fn write_yaml(value: &Value, indent: usize, out: &mut String) {
                 out.push_str(&format!("{margin}- {}", text.trim_start()));
             }
         }
-        other => out.push_str(&format!("{margin}{other}\n")),
+        // Empty ones are written as JSON writes them too.
+        Value::Object(_)
+        | Value::Array(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_) => out.push_str(&format!("{margin}{value}\n")),
     }
 }
 

@@ -239,7 +239,7 @@ impl Fetcher {
         let steady = &cluster.env().steady;
         let leaders = tokio::select! {
             leaders = search => leaders?,
-            () = steady.sleep_until(until.unwrap_or(steady.now())), if until.is_some() => {
+            () = steady.sleep_until(until.unwrap_or_default()), if until.is_some() => {
                 let silence = self.silence.take().map(|(_, error)| error);
                 return Err(silence.unwrap_or(ClientError::NoSuchBroker { node: BrokerId(-1) }));
             }
