@@ -7,7 +7,7 @@
 
 mod cluster;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -154,6 +154,7 @@ impl Broker {
             }
             (Some(_) | None, None) | (None, Some(_)) => found_alone(&env, &options).await?,
         };
+        admin.has_state();
         let raft = founded.raft.clone();
         let endpoints = match &raft {
             Some(_) => cluster::endpoints(&config, &addresses),
@@ -380,7 +381,10 @@ async fn open(
         groups: Arc::clone(&groups),
         transactions: Arc::clone(&transactions),
     });
-    let follower = Follower { env: env.clone(), broker, held, limits, views };
+    let metrics = Arc::new(Metrics::new(API_KEYS));
+    let elections =
+        Elections { broker, quorum: Arc::clone(&quorum), metrics: Arc::clone(&metrics) };
+    let follower = Follower { env: env.clone(), broker, held, limits, views, elections };
     env.tasks.spawn_service("apply-metadata", follower.run(applied));
     let registration = is_broker.then(|| Registration {
         directories,
@@ -418,7 +422,7 @@ async fn open(
         producer_ids: ProducerIds::default(),
         advertised: Advertised::new(endpoints, config.external.clone(), default_gateways()),
         connections: Connections::default(),
-        metrics: Metrics::new(API_KEYS),
+        metrics,
         authorizer,
     })
 }
@@ -580,6 +584,40 @@ struct Follower {
     held: Option<Held>,
     limits: SharedLimits,
     views: watch::Sender<View>,
+    elections: Elections,
+}
+
+/// Counts the leaders that may lack records, and tells of them.
+struct Elections {
+    broker: BrokerId,
+    quorum: Arc<dyn Quorum>,
+    metrics: Arc<Metrics>,
+}
+
+impl Elections {
+    /// Takes note of a step, if this node is the active controller: every node takes it.
+    fn note(&self, before: &ClusterImage, step: &AppliedBatch) {
+        let changed = step.events.iter().filter_map(|event| match event {
+            Event::PartitionsChanged(changed) => Some(changed),
+            _ => None,
+        });
+        let changed: BTreeSet<_> = changed.flatten().collect();
+        for id in changed {
+            let then = before.topic_by_id(id.topic).and_then(|topic| topic.partition(id.partition));
+            let Some((topic, then)) = step.image.topic_by_id(id.topic).zip(then) else { continue };
+            let Some(now) = topic.partition(id.partition) else { continue };
+            if now.was_elected_uncleanly(then) && self.quorum.status().leader == Some(self.broker) {
+                self.metrics.unclean_elections.add(1);
+                let shown = |leader: Option<BrokerId>| leader.map_or(-1, |leader| leader.0);
+                let (partition, before, leader) =
+                    (id.partition, shown(then.leader), shown(now.leader));
+                tracing::warn!(
+                    topic = %topic.name, %partition, before, leader,
+                    "a leader was elected that may lack records"
+                );
+            }
+        }
+    }
 }
 
 /// What a broker holds.
@@ -598,6 +636,8 @@ impl Follower {
             };
             let Some(step) = step else { return };
             let settings = self.settings(&step).await;
+            let before = Arc::clone(&self.views.borrow().image);
+            self.elections.note(&before, &step);
             let view = View {
                 index: step.index,
                 image: Arc::clone(&step.image),

@@ -7,7 +7,7 @@ use ottla::record::Compression;
 use crate::load::{self, Client};
 use crate::report::{Goal, Row, median};
 use crate::scenarios::{Field, Sample, first_answer, warm};
-use crate::servers::Server;
+use crate::servers::{Server, launcher};
 
 /// Starts of Ottla of which the median is taken; Apache Kafka is started once.
 const STARTS: usize = 5;
@@ -220,9 +220,9 @@ impl Field<'_> {
         self.report.add(Row { name: name.to_owned(), ottla, kafka, goals, ..Row::default() });
     }
 
-    /// The size of the program without what debuggers need.
+    /// The size of the program without what debuggers need; of Apache Kafka its jars, without a JVM.
     fn binary(&self) {
-        let name = "size of the stripped program, MB";
+        let name = "size of the stripped program, or of the jars, MB";
         if !self.report.wants(name) {
             return;
         }
@@ -231,7 +231,18 @@ impl Field<'_> {
         command.arg("-o").arg(&stripped).arg(env!("CARGO_BIN_EXE_ottla"));
         assert!(command.status().expect("strip, of binutils").success());
         let ottla = std::fs::metadata(&stripped).unwrap().len() as f64 / 1e6;
+        let kafka = if self.options.kafka { jar_bytes() as f64 / 1e6 } else { f64::NAN };
         let goals = vec![Goal::AtMost(15.0)];
-        self.report.add(Row { name: name.to_owned(), ottla, goals, ..Row::default() });
+        self.report.add(Row { name: name.to_owned(), ottla, kafka, goals, ..Row::default() });
     }
+}
+
+/// The size of all jars of Apache Kafka's broker and tools.
+fn jar_bytes() -> u64 {
+    let output =
+        Command::new(launcher()).arg("classpath").output().expect("Apache Kafka's launcher");
+    let classes = String::from_utf8(output.stdout).unwrap();
+    let folder = classes.trim().trim_end_matches('*');
+    let jars = std::fs::read_dir(folder).expect("a folder of jars");
+    jars.map(|jar| jar.unwrap().metadata().unwrap().len()).sum()
 }

@@ -64,7 +64,14 @@ impl Page {
         self.single(name, Kind::Counter, help, value);
     }
 
-    fn single(&mut self, name: &'static str, kind: Kind, help: &str, value: Option<impl Display>) {
+    /// A family with one sample, if there is a value.
+    pub(super) fn single(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        help: &str,
+        value: Option<impl Display>,
+    ) {
         let mut family = self.family(name, kind, help);
         if let Some(value) = value {
             family.sample(&[], value);

@@ -1,6 +1,7 @@
 //! Whether the broker lives, and whether it serves.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use super::Admin;
 
@@ -17,9 +18,17 @@ pub(super) fn live(admin: &Admin) -> Health {
 
 /// Whether clients can be served now.
 pub(super) fn ready(admin: &Admin) -> Health {
+    const WAITS: &str = "waiting for a majority of the controllers";
+    let has_state = admin.0.has_state.load(Ordering::Relaxed);
+    let (is_in_touch, logs) = match admin.serving() {
+        Some(serving) => (serving.services.is_in_touch(), ""),
+        None if has_state => (true, "being opened, or the broker is not registered yet"),
+        None => (false, "not opened before the controllers say which"),
+    };
     checked(&[
         ("tasks", !admin.0.env.tasks.has_failed(), "a task has failed; see the log"),
-        ("logs", admin.serving().is_some(), "being opened"),
+        ("controller", is_in_touch, WAITS),
+        ("logs", admin.serving().is_some(), logs),
         ("listeners", !admin.0.requests.is_cancelled(), "closed: the broker is stopping"),
     ])
 }

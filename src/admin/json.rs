@@ -23,6 +23,7 @@ pub(super) struct Cluster {
 struct Broker {
     id: i32,
     rack: Option<String>,
+    fenced: bool,
     endpoints: Vec<String>,
 }
 
@@ -96,6 +97,7 @@ pub(super) fn cluster(serving: &Serving) -> Cluster {
     let broker = |broker: &crate::cluster::BrokerImage| Broker {
         id: broker.id.0,
         rack: broker.rack.clone(),
+        fenced: broker.fenced,
         endpoints: broker
             .endpoints
             .iter()
@@ -156,7 +158,7 @@ pub(super) fn topics(services: &Services) -> Vec<Topic> {
 
 pub(super) async fn groups(services: &Services) -> Vec<Group> {
     let groups = services.groups_overview().await;
-    let topics = services.topics();
+    let ends = services.ends(&services.topics(), &groups).await;
     let group = |group: GroupOverview| Group {
         id: group.id.to_string(),
         kind: group.kind.to_string(),
@@ -169,7 +171,7 @@ pub(super) async fn groups(services: &Services) -> Vec<Group> {
                 topic: topic.to_string(),
                 partition: partition.0,
                 offset: offset.0,
-                lag: GroupOverview::lag(&topics, topic, *partition, *offset),
+                lag: ends.lag(topic, *partition, *offset),
             })
             .collect(),
     };

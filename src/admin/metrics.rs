@@ -4,7 +4,8 @@
 //! Strimzi know Kafka's JMX beans, those of kafka_exporter (lag, offsets), and our own, which begin with `ottla_`; besides
 //! these the usual `process_` ones. `docs/METRICS.md` lists them. A page of its own has the names of Redpanda.
 //!
-//! A scrape looks at every partition and asks every group. Above [`PARTITIONS_MAX`] partitions what there is one of for
+//! A scrape looks at every partition and asks every group, and the leaders of partitions that groups read and that have no
+//! replica here. Above [`PARTITIONS_MAX`] partitions what there is one of for
 //! each partition is left out; sums stay.
 
 mod broker;
@@ -26,12 +27,13 @@ pub(super) async fn page(admin: &Admin, serving: &Serving) -> String {
     let mut page = Page::default();
     let topics = serving.services.topics();
     let groups = serving.services.groups_overview().await;
+    let ends = serving.services.ends(&topics, &groups).await;
     broker::put(&mut page, serving, &topics);
     broker::put_requests(&mut page, &serving.services);
     broker::put_connections(&mut page, serving);
     topics::put_traffic(&mut page, &serving.services, &topics);
     topics::put(&mut page, &topics, is_small(&topics));
-    groups::put(&mut page, &groups, &topics, is_small(&topics));
+    groups::put(&mut page, &groups, &ends, is_small(&topics));
     transactions::put(&mut page, &serving.services.transactions_overview().await);
     process::put(&mut page, admin);
     process::put_disks(&mut page, serving).await;

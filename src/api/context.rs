@@ -58,7 +58,7 @@ pub struct Services {
     /// The clients that are connected.
     pub connections: Connections,
     /// What was done, counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
 }

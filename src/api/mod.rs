@@ -14,6 +14,7 @@ mod connections;
 mod context;
 mod dispatch;
 mod endpoints;
+pub mod ends;
 mod error_map;
 mod fetch_session;
 mod groups;

@@ -110,22 +110,19 @@ const LASTING_STATES: [State; 6] = [
     State::CompleteAbort,
 ];
 
-impl GroupOverview {
-    /// How far the group is behind in a partition; none if that is not there.
-    #[must_use]
-    pub fn lag(
-        topics: &[TopicOverview],
-        topic: &str,
-        index: PartitionId,
-        at: Offset,
-    ) -> Option<i64> {
-        let topic = topics.iter().find(|known| known.name == topic)?;
-        let partition = topic.partitions.iter().find(|known| known.index == index)?;
-        Some((partition.log?.ends.high_watermark.0 - at.0).max(0))
-    }
-}
-
 impl Services {
+    /// Whether this node is in touch with a majority of the controllers. Clients get nothing from a broker that is not: others may
+    /// lead by now what it leads.
+    #[must_use]
+    pub fn is_in_touch(&self) -> bool {
+        let is_broker = self.view.borrow().settings.broker().roles.is_broker();
+        if is_broker {
+            self.replicas.is_in_session()
+        } else {
+            self.quorum.status().leader.is_some()
+        }
+    }
+
     /// All topics, by name.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicOverview> {

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 
+use super::failure::{Failure, NOT_FOUND};
 use super::sources::SourceArguments;
 use crate::config::registry;
 use crate::config::{Described, DynamicConfig, Layers, Loaded, Notice, Status, docs};
@@ -39,7 +39,11 @@ enum Verb {
 
 pub(super) fn run(arguments: &ConfigArguments) -> anyhow::Result<ExitCode> {
     match &arguments.verb {
-        Verb::Explain { key: Some(key), sources } => explain(key, &sources.load(&[])?),
+        Verb::Explain { key: Some(key), sources } => {
+            let loaded = sources.load(&[])?;
+            Ok(explain(key, &loaded)
+                .map_or_else(|unknown| unknown.report(false), |()| ExitCode::SUCCESS))
+        }
         Verb::Explain { key: None, sources } => {
             explain_all(&sources.load(&[])?);
             Ok(ExitCode::SUCCESS)
@@ -61,12 +65,13 @@ fn explain_all(loaded: &Loaded) {
     }
 }
 
-fn explain(name: &str, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+fn explain(name: &str, loaded: &Loaded) -> Result<(), Failure> {
     let Some(key) = registry::find_broker(name).or_else(|| registry::find_folded(name)) else {
-        match registry::suggest(name) {
-            Some(meant) => bail!("there is no key {name}; did you mean {meant}?"),
-            None => bail!("there is no key {name}; `ottla config docs` lists all"),
-        }
+        let unknown = Failure::new("UNKNOWN_KEY", NOT_FOUND, format!("there is no key {name}"));
+        return Err(match registry::suggest(name) {
+            Some(meant) => unknown.hint(format!("did you mean {meant}?")),
+            None => unknown.hint("ottla config docs lists all"),
+        });
     };
     let all = described(loaded);
     let value = all.iter().find(|described| described.name == key.name);
@@ -86,7 +91,7 @@ fn explain(name: &str, loaded: &Loaded) -> anyhow::Result<ExitCode> {
     if let Some(documentation) = key.documentation() {
         say!("\n{documentation}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn check(strict: bool, loaded: &Loaded) -> ExitCode {

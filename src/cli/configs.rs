@@ -101,7 +101,7 @@ pub(super) async fn describe_in_order(
         check(
             ApiKey::DescribeConfigs,
             result.error_code,
-            || format!("the settings of {resource}"),
+            || subject(resource),
             result.error_message.as_deref(),
         )?;
         settings.extend(result.configs.iter().map(|config| ConfigSetting {
@@ -140,11 +140,19 @@ pub(super) async fn alter_configs(
         check(
             ApiKey::IncrementalAlterConfigs,
             result.error_code,
-            || format!("the settings of {resource}"),
+            || subject(resource),
             result.error_message.as_deref(),
         )?;
     }
     Ok(())
+}
+
+/// Whose settings these are: no name means all brokers.
+fn subject(resource: &str) -> String {
+    match resource {
+        "" => "the settings of all brokers".to_owned(),
+        resource => format!("the settings of {resource}"),
+    }
 }
 
 /// Settings of one broker are that broker's to tell and to change.

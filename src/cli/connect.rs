@@ -60,15 +60,16 @@ impl ConnectionArguments {
         for Property { key, value, .. } in properties {
             match key.as_str() {
                 "bootstrap.servers" | "metadata.broker.list" => found.bootstrap = Some(value),
-                "client.id" | "security.protocol" => found.settings.push((key, value)),
+                "client.id" => found.settings.push((key, value)),
+                name if is_security(name) => found.settings.push((key, value)),
                 _ => {}
             }
         }
         Ok(found)
     }
 
-    /// Where to begin, and the settings of the context if it is one that says so. `of_file` is what the file says.
-    fn place(&self, of_file: Option<String>) -> Result<Context, Failure> {
+    /// Where to begin, and the settings of the context if it is one that says so. `of_settings` is what settings say.
+    fn place(&self, of_settings: Option<String>) -> Result<Context, Failure> {
         let environment = environment();
         let variable = |wanted: &str| {
             let found = environment.iter().find(|(name, _)| name == wanted);
@@ -79,7 +80,7 @@ impl ConnectionArguments {
             return Ok(at(bootstrap.clone()));
         }
         if let (None, Some(bootstrap)) =
-            (&self.context, of_file.or_else(|| variable("OTTLA_BOOTSTRAP")))
+            (&self.context, of_settings.or_else(|| variable("OTTLA_BOOTSTRAP")))
         {
             return Ok(at(bootstrap));
         }
@@ -90,8 +91,18 @@ impl ConnectionArguments {
 
     /// The addresses and times.
     pub(super) fn options(&self) -> Result<ClusterOptions, Failure> {
-        let of_file = self.file_settings()?;
-        let Context { bootstrap, settings } = self.place(of_file.bootstrap)?;
+        let FileSettings { bootstrap: mut of_settings, settings: of_file } =
+            self.file_settings()?;
+        let mut of_words = Vec::new();
+        for text in &self.properties {
+            match split(text)? {
+                ("bootstrap.servers" | "metadata.broker.list", value) => {
+                    of_settings = Some(value.to_owned());
+                }
+                (key, value) => of_words.push((key.to_owned(), value.to_owned())),
+            }
+        }
+        let Context { bootstrap, settings } = self.place(of_settings)?;
         let bootstrap = Address::parse_list(&bootstrap)
             .map_err(|error| Failure::usage(error.to_string()).hint("write -b HOST:PORT"))?;
         let mut options = ClusterOptions {
@@ -101,13 +112,13 @@ impl ConnectionArguments {
             operation_timeout: self.timeout,
             ..ClusterOptions::new(bootstrap)
         };
-        let settings = settings.into_iter().chain(of_file.settings);
-        for (key, value) in settings {
-            apply(&mut options, &key, &value)?;
-        }
-        for text in &self.properties {
-            let (key, value) = setting(text)?;
-            apply(&mut options, &key, &value)?;
+        let settings: Vec<_> = settings.into_iter().chain(of_file).chain(of_words).collect();
+        // Who says that it is plain text means none of the others.
+        let is_plain = settings.iter().any(|(key, value)| is_plain_text(key, value));
+        for (key, value) in &settings {
+            if !is_plain || key == "security.protocol" || !is_security(key) {
+                apply(&mut options, key, value)?;
+            }
         }
         Ok(options)
     }
@@ -118,7 +129,10 @@ impl ConnectionArguments {
         verb: impl AsyncFnOnce(Cluster) -> Result<ExitCode, Failure>,
     ) -> Result<ExitCode, Failure> {
         let options = self.options()?;
-        run_async(async move |env| verb(Cluster::connect(env, options).await?).await)
+        run_async(async move |env| {
+            let cluster = Cluster::connect(env, options).await?;
+            verb(cluster.clone()).await.map_err(|failure| failure.asked_in(&cluster))
+        })
     }
 }
 
@@ -139,21 +153,30 @@ pub(super) fn run_async(
 
 /// Reads `KEY=VALUE` of a setting that is known.
 pub(super) fn setting(text: &str) -> Result<(String, String), Failure> {
-    let Some((key, value)) = text.split_once('=') else {
-        return Err(Failure::usage(format!("-X {text} is not KEY=VALUE")));
-    };
-    apply(&mut ClusterOptions::new(Vec::new()), key.trim(), value)?;
-    Ok((key.trim().to_owned(), value.to_owned()))
+    let (key, value) = split(text)?;
+    apply(&mut ClusterOptions::new(Vec::new()), key, value)?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn split(text: &str) -> Result<(&str, &str), Failure> {
+    let pair = text.split_once('=').map(|(key, value)| (key.trim(), value));
+    pair.ok_or_else(|| Failure::usage(format!("-X {text} is not KEY=VALUE")))
+}
+
+/// Whether a setting is about TLS or SASL.
+fn is_security(key: &str) -> bool {
+    key.starts_with("ssl.") || key.starts_with("sasl.") || key == "security.protocol"
+}
+
+fn is_plain_text(key: &str, value: &str) -> bool {
+    key == "security.protocol" && value.eq_ignore_ascii_case("plaintext")
 }
 
 fn apply(options: &mut ClusterOptions, key: &str, value: &str) -> Result<(), Failure> {
     match key {
         "client.id" => value.clone_into(&mut options.client_id),
-        "security.protocol" if value.eq_ignore_ascii_case("plaintext") => {}
-        key if key.starts_with("ssl.")
-            || key.starts_with("sasl.")
-            || key == "security.protocol" =>
-        {
+        key if is_plain_text(key, value) => {}
+        key if is_security(key) => {
             return Err(Failure::new(
                 "NOT_YET",
                 super::failure::USAGE,
@@ -163,7 +186,7 @@ fn apply(options: &mut ClusterOptions, key: &str, value: &str) -> Result<(), Fai
         }
         key => {
             return Err(Failure::usage(format!("-X {key} is not known"))
-                .hint("known are client.id and security.protocol"));
+                .hint("known are bootstrap.servers, client.id and security.protocol"));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::connect::run_async;
 use super::failure::{Failure, NO_CONNECTION, hint_of};
-use super::output::{list, print_json, print_text};
+use super::output::{list, print_text};
 use super::scratch;
 use super::topic::Common;
 use crate::client::{
@@ -227,7 +227,10 @@ fn report(arguments: &DoctorArguments, findings: &[Finding]) -> Result<ExitCode,
             })
         };
         let findings: Vec<_> = findings.iter().map(value).collect();
-        print_json(&json!({ "healthy": healthy, "findings": findings }))?;
+        arguments
+            .common
+            .output
+            .print_value(&json!({ "healthy": healthy, "findings": findings }))?;
     } else {
         let mut text = String::new();
         for finding in findings {

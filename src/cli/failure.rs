@@ -18,8 +18,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::client::ClientError;
+use crate::client::{Asked, ClientError, Cluster};
 use crate::model::{ErrorCode, WithCauses};
+use crate::wire::ApiKey;
 
 /// Why a verb ends before it is done.
 #[derive(Debug)]
@@ -38,8 +39,10 @@ pub(super) struct Said {
     /// Kafka's code.
     code: Option<i16>,
     message: String,
-    /// Who was asked what.
-    place: Option<String>,
+    /// What was asked.
+    api: Option<ApiKey>,
+    /// Who was asked.
+    asked: Option<Asked>,
     hint: Option<String>,
     exit: u8,
 }
@@ -59,7 +62,8 @@ impl Failure {
             name: name.to_owned(),
             code: None,
             message: message.into(),
-            place: None,
+            api: None,
+            asked: None,
             hint: None,
             exit,
         }))
@@ -86,13 +90,24 @@ impl Failure {
         self
     }
 
+    /// The same with who in this cluster was asked, unless it knows.
+    pub(super) fn asked_in(mut self, cluster: &Cluster) -> Self {
+        if let Self::Said(said) = &mut self
+            && said.asked.is_none()
+        {
+            said.asked = said.api.and_then(|api| cluster.answered(api));
+        }
+        self
+    }
+
     /// Prints it and gives the exit code.
     pub(super) fn report(&self, json: bool) -> ExitCode {
         let said = match self {
             Self::Said(said) => said,
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
-        let Said { name, code, message, place, hint, exit } = &**said;
+        let Said { name, code, message, hint, exit, .. } = &**said;
+        let place = said.place();
         if json {
             let error = json!({
                 "name": name, "code": code, "message": message, "place": place, "hint": hint,
@@ -111,6 +126,19 @@ impl Failure {
             eprintln!("  hint:  {hint}");
         }
         ExitCode::from(*exit)
+    }
+}
+
+impl Said {
+    /// Who was asked what.
+    fn place(&self) -> Option<String> {
+        let api = self.api?;
+        Some(match &self.asked {
+            Some(Asked { address, version }) => {
+                format!("the answer of {address} to {api}, version {version}")
+            }
+            None => format!("the answer to {api}"),
+        })
     }
 }
 
@@ -142,7 +170,8 @@ impl From<ClientError> for Failure {
             name: name.to_owned(),
             code,
             message,
-            place: error.refusal().map(|refusal| format!("the answer to {}", refusal.api)),
+            api: error.refusal().map(|refusal| refusal.api),
+            asked: error.refusal().and_then(|refusal| refusal.asked.clone()),
             hint: hint_of(&error),
             exit,
         }))
@@ -235,15 +264,44 @@ pub(super) fn hint_of(error: &ClientError) -> Option<String> {
         ClientError::NoLeader { .. } => {
             "the broker that leads it is away: see ottla topic describe"
         }
+        ClientError::NoSuchBroker { .. } => "ottla cluster brokers lists those that are there",
+        ClientError::Refused(refusal) => hint_of_code(refusal.code)?,
         ClientError::Address(_)
         | ClientError::Answer { .. }
         | ClientError::Encode(_)
-        | ClientError::NoSuchBroker { .. }
-        | ClientError::Refused(_)
         | ClientError::Batch { .. }
         | ClientError::GroupProtocol(_) => return None,
     };
     Some(hint.to_owned())
+}
+
+/// What to do about a refusal, if that does not depend on what was asked.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most codes say all there is to say")]
+const fn hint_of_code(code: ErrorCode) -> Option<&'static str> {
+    Some(match code {
+        ErrorCode::UnknownTopicOrPartition => {
+            "ottla topic list shows all topics, ottla topic describe the partitions of one"
+        }
+        ErrorCode::InvalidTopic => {
+            "a name has 1 to 249 letters, digits, '.', '_' and '-', and is neither '.' nor '..'"
+        }
+        ErrorCode::InvalidPartitions => {
+            "a topic has one partition or more, and can be given more of them, not fewer"
+        }
+        ErrorCode::InvalidReplicationFactor => {
+            "there are no more replicas than brokers: ottla cluster brokers lists those"
+        }
+        ErrorCode::InvalidConfig => {
+            "ottla config docs lists all keys with what they take; ottla config explain KEY explains one"
+        }
+        ErrorCode::MessageTooLarge => {
+            "ottla topic alter TOPIC --set max.message.bytes=BYTES lets larger batches in"
+        }
+        ErrorCode::InvalidRecord => {
+            "with cleanup.policy=compact each record needs a key: ottla produce -k KEY gives one"
+        }
+        _ => return None,
+    })
 }
 
 /// The one among `names` that `name` was probably meant to be.
@@ -269,6 +327,15 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// Arguments that cannot be read: the first line says what is wrong, what follows is advice.
+pub(super) fn of_usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let failure = Failure::usage(first.strip_prefix("error: ").unwrap_or(first));
+    let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
+    if rest.is_empty() { failure } else { failure.hint(rest) }
 }
 
 /// Anything else that breaks.

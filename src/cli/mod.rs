@@ -39,6 +39,7 @@ mod http;
 mod input;
 mod json_record;
 mod kafka;
+mod log_lines;
 mod logs;
 mod output;
 mod personality;
@@ -56,6 +57,8 @@ mod sources;
 mod template;
 mod topic;
 mod transfer;
+#[cfg(test)]
+mod reference;
 mod units;
 mod yaml;
 
@@ -126,7 +129,13 @@ pub fn main() -> ExitCode {
     if let Some((run, arguments)) = personality::of(&words) {
         return end(run(&arguments));
     }
-    let arguments = Arguments::parse_from(words);
+    let arguments = match Arguments::try_parse_from(&words) {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && output::wants_json(&words) => {
+            return failure::of_usage(&error).report(true);
+        }
+        Err(error) => error.exit(),
+    };
     if !matches!(arguments.verb, None | Some(Verb::Serve(_) | Verb::Dev(_))) {
         log_what_is_asked_for();
     }
@@ -146,7 +155,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Bench(arguments)) => Ok(bench::run(&arguments)),
         Some(Verb::Completions(arguments)) => Ok(completions::run::<Arguments>(&arguments)),
         Some(Verb::Config(arguments)) => config::run(&arguments),
-        Some(Verb::Health(arguments)) => health::run(&arguments),
+        Some(Verb::Health(arguments)) => Ok(health::run(&arguments)),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
         Some(Verb::Acl(rest)) => Ok(security::refuse("acl", &rest).report(false)),
         Some(Verb::User(rest)) => Ok(security::refuse("user", &rest).report(false)),
@@ -158,7 +167,7 @@ pub fn main() -> ExitCode {
 /// Verbs other than `serve` log nothing, unless `RUST_LOG` asks for it.
 fn log_what_is_asked_for() {
     if let Ok(filter) = EnvFilter::try_from_default_env() {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(log_lines::LogLines).init();
     }
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::log_lines::LogLines;
 use super::signals::Signals;
 use super::sources::{SourceArguments, environment};
 use crate::api::AllowAll;
@@ -125,10 +126,8 @@ pub(super) fn start_logging(format: LogFormat) {
     // What Raft has to say in its own words is for who looks for an error in it.
     let quiet = || EnvFilter::new(format!("{level},openraft=off"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogLines).with_target(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),

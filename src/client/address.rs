@@ -31,6 +31,9 @@ pub enum AddressError {
     /// A protocol other than plain text in front of the address.
     #[error("'{0}' needs TLS or SASL, which this client does not speak yet")]
     Protocol(String),
+    /// Something that is no protocol of Kafka's in front of the address.
+    #[error("'{0}' is not HOST:PORT")]
+    Scheme(String),
 }
 
 impl Address {
@@ -43,7 +46,14 @@ impl Address {
         let rest = match text.split_once("://") {
             None => text,
             Some((protocol, rest)) if protocol.eq_ignore_ascii_case("PLAINTEXT") => rest,
-            Some(_) => return Err(AddressError::Protocol(text.to_owned())),
+            Some((protocol, _))
+                if ["SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+                    .iter()
+                    .any(|secure| protocol.eq_ignore_ascii_case(secure)) =>
+            {
+                return Err(AddressError::Protocol(text.to_owned()));
+            }
+            Some(_) => return Err(AddressError::Scheme(text.to_owned())),
         };
         let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, port)) => (host, port.strip_prefix(':')),
@@ -122,6 +132,8 @@ mod tests {
             ("a:0", "not a port"),
             ("a:70000", "not a port"),
             ("SSL://a:1", "TLS or SASL"),
+            ("sasl_ssl://a:1", "TLS or SASL"),
+            ("http://a:1", "'http://a:1' is not HOST:PORT"),
         ] {
             let error = Address::parse_list(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");

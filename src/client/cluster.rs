@@ -2,6 +2,9 @@
 //!
 //! Brokers are spoken to at the addresses that they give themselves; the addresses that a user gives are only where the
 //! first question goes, and where it goes again when no broker that is known answers.
+//!
+//! A broker may answer the requests of a connection one after the other, as Apache Kafka does: what waits for records, and
+//! what has to be in time, have connections of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use super::address::Address;
 use super::connection::Connection;
 use super::error::ClientError;
 use super::metadata::{self, Metadata, Topics};
-use super::refusal::check;
+use super::refusal::{Asked, check};
 use crate::env::Env;
 use crate::model::{BrokerId, Instant};
 use crate::wire::messages::{FindCoordinatorRequest, MetadataRequest};
@@ -61,13 +64,23 @@ struct Shared {
     options: ClusterOptions,
     /// What was last heard of brokers; the topics are not kept.
     known: Mutex<Metadata>,
-    connections: Mutex<BTreeMap<Address, Slot>>,
+    connections: Mutex<BTreeMap<(Lane, Address), Slot>>,
+    /// Who answered last, by what was asked.
+    answered: Mutex<BTreeMap<ApiKey, Asked>>,
     /// How often something was repeated: each time somebody else may know more.
     repeated: AtomicUsize,
 }
 
 /// Held while a connection is made, so that two who want it do not make two.
 type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Requests,
+    Fetches,
+    Members,
+}
 
 /// Who is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +91,11 @@ pub enum Target {
     Controller,
     /// A certain broker.
     Node(BrokerId),
+    /// A certain broker, by the connection for fetches, which may wait for records.
+    Fetch(BrokerId),
+    /// A certain broker, by the connection for what a member of a group says: its heartbeats wait neither for records nor for
+    /// what is written.
+    Coordinator(BrokerId),
 }
 
 /// What a coordinator coordinates.
@@ -95,8 +113,14 @@ impl Cluster {
     /// # Errors
     /// Of the last address, if none of them answers.
     pub async fn connect(env: Env, options: ClusterOptions) -> Result<Self, ClientError> {
-        let (known, connections) = (Mutex::default(), Mutex::default());
-        let shared = Shared { env, options, known, connections, repeated: AtomicUsize::new(0) };
+        let shared = Shared {
+            env,
+            options,
+            known: Mutex::default(),
+            connections: Mutex::default(),
+            answered: Mutex::default(),
+            repeated: AtomicUsize::new(0),
+        };
         let cluster = Self { shared: Arc::new(shared) };
         cluster.refresh().await?;
         Ok(cluster)
@@ -159,7 +183,7 @@ impl Cluster {
     ) -> Result<R::Response, ClientError> {
         let connection = self.connection(target).await?;
         let version = connection.version_up_to(R::KEY, i16::MAX)?;
-        connection.call(version, request, self.shared.options.request_timeout).await
+        self.call(&connection, version, request).await
     }
 
     /// Sends a request once that depends on the version: the highest one up to `max_version` that both sides speak.
@@ -174,7 +198,24 @@ impl Cluster {
     ) -> Result<R::Response, ClientError> {
         let connection = self.connection(target).await?;
         let version = connection.version_up_to(R::KEY, max_version)?;
-        connection.call(version, &make(version), self.shared.options.request_timeout).await
+        self.call(&connection, version, &make(version)).await
+    }
+
+    async fn call<R: Request>(
+        &self,
+        connection: &Connection,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response, ClientError> {
+        let answer = connection.call(version, request, self.shared.options.request_timeout).await?;
+        self.shared.answered.lock().insert(R::KEY, Asked::by(connection, version));
+        Ok(answer)
+    }
+
+    /// Who answered last when this was asked.
+    #[must_use]
+    pub fn answered(&self, api: ApiKey) -> Option<Asked> {
+        self.shared.answered.lock().get(&api).cloned()
     }
 
     /// The broker that coordinates a group or a transactional producer. Repeats until there is one.
@@ -235,8 +276,9 @@ impl Cluster {
     ) -> Result<T, ClientError> {
         let deadline = self.deadline();
         let mut pause = PAUSE_FIRST;
+        let mut outcome = operation().await;
         loop {
-            let error = match operation().await {
+            let error = match outcome {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
@@ -244,10 +286,17 @@ impl Cluster {
                 return Err(error);
             }
             tracing::debug!(%error, "asked again");
-            // What has changed is often who is to be asked.
-            if let Err(error) = self.refresh().await {
-                tracing::debug!(%error, "the brokers could not be asked for");
-            }
+            let again = async {
+                // What has changed is often who is to be asked.
+                if let Err(error) = self.refresh().await {
+                    tracing::debug!(%error, "the brokers could not be asked for");
+                }
+                operation().await
+            };
+            outcome = tokio::select! {
+                again = again => again,
+                () = self.shared.env.steady.sleep_until(deadline) => return Err(error),
+            };
         }
     }
 
@@ -273,60 +322,80 @@ impl Cluster {
     /// When there is no such broker, or it cannot be connected to.
     pub async fn connection(&self, target: Target) -> Result<Connection, ClientError> {
         let known = self.known();
-        match target {
-            Target::Node(id) => {
-                let node = known.broker(id).ok_or(ClientError::NoSuchBroker { node: id })?;
-                self.connection_to(&node.address).await
-            }
-            Target::Controller if known.controller.is_some_and(|id| known.broker(id).is_some()) => {
-                let id = known.controller.unwrap_or_default();
-                Box::pin(self.connection(Target::Node(id))).await
-            }
-            Target::Any | Target::Controller => self.any_connection(&known).await,
-        }
+        let (lane, id) = match target {
+            Target::Node(id) => (Lane::Requests, id),
+            Target::Fetch(id) => (Lane::Fetches, id),
+            Target::Coordinator(id) => (Lane::Members, id),
+            Target::Controller => match known.controller.filter(|id| known.broker(*id).is_some()) {
+                Some(id) => (Lane::Requests, id),
+                None => return self.any_connection(&known).await,
+            },
+            Target::Any => return self.any_connection(&known).await,
+        };
+        let node = known.broker(id).ok_or(ClientError::NoSuchBroker { node: id })?;
+        self.connection_to(lane, &node.address, self.shared.options.connect_timeout).await
     }
 
     /// A connection that is there; else one to any broker that is known; else to where we began. Once something had to be
-    /// repeated, brokers are asked in turn: one that is cut off from the others goes on telling what it knew.
+    /// repeated, brokers are asked in turn: one that is cut off from the others goes on telling what it knew. Each has its
+    /// share of the time of an operation, so that one that is silent does not take that of the others.
     async fn any_connection(&self, known: &Metadata) -> Result<Connection, ClientError> {
         let repeated = self.shared.repeated.load(Ordering::Relaxed);
         let next = repeated.checked_rem(known.brokers.len()).filter(|_| repeated > 0);
-        if let Some(node) = next.and_then(|next| known.brokers.get(next))
-            && let Ok(connection) = self.connection_to(&node.address).await
-        {
-            return Ok(connection);
-        }
-        let slots: Vec<_> = self.shared.connections.lock().values().cloned().collect();
-        for slot in slots {
-            let open = slot.lock().await.clone().filter(|connection| !connection.is_closed());
-            if let Some(connection) = open {
-                return Ok(connection);
+        let in_turn = next.and_then(|next| known.brokers.get(next)).map(|node| &node.address);
+        let mut addresses: Vec<&Address> = Vec::new();
+        let all = known.brokers.iter().map(|node| &node.address);
+        for address in in_turn.into_iter().chain(all).chain(&self.shared.options.bootstrap) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
             }
         }
-        let addresses = known.brokers.iter().map(|node| &node.address);
+        let mut now = self.shared.env.steady.now();
+        let deadline = now.plus(self.shared.options.operation_timeout);
         let mut trouble = None;
-        for address in addresses.chain(&self.shared.options.bootstrap) {
-            match self.connection_to(address).await {
+        for (index, address) in addresses.iter().enumerate() {
+            if index == usize::from(in_turn.is_some())
+                && let Some(connection) = self.open_connection()
+            {
+                return Ok(connection);
+            }
+            let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let share = deadline.since(now) / others;
+            let patience = share.min(self.shared.options.connect_timeout);
+            match self.connection_to(Lane::Requests, address, patience).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => trouble = Some(error),
             }
+            now = self.shared.env.steady.now();
         }
         Err(trouble.unwrap_or(ClientError::NoSuchBroker { node: BrokerId(-1) }))
     }
 
-    async fn connection_to(&self, address: &Address) -> Result<Connection, ClientError> {
-        let slot = Arc::clone(self.shared.connections.lock().entry(address.clone()).or_default());
+    /// A connection for requests that is there.
+    fn open_connection(&self) -> Option<Connection> {
+        let connections = self.shared.connections.lock();
+        let slots = connections.iter().filter(|((lane, _), _)| *lane == Lane::Requests);
+        // One that is locked is being made.
+        let mut open = slots.filter_map(|(_, slot)| slot.try_lock().ok()?.clone());
+        open.find(|connection| !connection.is_closed())
+    }
+
+    async fn connection_to(
+        &self,
+        lane: Lane,
+        address: &Address,
+        patience: Duration,
+    ) -> Result<Connection, ClientError> {
+        let slot = {
+            let mut connections = self.shared.connections.lock();
+            Arc::clone(connections.entry((lane, address.clone())).or_default())
+        };
         let mut slot = slot.lock().await;
         if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        let options = &self.shared.options;
-        let opened = Connection::open(
-            &self.shared.env,
-            address,
-            &options.client_id,
-            options.connect_timeout,
-        );
+        let client_id = &self.shared.options.client_id;
+        let opened = Connection::open(&self.shared.env, address, client_id, patience);
         let connection = opened.await?;
         *slot = Some(connection.clone());
         Ok(connection)

@@ -138,6 +138,12 @@ impl Connection {
         self.shared.awaited.lock().is_none()
     }
 
+    /// How many answers are due.
+    #[cfg(test)]
+    pub(super) fn awaited(&self) -> usize {
+        self.shared.awaited.lock().as_ref().map_or(0, BTreeMap::len)
+    }
+
     /// The highest version up to `max` in which both sides speak an API.
     ///
     /// # Errors
@@ -208,6 +214,12 @@ impl<R: Request> Pending<R> {
     #[must_use]
     pub const fn version(&self) -> i16 {
         self.version
+    }
+
+    /// The connection that it comes by.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Whether it comes by this connection.

@@ -80,6 +80,8 @@ pub struct GroupConsumer {
     share: Option<Share>,
     /// What was used and is not committed yet.
     used: BTreeMap<(String, PartitionId), Offset>,
+    /// Whether the last that was tried had no answer.
+    is_cut_off: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +103,7 @@ impl GroupConsumer {
             committer: Committer::nobody(),
             share: None,
             used: BTreeMap::new(),
+            is_cut_off: false,
         }
     }
 
@@ -121,6 +124,12 @@ impl GroupConsumer {
     /// # Errors
     /// When the group does not take the member, or a partition cannot be read any more.
     pub async fn next(&mut self) -> Result<Fetched, ClientError> {
+        let outcome = self.advance().await;
+        self.is_cut_off = outcome.as_ref().is_err_and(ClientError::is_connection);
+        outcome
+    }
+
+    async fn advance(&mut self) -> Result<Fetched, ClientError> {
         loop {
             let Some(share) = &mut self.share else {
                 self.join().await?;
@@ -141,11 +150,20 @@ impl GroupConsumer {
         }
     }
 
-    /// Commits what was used, and leaves the group.
+    /// Commits what was used, and leaves the group. If nobody answered before, that is tried for a moment only.
     ///
     /// # Errors
     /// When the coordinator refuses.
-    pub async fn leave(mut self) -> Result<(), ClientError> {
+    pub async fn leave(self) -> Result<(), ClientError> {
+        let steady = self.cluster.env().steady.clone();
+        let (is_cut_off, until) = (self.is_cut_off, steady.now().plus(PARTING_TIME));
+        tokio::select! {
+            left = self.commit_and_leave() => left,
+            () = steady.sleep_until(until), if is_cut_off => Ok(()),
+        }
+    }
+
+    async fn commit_and_leave(mut self) -> Result<(), ClientError> {
         if self.committer.member_id.is_empty() {
             return Ok(());
         }
@@ -162,7 +180,8 @@ impl GroupConsumer {
             }
         };
         let group = &self.options.group;
-        let target = Target::Node(self.cluster.coordinator(CoordinatorKind::Group, group).await?);
+        let coordinator = self.cluster.coordinator(CoordinatorKind::Group, group).await?;
+        let target = Target::Coordinator(coordinator);
         let response = self.cluster.request_with(target, i16::MAX, make).await?;
         let subject = || format!("group '{}'", self.options.group);
         check(ApiKey::LeaveGroup, response.error_code, subject, None)?;
@@ -266,7 +285,7 @@ impl GroupConsumer {
             .with_member_id(Text::from_string(self.committer.member_id.clone()))
             .with_protocol_type(Text::from_static_str("consumer"))
             .with_protocols(vec![protocol]);
-        let connection = self.cluster.connection(Target::Node(self.coordinator)).await?;
+        let connection = self.cluster.connection(Target::Coordinator(self.coordinator)).await?;
         let version = connection.version_up_to(ApiKey::JoinGroup, i16::MAX)?;
         // Members have the time of a rebalance to come.
         let patience = self.cluster.options().request_timeout
@@ -277,7 +296,8 @@ impl GroupConsumer {
             self.committer.member_id = joined.member_id.to_string();
         }
         let subject = || format!("group '{}'", self.options.group);
-        check(ApiKey::JoinGroup, joined.error_code, subject, None)?;
+        check(ApiKey::JoinGroup, joined.error_code, subject, None)
+            .map_err(|refusal| refusal.asked(&connection, version))?;
         self.committer.generation = joined.generation_id;
         self.sync(&joined).await
     }
@@ -304,7 +324,7 @@ impl GroupConsumer {
             }
             request
         };
-        let target = Target::Node(self.coordinator);
+        let target = Target::Coordinator(self.coordinator);
         let response = self.cluster.request_with(target, i16::MAX, make).await?;
         let subject = || format!("group '{}'", self.options.group);
         check(ApiKey::SyncGroup, response.error_code, subject, None)?;
@@ -431,7 +451,8 @@ impl HeartbeatTask {
             .with_group_id(WireGroupId(Text::from_string(self.group.clone())))
             .with_generation_id(self.committer.generation)
             .with_member_id(Text::from_string(self.committer.member_id.clone()));
-        let response = self.cluster.request(Target::Node(self.coordinator), &request).await?;
+        let target = Target::Coordinator(self.coordinator);
+        let response = self.cluster.request(target, &request).await?;
         let subject = || format!("group '{}'", self.group);
         Ok(check(ApiKey::Heartbeat, response.error_code, subject, None)?)
     }
@@ -454,6 +475,8 @@ fn is_out(error: &ClientError) -> bool {
     )
 }
 
+/// How long a member that gets no answers tries to part from its group.
+const PARTING_TIME: Duration = Duration::from_secs(1);
 /// The assignor that all clients have.
 const ASSIGNOR: &str = "range";
 /// How long members may take to join a new generation.

@@ -16,7 +16,7 @@ use super::cluster::{Cluster, PAUSE_FIRST, Target};
 use super::error::ClientError;
 use super::metadata::Topics;
 use super::refusal::{check, is_retriable};
-use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId};
+use crate::model::{BrokerId, ErrorCode, Instant, LeaderEpoch, Offset, PartitionId};
 use crate::record::{BatchError, EndMarker, Record, TransactionOutcome, scan, visit_records};
 use crate::wire::fetch::{AbortedTransaction, FetchPartition, FetchTopic, ReplicaState};
 use crate::wire::{ApiKey, FetchRequest, Text};
@@ -67,6 +67,8 @@ pub struct Fetched {
     pub log_start: Offset,
     /// Transactions whose records do not count, when only committed ones are read.
     pub aborted: Vec<AbortedTransaction>,
+    /// How long the answer took that this came with; told once for all that came with it.
+    pub took: Option<Duration>,
 }
 
 /// Reads partitions until it is dropped.
@@ -80,6 +82,8 @@ pub struct Fetcher {
     /// Partitions without a task, and where to go on.
     loose: Spans,
     pause: Duration,
+    /// A leader that did not answer, and until when another one is looked for.
+    silence: Option<(Instant, ClientError)>,
 }
 
 /// What to read of each partition.
@@ -99,6 +103,8 @@ enum Event {
     Fetched(Fetched),
     /// Another broker is to be asked about this one.
     Moved((String, PartitionId), Span),
+    /// The leader of these cannot be spoken to.
+    Lost(Spans, ClientError),
     Failed(ClientError),
 }
 
@@ -166,7 +172,7 @@ impl Fetcher {
         let (sender, events) = mpsc::channel(AHEAD);
         let cancel = cluster.env().tasks.child_token();
         let pause = PAUSE_FIRST;
-        Self { cluster, options, events, sender, cancel, loose: spans, pause }
+        Self { cluster, options, events, sender, cancel, loose: spans, pause, silence: None }
     }
 
     /// The next piece. May be dropped at any time.
@@ -181,12 +187,26 @@ impl Fetcher {
             match self.events.recv().await {
                 Some(Event::Fetched(fetched)) => {
                     self.pause = PAUSE_FIRST;
+                    self.silence = None;
                     return Ok(fetched);
                 }
                 Some(Event::Moved(partition, span)) => {
                     self.loose.insert(partition, span);
-                    let deadline = self.cluster.deadline();
-                    self.cluster.pause(&mut self.pause, deadline).await;
+                    self.pause().await;
+                }
+                Some(Event::Lost(mut spans, error)) => {
+                    self.loose.append(&mut spans);
+                    if matches!(error, ClientError::Timeout { .. }) {
+                        let now = self.cluster.env().steady.now();
+                        match &self.silence {
+                            Some((until, _)) if *until <= now => return Err(error),
+                            Some(_) => {}
+                            None => {
+                                self.silence = Some((now.plus(half_time(&self.cluster)), error));
+                            }
+                        }
+                    }
+                    self.pause().await;
                 }
                 Some(Event::Failed(error)) => return Err(error),
                 // The sender is ours.
@@ -195,23 +215,35 @@ impl Fetcher {
         }
     }
 
+    async fn pause(&mut self) {
+        let deadline = self.cluster.deadline();
+        self.cluster.pause(&mut self.pause, deadline).await;
+    }
+
     /// Gives each partition without a task to one, by its leader.
     async fn start_tasks(&mut self) -> Result<(), ClientError> {
         let cluster = self.cluster.clone();
         let names: BTreeSet<&str> = self.loose.keys().map(|(topic, _)| topic.as_str()).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let loose = &self.loose;
-        let leaders = cluster
-            .retry(async || {
-                let metadata = cluster.metadata(Topics::Named(&names)).await?;
-                let mut leaders: BTreeMap<BrokerId, Spans> = BTreeMap::new();
-                for ((topic, partition), span) in loose {
-                    let (leader, _) = metadata.leader_of(topic, *partition)?;
-                    leaders.entry(leader).or_default().insert((topic.clone(), *partition), *span);
-                }
-                Ok(leaders)
-            })
-            .await?;
+        let search = cluster.retry(async || {
+            let metadata = cluster.metadata(Topics::Named(&names)).await?;
+            let mut leaders: BTreeMap<BrokerId, Spans> = BTreeMap::new();
+            for ((topic, partition), span) in loose {
+                let (leader, _) = metadata.leader_of(topic, *partition)?;
+                leaders.entry(leader).or_default().insert((topic.clone(), *partition), *span);
+            }
+            Ok(leaders)
+        });
+        let until = self.silence.as_ref().map(|(until, _)| *until);
+        let steady = &cluster.env().steady;
+        let leaders = tokio::select! {
+            leaders = search => leaders?,
+            () = steady.sleep_until(until.unwrap_or(steady.now())), if until.is_some() => {
+                let silence = self.silence.take().map(|(_, error)| error);
+                return Err(silence.unwrap_or(ClientError::NoSuchBroker { node: BrokerId(-1) }));
+            }
+        };
         self.loose.clear();
         for (leader, spans) in leaders {
             let task = LeaderTask {
@@ -257,8 +289,7 @@ impl LeaderTask {
                     if error.is_retriable() || matches!(error, ClientError::Timeout { .. }) =>
                 {
                     tracing::debug!(%error, leader = %self.leader, "partitions look for a leader");
-                    let all = std::mem::take(&mut self.spans).into_iter();
-                    all.map(|(partition, span)| Event::Moved(partition, span)).collect()
+                    vec![Event::Lost(std::mem::take(&mut self.spans), error)]
                 }
                 Err(error) => vec![Event::Failed(error)],
             };
@@ -272,11 +303,17 @@ impl LeaderTask {
 
     /// One fetch; spans have moved on when it ends.
     async fn fetch(&mut self) -> Result<Vec<Event>, ClientError> {
-        let connection = self.cluster.connection(Target::Node(self.leader)).await?;
+        let connection = self.cluster.connection(Target::Fetch(self.leader)).await?;
         let version = connection.version_up_to(ApiKey::Fetch, LAST_WITH_NAMES)?;
-        let patience = self.cluster.options().request_timeout + self.options.max_wait;
+        // The rest of the time is for finding another leader.
+        let patience = self.cluster.options().request_timeout.min(half_time(&self.cluster));
+        let steady = self.cluster.env().steady.clone();
+        let began = steady.now();
+        let patience = patience + self.options.max_wait;
         let response = connection.call(version, &self.request(), patience).await?;
-        check(ApiKey::Fetch, response.error_code.code(), || "the fetch".to_owned(), None)?;
+        let mut took = Some(steady.now().since(began));
+        check(ApiKey::Fetch, response.error_code.code(), || "the fetch".to_owned(), None)
+            .map_err(|refusal| refusal.asked(&connection, version))?;
         let mut events = Vec::new();
         for topic in response.topics {
             for partition in topic.partitions {
@@ -293,7 +330,8 @@ impl LeaderTask {
                     self.spans.remove(&key);
                 }
                 let subject = || format!("{} partition {} at offset {from}", key.0, key.1);
-                check(ApiKey::Fetch, code.code(), subject, None)?;
+                check(ApiKey::Fetch, code.code(), subject, None)
+                    .map_err(|refusal| refusal.asked(&connection, version))?;
                 let batches = joined(partition.records);
                 let next = self.position_after(&key, from, &batches)?;
                 if span.until.is_some_and(|until| next >= until) {
@@ -314,6 +352,7 @@ impl LeaderTask {
                     end,
                     log_start: partition.log_start_offset,
                     aborted: partition.aborted_transactions.unwrap_or_default(),
+                    took: took.take(),
                 }));
             }
         }
@@ -378,6 +417,11 @@ impl LeaderTask {
             rack_id: Text::default(),
         }
     }
+}
+
+/// As long as a leader may be silent, and as long as another one is then looked for.
+fn half_time(cluster: &Cluster) -> Duration {
+    cluster.options().operation_timeout / 2
 }
 
 /// The pieces of an answer in one, without a copy if there is one.

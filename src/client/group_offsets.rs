@@ -117,7 +117,7 @@ impl Cluster {
         self.retry(async || {
             let coordinator = self.coordinator(CoordinatorKind::Group, group).await?;
             let make = |_| commit_request(group, committer, offsets);
-            let target = Target::Node(coordinator);
+            let target = Target::Coordinator(coordinator);
             let response = self.request_with(target, LAST_COMMIT_WITH_NAMES, make).await?;
             for topic in &response.topics {
                 for partition in &topic.partitions {

@@ -42,5 +42,5 @@ pub use offsets::{ListedOffset, OffsetQuery};
 pub use partitioner::{Partitioner, murmur2};
 pub use peers::Peers;
 pub use producer::{Delivered, NewRecord, Producer, ProducerOptions};
-pub use refusal::{Refusal, check, is_retriable};
+pub use refusal::{Asked, Refusal, check, is_retriable};
 pub use replica::ReplicaBatches;

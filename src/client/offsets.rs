@@ -84,15 +84,16 @@ impl Cluster {
                 timeout_ms: i32::try_from(self.options().request_timeout.as_millis())
                     .unwrap_or(i32::MAX),
             };
-            pending.push(connection.send(version, &request).await?);
+            pending.push((connection.send(version, &request).await?, connection, version));
         }
         let mut found = BTreeMap::new();
-        for pending in pending {
+        for (pending, connection, version) in pending {
             for topic in pending.receive(deadline).await?.topics {
                 for partition in topic.partitions {
                     let (name, index) = (topic.name.to_string(), partition.partition_index);
                     let subject = || format!("{name} partition {index}");
-                    check(ApiKey::ListOffsets, partition.error_code.code(), subject, None)?;
+                    check(ApiKey::ListOffsets, partition.error_code.code(), subject, None)
+                        .map_err(|refusal| refusal.asked(&connection, version))?;
                     let offset = Some(partition.offset).filter(|offset| offset.0 >= 0);
                     let listed = ListedOffset { offset, timestamp: partition.timestamp };
                     found.insert((name, index), listed);

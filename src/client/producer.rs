@@ -238,7 +238,7 @@ impl Producer {
         match outcome {
             Ok(delivered) => self.delivered.push(delivered),
             Err(error) if self.may_repeat(&error) => {
-                self.recover(vec![batch], None, error).await?;
+                self.recover(vec![(batch, error)], None).await?;
             }
             Err(error) => return Err(error),
         }
@@ -271,7 +271,7 @@ impl Producer {
                 Ok(())
             }
             Err(error) if error.is_retriable() => {
-                self.recover(Vec::new(), Some(batch), error).await
+                self.recover(Vec::new(), Some((batch, error))).await
             }
             Err(error) => Err(error),
         }
@@ -332,8 +332,12 @@ impl Producer {
         pending: Pending<ProduceRequest>,
         batch: &Batch,
     ) -> Result<Delivered, ClientError> {
-        let now = self.cluster.env().steady.now();
-        let deadline = now.plus(self.cluster.options().request_timeout);
+        // What may be sent again has the other half of its time for that.
+        let repetitions = u32::from(self.identity.is_some());
+        let patience = self.options.delivery_timeout / (1 + repetitions);
+        let patience = patience.min(self.cluster.options().request_timeout);
+        let deadline = self.cluster.env().steady.now().plus(patience);
+        let (version, connection) = (pending.version(), pending.connection().clone());
         let (response, came) = pending.receive_timed(deadline).await?;
         let partition = batch.partition;
         let subject = || format!("{} partition {partition}", self.topic);
@@ -348,7 +352,8 @@ impl Producer {
         if outcome.error_code != ErrorCode::DuplicateSequenceNumber {
             let record = outcome.record_errors.first().and_then(|error| error.message.as_ref());
             let message = record.or(outcome.error_message.as_ref()).map(ToString::to_string);
-            check(ApiKey::Produce, outcome.error_code.code(), subject, message.as_deref())?;
+            check(ApiKey::Produce, outcome.error_code.code(), subject, message.as_deref())
+                .map_err(|refusal| refusal.asked(&connection, version))?;
         }
         Ok(Delivered {
             partition,
@@ -378,44 +383,55 @@ impl Producer {
     /// `failed`, which come before what is on its way, then that, then the one after it.
     async fn recover(
         &mut self,
-        mut failed: Vec<Batch>,
-        next: Option<Batch>,
-        error: ClientError,
+        mut failed: Vec<(Batch, ClientError)>,
+        next: Option<(Batch, ClientError)>,
     ) -> Result<(), ClientError> {
-        tracing::debug!(%error, "batches are sent again");
         while let Some(InFlight { pending, batch }) = self.in_flight.pop_front() {
             match self.outcome(pending, &batch).await {
                 Ok(delivered) => self.delivered.push(delivered),
                 Err(error) if self.may_repeat(&error) || follows_a_failed_one(&error) => {
-                    failed.push(batch);
+                    failed.push((batch, error));
                 }
                 Err(error) => return Err(error),
             }
         }
-        for batch in failed.into_iter().chain(next) {
-            self.repeat(&batch).await?;
+        for (batch, error) in failed.into_iter().chain(next) {
+            tracing::debug!(%error, "a batch is sent again");
+            self.repeat(&batch, error).await?;
         }
         Ok(())
     }
 
-    async fn repeat(&mut self, batch: &Batch) -> Result<(), ClientError> {
-        let deadline = batch.sealed.plus(self.options.delivery_timeout);
+    /// Sends a batch again until it is written or its time is over; then `error` is what was wrong with it last.
+    async fn repeat(&mut self, batch: &Batch, mut error: ClientError) -> Result<(), ClientError> {
+        let steady = self.cluster.env().steady.clone();
+        // What was wrong may have been found out late.
+        let found_out = steady.now().plus(self.options.delivery_timeout / 2);
+        let deadline = batch.sealed.plus(self.options.delivery_timeout).max(found_out);
         let mut pause = PAUSE_FIRST;
         loop {
-            let outcome = self.send_and_wait(batch).await;
-            let error = match outcome {
-                Ok(delivered) => {
-                    self.delivered.push(delivered);
-                    return Ok(());
-                }
-                Err(error) => error,
+            error = tokio::select! {
+                biased;
+                outcome = self.send_and_wait(batch) => match outcome {
+                    Ok(delivered) => {
+                        self.delivered.push(delivered);
+                        return Ok(());
+                    }
+                    Err(error) => error,
+                },
+                () = steady.sleep_until(deadline) => return Err(error),
             };
             let may_repeat = self.may_repeat(&error) || error.is_retriable();
             tracing::debug!(%error, partition = %batch.partition, may_repeat, "a batch that was sent again was not taken");
             if !may_repeat || !self.cluster.pause(&mut pause, deadline).await {
                 return Err(error);
             }
-            match self.cluster.metadata(Topics::Named(&[&self.topic])).await {
+            let asked = [self.topic.as_str()];
+            let metadata = tokio::select! {
+                metadata = self.cluster.metadata(Topics::Named(&asked)) => metadata,
+                () = steady.sleep_until(deadline) => return Err(error),
+            };
+            match metadata {
                 Ok(metadata) => self.metadata = metadata,
                 Err(error) => tracing::debug!(%error, "the leaders could not be asked for"),
             }

@@ -2,6 +2,8 @@
 //!
 //! Source: the exceptions of `org.apache.kafka.common.protocol.Errors` in Apache Kafka 4.3.1 that are retriable.
 
+use super::address::Address;
+use super::connection::Connection;
 use crate::model::ErrorCode;
 use crate::wire::ApiKey;
 
@@ -17,6 +19,32 @@ pub struct Refusal {
     pub message: Option<String>,
     /// The question that was answered so.
     pub api: ApiKey,
+    /// Who answered, where that is known.
+    pub asked: Option<Asked>,
+}
+
+/// Who was asked, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The broker's address.
+    pub address: Address,
+    /// The version of the API.
+    pub version: i16,
+}
+
+impl Asked {
+    pub(super) fn by(connection: &Connection, version: i16) -> Self {
+        Self { address: connection.address().clone(), version }
+    }
+}
+
+impl Refusal {
+    /// The same with who answered.
+    #[must_use]
+    pub(super) fn asked(mut self, connection: &Connection, version: i16) -> Self {
+        self.asked = Some(Asked::by(connection, version));
+        self
+    }
 }
 
 /// Nothing if `code` is that of success, else the refusal.
@@ -34,7 +62,7 @@ pub fn check(
         return Ok(());
     }
     let message = message.filter(|text| !text.is_empty()).map(str::to_owned);
-    Err(Refusal { code, subject: subject(), message, api })
+    Err(Refusal { code, subject: subject(), message, api, asked: None })
 }
 
 /// Whether the same request may succeed a moment later, perhaps at another broker.

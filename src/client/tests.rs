@@ -6,11 +6,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::env::{BoxStream, Env, Listener};
-use crate::model::{BrokerId, ErrorCode};
+use crate::model::{BrokerId, ErrorCode, Offset, PartitionId};
 use crate::wire::messages::{
     ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorResponse, HeartbeatRequest,
-    HeartbeatResponse, MetadataResponse, WireBrokerId, api_versions_response,
-    find_coordinator_response, metadata_response,
+    HeartbeatResponse, InitProducerIdResponse, MetadataResponse, WireBrokerId, WireTopicName,
+    api_versions_response, find_coordinator_response, metadata_response,
 };
 use crate::wire::{ApiKey, RequestHeader, Response, Text, decode_request, encode_response};
 
@@ -214,4 +214,110 @@ async fn who_gets_no_further_with_one_broker_asks_another() {
         () = serve(&stale, ErrorCode::CoordinatorNotAvailable) => {}
         () = serve(&fresh, ErrorCode::None) => {}
     }
+}
+
+/// A broker alone, with a topic of one partition. It answers the requests of a connection one after the other, as Apache
+/// Kafka does, and stops at one that it keeps silent about.
+async fn serve_in_order(mut stream: BoxStream, port: u16, silent: ApiKey) {
+    while let Some((header, _)) = next_request(&mut stream).await {
+        let (version, id) = (header.api_version, header.correlation_id);
+        match ApiKey::from_code(header.api_key) {
+            Some(api) if api == silent => std::future::pending().await,
+            Some(ApiKey::ApiVersions) => {
+                let keys = [
+                    (ApiKey::Metadata, 9, 9),
+                    (ApiKey::Fetch, 11, 11),
+                    (ApiKey::Produce, 9, 9),
+                    (ApiKey::InitProducerId, 4, 4),
+                    (ApiKey::Heartbeat, 4, 4),
+                ];
+                answer(&mut stream, version, id, &speaks(&keys)).await;
+            }
+            Some(ApiKey::Metadata) => {
+                let mut broker = metadata_response::MetadataResponseBroker::default();
+                (broker.node_id, broker.port) = (WireBrokerId(1), i32::from(port));
+                broker.host = Text::from_static_str("127.0.0.1");
+                let mut partition = metadata_response::MetadataResponsePartition::default();
+                partition.leader_id = WireBrokerId(1);
+                let mut topic = metadata_response::MetadataResponseTopic::default();
+                topic.name = Some(WireTopicName(Text::from_static_str("t")));
+                topic.partitions = vec![partition];
+                let mut all = MetadataResponse::default();
+                (all.brokers, all.topics) = (vec![broker], vec![topic]);
+                answer(&mut stream, version, id, &all).await;
+            }
+            Some(ApiKey::InitProducerId) => {
+                answer(&mut stream, version, id, &InitProducerIdResponse::default()).await;
+            }
+            Some(ApiKey::Heartbeat) => {
+                answer(&mut stream, version, id, &HeartbeatResponse::default()).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A cluster of such a broker, with a second for each operation and much more for each answer.
+async fn cluster_in_order(silent: ApiKey) -> Cluster {
+    let env = Env::in_memory();
+    let (listener, address) = listen(&env).await;
+    let (tasks, port) = (env.tasks.clone(), address.port);
+    env.tasks.spawn("listener of a test", async move {
+        while let Ok(stream) = listener.accept().await {
+            tasks.spawn("connection of a test", serve_in_order(stream, port, silent));
+        }
+    });
+    let mut options = ClusterOptions::new(vec![address]);
+    options.operation_timeout = Duration::from_secs(1);
+    Cluster::connect(env, options).await.unwrap()
+}
+
+fn fetcher(cluster: &Cluster) -> Fetcher {
+    let span = Span { from: Offset(0), until: None };
+    let spans = Spans::from([(("t".to_owned(), PartitionId(0)), span)]);
+    Fetcher::new(cluster.clone(), spans, FetcherOptions::default())
+}
+
+#[tokio::test]
+async fn neither_records_nor_heartbeats_wait_behind_a_fetch() {
+    let cluster = cluster_in_order(ApiKey::Fetch).await;
+    let mut fetcher = fetcher(&cluster);
+    let node = BrokerId(1);
+    let others = async {
+        // The fetch is on its way.
+        while cluster.connection(Target::Fetch(node)).await.unwrap().awaited() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let beat = HeartbeatRequest::default();
+        cluster.request(Target::Coordinator(node), &beat).await.unwrap();
+        cluster.metadata(Topics::Named(&["t"])).await.unwrap();
+    };
+    tokio::select! {
+        fetched = fetcher.next() => panic!("{fetched:?}"),
+        () = others => {}
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_and_a_batch_end_with_the_time_of_an_operation() {
+    let cluster = cluster_in_order(ApiKey::Fetch).await;
+    let steady = cluster.env().steady.clone();
+    let began = steady.now();
+    let error = fetcher(&cluster).next().await.unwrap_err();
+    assert!(matches!(error, ClientError::Timeout { api: ApiKey::Fetch, .. }), "{error}");
+    let took = steady.now().since(began);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+
+    let cluster = cluster_in_order(ApiKey::Produce).await;
+    let delivery_timeout = cluster.options().operation_timeout;
+    let options = ProducerOptions { delivery_timeout, ..ProducerOptions::default() };
+    let mut producer = Producer::open(cluster, "t", options).await.unwrap();
+    let began = steady.now();
+    let (key, value, headers, timestamp) = (None, Some(&b"v"[..]), &[][..], None);
+    let partition = Some(PartitionId(0));
+    producer.push(NewRecord { key, value, headers, timestamp, partition }).await.unwrap();
+    let error = producer.flush().await.unwrap_err();
+    assert!(matches!(error, ClientError::Timeout { api: ApiKey::Produce, .. }), "{error}");
+    let took = steady.now().since(began);
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }

@@ -81,14 +81,14 @@ impl ClusterImage {
         id: BrokerId,
         is_concerned: impl Fn(&PartitionImage) -> bool,
     ) -> Vec<TopicIdPartition> {
-        let leads = |partition: &PartitionImage| partition.leader == Some(id);
-        self.replace_partitions(|_, _, _, partition| {
-            (leads(partition) && is_concerned(partition)).then(|| PartitionImage {
-                leader_epoch: LeaderEpoch(partition.leader_epoch.0 + 1),
-                partition_epoch: partition.partition_epoch + 1,
-                ..partition.clone()
-            })
-        })
+        let is_led = |partition: &PartitionImage| partition.leader == Some(id);
+        self.change_where(
+            |partition| is_led(partition) && is_concerned(partition),
+            |partition| {
+                partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0 + 1);
+                partition.partition_epoch += 1;
+            },
+        )
     }
 
     /// A broker that led last and has lost its disk is no last resort, where there are other replicas.

@@ -9,7 +9,7 @@ use super::brokers::push_changed;
 use super::change::{Election, PartitionChange};
 use super::command::{AlterPartition, IsrMember};
 use super::image::{ClusterImage, ConfigResource, PartitionImage};
-use crate::model::{BrokerId, ErrorCode, TopicIdPartition, TopicName};
+use crate::model::{BrokerId, ErrorCode, PartitionId, TopicIdPartition, TopicName};
 
 /// What is said, in the words of Apache Kafka, of a partition that is led as it should be.
 pub const ELECTION_NOT_NEEDED: &str = "Leader election not needed for topic partition.";
@@ -39,6 +39,34 @@ impl ClusterImage {
             id
         });
         replaced.collect()
+    }
+
+    /// Changes the partitions that are concerned, each by itself. Gives which they are. (A start does this with all partitions
+    /// of a broker that is alone, for each of its earlier starts: they are not copied.)
+    pub(super) fn change_where(
+        &mut self,
+        is_concerned: impl Fn(&PartitionImage) -> bool,
+        change: impl Fn(&mut PartitionImage),
+    ) -> Vec<TopicIdPartition> {
+        let mut changed = Vec::new();
+        if !self.topics().any(|topic| topic.partitions.iter().any(&is_concerned)) {
+            return changed;
+        }
+        for topic in Arc::make_mut(&mut self.topics).values_mut() {
+            // Whoever else has the topic keeps it as it is.
+            if !topic.partitions.iter().any(&is_concerned) {
+                continue;
+            }
+            let topic = Arc::make_mut(topic);
+            for (partition, index) in topic.partitions.iter_mut().zip(0..) {
+                if is_concerned(partition) {
+                    change(partition);
+                    let partition = PartitionId(index);
+                    changed.push(TopicIdPartition { topic: topic.id, partition });
+                }
+            }
+        }
+        changed
     }
 
     fn put_partition(&mut self, name: &TopicName, id: TopicIdPartition, now: PartitionImage) {
@@ -264,6 +292,16 @@ impl PartitionImage {
     /// Whether it has no leader, or fewer in sync than its topic asks for.
     pub(super) const fn is_lacking(&self) -> bool {
         self.leader.is_none() || !self.elr.is_empty()
+    }
+
+    /// Whether its leader was elected after it was as `before`, without having all that was committed: it was neither in sync nor
+    /// eligible. Such a leader recovers, which one that a reassignment has just brought in sync does not.
+    #[must_use]
+    pub fn was_elected_uncleanly(&self, before: &Self) -> bool {
+        let has_all = |leader| before.isr.contains(leader) || before.elr.contains(leader);
+        self.recovering
+            && self.leader != before.leader
+            && self.leader.as_ref().is_some_and(|leader| !has_all(leader))
     }
 
     /// Whether its first replica leads it.

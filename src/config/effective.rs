@@ -39,6 +39,12 @@ impl Effective {
         Ok((Self { fixed: Arc::clone(&self.fixed), dynamic, broker }, unapplied))
     }
 
+    /// How many names the broker was started with that no key has.
+    #[must_use]
+    pub fn unknown_key_count(&self) -> usize {
+        self.fixed.unknown_key_count()
+    }
+
     /// Where each value comes from.
     #[must_use]
     pub fn layers(&self) -> Layers<'_> {

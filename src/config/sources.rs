@@ -94,6 +94,7 @@ pub(super) type Layer = BTreeMap<String, Setting>;
 pub struct StaticConfig {
     settings: Layer,
     single_node: bool,
+    unknown_keys: usize,
 }
 
 impl StaticConfig {
@@ -107,6 +108,12 @@ impl StaticConfig {
     #[must_use]
     pub const fn settings(&self) -> &BTreeMap<String, Setting> {
         &self.settings
+    }
+
+    /// How many names were set that no key has.
+    #[must_use]
+    pub const fn unknown_key_count(&self) -> usize {
+        self.unknown_keys
     }
 
     /// Whether this broker is a cluster of its own, so that some defaults differ (see `docs/CONFIG.md`).
@@ -197,7 +204,9 @@ pub(super) fn merge(sources: Sources<'_>) -> Result<(StaticConfig, Vec<Notice>),
     unite_ids(&mut settings)?;
     let single_node = is_single_node(&settings);
     let notices = notices(&settings);
-    let config = StaticConfig { settings, single_node };
+    let is_unknown = |notice: &&Notice| matches!(notice, Notice::UnknownKey { .. });
+    let unknown_keys = notices.iter().filter(is_unknown).count();
+    let config = StaticConfig { settings, single_node, unknown_keys };
     Ok((config, notices))
 }
 

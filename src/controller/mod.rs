@@ -63,6 +63,11 @@ pub trait Quorum: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(self.status()))
     }
 
+    /// How many connections other nodes have to this one.
+    fn node_connections(&self) -> usize {
+        0
+    }
+
     /// Has a controller vote or not vote, one change after the other. May be dropped: it is changed or not.
     ///
     /// # Errors
@@ -104,7 +109,7 @@ impl fmt::Display for Voter {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuorumStatus {
-    /// The node that decides; none while one is elected.
+    /// The node that decides; none while one is elected, and for a node that is not in touch with a majority.
     pub leader: Option<BrokerId>,
     /// Its epoch: Raft's term.
     pub epoch: i32,

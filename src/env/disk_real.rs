@@ -133,9 +133,9 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut bytes = vec![0; SMALL_BYTES];
-        let read = file.read(&mut bytes)?;
-        bytes.truncate(read);
+        let mut buffer = [0; SMALL_BYTES];
+        let read = file.read(&mut buffer)?;
+        let mut bytes = buffer[..read].to_vec();
         // Less than was asked for, and than a page: that is all.
         if read == SMALL_BYTES {
             file.read_to_end(&mut bytes)?;
@@ -162,17 +162,17 @@ impl Disk for RealDisk {
             if matches!(name, "." | "..") {
                 continue;
             }
-            let is_dir = match entry.file_type() {
-                // Most file systems tell it with the name.
-                FileType::Unknown => match kind_of(&directory, entry.file_name()) {
-                    Ok(kind) => kind.is_dir(),
+            let mut kind = entry.file_type();
+            // Most file systems tell it with the name.
+            if kind == FileType::Unknown {
+                kind = match kind_of(&directory, entry.file_name()) {
+                    Ok(kind) => kind,
                     // Removed since the directory was read.
                     Err(Errno::NOENT) => continue,
                     Err(error) => return Err(error.into()),
-                },
-                kind => kind.is_dir(),
-            };
-            entries.push(DiskEntry { name: name.to_owned(), is_dir });
+                };
+            }
+            entries.push(DiskEntry { name: name.to_owned(), is_dir: kind.is_dir() });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

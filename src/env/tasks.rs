@@ -72,6 +72,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let watch = self.watch(name);
+        // One that is awaited in another is in it twice otherwise: as what that was given, and as what it awaits.
+        let future = Box::pin(future);
         let watched = async move {
             let watch = watch;
             future.await;

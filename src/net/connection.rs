@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{Budget, Charge};
 use super::incoming::{Incoming, ReceiveError};
+use super::listener::Place;
 use crate::api::{Api, ConnectionContext, Reply};
 use crate::env::{BoxStream, Env};
 use crate::model::{Instant, WithCauses};
@@ -40,37 +41,42 @@ pub(super) struct Parts {
     pub(super) frame_bytes_max: i32,
     /// `connections.max.idle.ms`; `None` for no limit.
     pub(super) idle_max: Option<Duration>,
+    /// Its place among those that there may be.
+    pub(super) _place: Place,
 }
 
-/// Serves a connection until one side has had enough.
-pub(super) async fn serve(stream: BoxStream, parts: Parts) {
+/// Serves a connection until one side has had enough. Thousands of them wait: what is made before the future is in it once.
+pub(super) fn serve(stream: BoxStream, parts: Parts) -> impl Future<Output = ()> + Send {
     let peer = stream.peer_address();
     // One token for both reasons to end early: every wake-up of the connection looks at it.
     let token = parts.env.tasks.child_token();
     let tasks = parts.env.tasks.clone();
     let steady = parts.env.steady.clone();
     let mut connection = Connection::new(stream, parts, token.clone());
-    let end = {
-        let mut polling = std::pin::pin!(std::future::poll_fn(|context| connection.poll(context)));
-        tokio::select! {
-            biased;
-            end = &mut polling => end,
-            () = token.cancelled() => if tasks.is_cancelled() { End::Stopping } else { End::Slow },
+    async move {
+        let end = {
+            let mut polling =
+                std::pin::pin!(std::future::poll_fn(|context| connection.poll(context)));
+            tokio::select! {
+                biased;
+                end = &mut polling => end,
+                () = token.cancelled() => if tasks.is_cancelled() { End::Stopping } else { End::Slow },
+            }
+        };
+        if matches!(end, End::Stopping) {
+            connection.draining = true;
+            let deadline = steady.now().plus(DRAIN);
+            let drained = std::future::poll_fn(|context| connection.poll(context));
+            // What is not sent by then is not sent.
+            drop(steady.timeout_at(deadline, drained).await);
         }
-    };
-    if matches!(end, End::Stopping) {
-        connection.draining = true;
-        let deadline = steady.now().plus(DRAIN);
-        let drained = std::future::poll_fn(|context| connection.poll(context));
-        // What is not sent by then is not sent.
-        drop(steady.timeout_at(deadline, drained).await);
-    }
-    let client = connection.parts.context.describe_client();
-    let reason = WithCauses(&end);
-    if end.is_clients_fault() {
-        tracing::info!(%peer, %client, %reason, "closed a connection");
-    } else {
-        tracing::debug!(%peer, %client, %reason, "a connection has ended");
+        let client = connection.parts.context.describe_client();
+        let reason = WithCauses(&end);
+        if end.is_clients_fault() {
+            tracing::info!(%peer, %client, %reason, "closed a connection");
+        } else {
+            tracing::debug!(%peer, %client, %reason, "a connection has ended");
+        }
     }
 }
 

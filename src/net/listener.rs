@@ -96,7 +96,7 @@ struct ByIp {
 
 /// A connection's place; dropping it gives the place free.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     ip: IpAddr,
     counts: Arc<Counts>,
 }
@@ -249,11 +249,9 @@ where
             budget: self.budget.clone(),
             frame_bytes_max: limits.frame_bytes_max,
             idle_max: limits.idle_max,
+            _place: place,
         };
-        self.env.tasks.spawn("connection", async move {
-            serve(stream, parts).await;
-            drop(place);
-        });
+        self.env.tasks.spawn("connection", serve(stream, parts));
     }
 }
 

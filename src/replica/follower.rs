@@ -128,6 +128,12 @@ impl ReplicaManager {
         self.peers.set_session_end(end);
     }
 
+    /// Whether this broker may lead what it leads: nobody can replace it, or the controller counts it as living.
+    #[must_use]
+    pub fn is_in_session(&self) -> bool {
+        self.peers.is_in_session()
+    }
+
     /// The session is over: whoever waits for a leader looks again.
     pub fn session_is_over(&self) {
         self.all().iter().for_each(|partition| partition.wake_all());

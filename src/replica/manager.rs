@@ -26,6 +26,7 @@ use crate::log::{
 use crate::model::{
     BrokerId, Offset, PartitionId, TopicId, TopicIdPartition, TopicName, UnixMillis, WithCauses,
 };
+use crate::telemetry::Histogram;
 
 /// All partitions of this broker.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub struct ReplicaManager {
     /// Told when replicas have failed with their logs: whenever a partition comes to have none.
     pub(super) failures: Notify,
     pub(super) janitor: Janitor,
+    flush_durations: Histogram,
     /// The rest of the cluster.
     pub(super) peers: Arc<Peers>,
     pub(super) fetchers: Fetchers,
@@ -68,6 +70,7 @@ impl ReplicaManager {
             moves: Notify::new(),
             failures: Notify::new(),
             janitor: Janitor::default(),
+            flush_durations: Histogram::default(),
         }
     }
 
@@ -251,6 +254,12 @@ impl ReplicaManager {
         self.checkpoint(KeptKinds::All).map_err(offline)?;
         self.remove(partition, &log, removed).map_err(offline)?;
         Ok(deletion)
+    }
+
+    /// How long the disk took each time that a log was made durable.
+    #[must_use]
+    pub const fn flush_durations(&self) -> &Histogram {
+        &self.flush_durations
     }
 
     /// Has what an append made necessary flushed in the background: a finished segment, or all before it is acknowledged.
@@ -601,7 +610,7 @@ fn flush_in_background(
 ) {
     let again = Arc::clone(manager);
     let flushed = manager.env.tasks.spawn_blocking("flush-log", move || {
-        match partition.flush(extent, again.env.steady.now()) {
+        match partition.flush(extent, &again.env.steady, &again.flush_durations) {
             Ok(true) if partition.begin_flush() => flush_in_background(&again, partition, None),
             Ok(_) => {}
             Err(error) => {

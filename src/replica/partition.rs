@@ -13,7 +13,7 @@ use super::peers::Peers;
 use super::waiting::{AppendWait, FetchWaiter, Mark, Readable, Waiters};
 use crate::cluster::PartitionImage;
 use crate::config::{TopicCompression, TopicConfig};
-use crate::env::Residency;
+use crate::env::{Residency, SteadyClock};
 use crate::log::{
     AbortedTransaction, Advance, Append, AppendError, Appended, AppendedAt, Beginning, DirIndex,
     EpochEnd, FlushExtent, Guard, Log, LogConfig, LogEnds, LogPosition, Origin, PartitionName,
@@ -23,7 +23,7 @@ use crate::model::{
     BrokerId, Instant, LeaderEpoch, Offset, TopicIdPartition, TopicName, UnixMillis,
 };
 use crate::record::{BatchHeader, Compression, Recompression, Rules, TimestampType, ValidBatch};
-use crate::telemetry::Traffic;
+use crate::telemetry::{Histogram, Traffic};
 
 /// A partition that this broker holds a replica of.
 #[derive(Debug)]
@@ -616,17 +616,27 @@ impl Partition {
     }
 
     /// Flushes as much of the log as is wanted, or all of it if that is said here; tells who waits. Gives whether somebody has
-    /// to begin again, because more is wanted meanwhile. Only after [`begin_flush`](Self::begin_flush). Blocks for the disk.
+    /// to begin again, because more is wanted meanwhile; counts how long the disk takes. Only after [`begin_flush`](Self::begin_flush). Blocks for the disk.
     ///
     /// # Errors
     /// As the disk says. Whoever waits is told that.
-    pub(super) fn flush(&self, extent: Option<FlushExtent>, now: Instant) -> std::io::Result<bool> {
+    pub(super) fn flush(
+        &self,
+        extent: Option<FlushExtent>,
+        steady: &SteadyClock,
+        durations: &Histogram,
+    ) -> std::io::Result<bool> {
+        let began = steady.now();
         let Ok(log) = self.log() else {
             self.flushing.store(false, Ordering::Release);
             return Ok(false);
         };
         let flushed = match extent.or_else(|| log.flush_wanted()) {
-            Some(extent) => log.flush(extent == FlushExtent::Whole).map(drop),
+            Some(extent) => {
+                let flushed = log.flush(extent == FlushExtent::Whole).map(drop);
+                durations.record(steady.now().since(began));
+                flushed
+            }
             None => Ok(()),
         };
         // From here on others may begin; what they asked for until now is looked at below.
@@ -635,7 +645,7 @@ impl Partition {
             self.waiters.wake_all();
             return Err(error);
         }
-        *self.flushed_at.lock() = now;
+        *self.flushed_at.lock() = began;
         let (before, settled) = (log.high_watermark(), log.settled_end());
         // Of a step over several segments readers are told more than there is: they look again.
         let bytes = settled.bytes_since(&before).unwrap_or(u32::MAX);

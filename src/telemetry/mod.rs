@@ -36,13 +36,16 @@ pub struct Metrics {
     pub requests: Requests,
     /// Records in and out, over all topics, also those that are gone.
     pub traffic: Traffic,
+    /// Leaders that were elected though they may lack records, while this node was the active controller.
+    pub unclean_elections: Counter,
 }
 
 impl Metrics {
     /// Counts for APIs with keys from 0 up to below `keys`.
     #[must_use]
     pub fn new(keys: usize) -> Self {
-        Self { requests: Requests::new(keys), traffic: Traffic::default() }
+        let (traffic, unclean_elections) = Default::default();
+        Self { requests: Requests::new(keys), traffic, unclean_elections }
     }
 }
 

@@ -304,6 +304,73 @@ fn what_a_signal_ends_has_an_exit_code_of_its_own() {
     assert_eq!(copier.interrupt(), ["copied 2 records from t to copied"]);
 }
 
+/// Whoever stops a measurement sees what was measured, and no topic stays behind.
+#[test]
+fn an_interrupted_bench_shows_its_table_and_removes_its_topic() {
+    let broker = broker();
+    let broker = broker.kafka.as_str();
+    let topics = || text(&ottla(broker, &["topic", "list", "--format", "name"]).stdout);
+    for (signal, verb, code) in [("INT", "produce", 130), ("TERM", "e2e", 143)] {
+        let arguments = match verb {
+            "produce" => ["bench", verb, "-d", "10m"],
+            _ => ["bench", verb, "-n", "1000000000"],
+        };
+        let child = command("ottla", broker).args(arguments).spawn().unwrap();
+        while !topics().contains("ottla-bench") {
+            std::thread::yield_now();
+        }
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let printed = text(&output.stdout);
+        assert!(printed.starts_with("BENCH") && printed.contains(verb), "{printed}");
+        assert_eq!(topics(), "");
+    }
+}
+
+/// A broker that stops answering is waited for as long as was asked for, and not again and again.
+#[test]
+fn a_silent_broker_is_given_up_in_time() {
+    let broker = broker();
+    let address = broker.kafka.as_str();
+    produce(address, "t", "1\n");
+    let verbs: [&[&str]; 4] = [
+        &["consume", "t"],
+        &["consume", "t", "-G", "g"],
+        &["bench", "produce", "-d", "10m"],
+        &["bench", "e2e", "-n", "1000000000"],
+    ];
+    let running: Vec<_> = verbs
+        .iter()
+        .map(|verb| {
+            command("ottla", address).args(*verb).args(["--timeout", "1s"]).spawn().unwrap()
+        })
+        .collect();
+    let count = |needle: &str| {
+        let topics = text(&ottla(address, &["topic", "list", "--format", "name"]).stdout);
+        topics.lines().filter(|topic| topic.contains(needle)).count()
+    };
+    let joined = || {
+        let members = ottla(address, &["group", "describe", "g", "--json"]);
+        text(&members.stdout).contains("Stable")
+    };
+    while count("ottla-bench") < 2 || !joined() {
+        std::thread::yield_now();
+    }
+    broker.signal("STOP");
+    let began = std::time::Instant::now();
+    let outputs: Vec<_> =
+        running.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let took = began.elapsed();
+    broker.signal("CONT");
+    for (verb, output) in verbs.iter().zip(outputs) {
+        assert_eq!(output.status.code(), Some(3), "{verb:?}: {output:?}");
+    }
+    // A second each, and another one for what they leave behind; the rest is for a busy machine.
+    assert!(took < std::time::Duration::from_secs(8), "{took:?}");
+}
+
 /// Two members share the partitions, and the one that stays takes over what the other one had.
 #[test]
 fn members_share_and_take_over() {

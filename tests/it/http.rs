@@ -38,8 +38,8 @@ async fn get_json(rig: &Rig, path: &str) -> Value {
 }
 
 /// The page of metrics, held to the rules of the format.
-struct Metrics {
-    samples: BTreeMap<String, f64>,
+pub(crate) struct Metrics {
+    pub(crate) samples: BTreeMap<String, f64>,
     /// Kind and help of each family.
     families: BTreeMap<String, (String, String)>,
 }
@@ -49,7 +49,7 @@ impl Metrics {
         Self::read(&get(rig, "/metrics").await)
     }
 
-    fn read(page: &str) -> Self {
+    pub(crate) fn read(page: &str) -> Self {
         let mut metrics = Self { samples: BTreeMap::new(), families: BTreeMap::new() };
         assert!(page.ends_with('\n'));
         let (mut family, mut kind) = (String::new(), String::new());
@@ -90,7 +90,7 @@ impl Metrics {
         metrics
     }
 
-    fn get(&self, sample: &str) -> f64 {
+    pub(crate) fn get(&self, sample: &str) -> f64 {
         *self.samples.get(sample).unwrap_or_else(|| panic!("no {sample} in {:#?}", self.samples))
     }
 
@@ -172,6 +172,17 @@ async fn what_clients_write_and_read_is_counted() {
     let open = "kafka_server_socket_server_metrics_connection_count{listener=\"PLAINTEXT\"}";
     assert_eq!(metrics.get(open), 1.0);
     assert!(metrics.get("process_resident_memory_bytes") > 1e6);
+}
+
+#[tokio::test]
+async fn what_the_disk_and_the_configuration_are_like_is_told() {
+    let rig = Rig::with(&["log.flush.interval.messages=1", "no.such.key=1", "nor.this=2"]).await;
+    let mut client = rig.client().await;
+    client.create("t", 1, &[]).await;
+    client.append("t", 0, batch(&["a"])).await;
+    let metrics = Metrics::of(&rig).await;
+    assert!(metrics.get("ottla_fsync_duration_seconds_count") >= 1.0);
+    assert_eq!(metrics.get("ottla_unknown_config_keys"), 2.0);
 }
 
 #[tokio::test]

@@ -279,7 +279,7 @@ fn the_configuration_is_explained_and_checked() {
     let (_, all, _) = run(&["config", "explain", "-o", "node.id=4"], &environment);
     assert!(all.contains("node.id=4  (option -o)") && !all.contains("10.0.0.1"), "{all}");
     let (code, _, said) = run(&["config", "explain", "num.partitons"], &[]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(4));
     assert!(said.contains("did you mean num.partitions?"), "{said}");
 
     let (code, said, _) = run(&["config", "check"], &environment);

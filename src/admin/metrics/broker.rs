@@ -18,10 +18,10 @@ pub(super) fn put(page: &mut Page, serving: &Serving, topics: &[TopicOverview]) 
         &[("version", &env!("CARGO_PKG_VERSION")), ("cluster_id", &cluster), ("broker", &broker.0)],
         1,
     );
-    let brokers = view.image.brokers().count();
-    page.gauge("kafka_brokers", "Brokers of the cluster.", Some(brokers));
-    let mut info = page.family("kafka_broker_info", Kind::Gauge, "A broker; always 1.");
-    for known in view.image.brokers() {
+    let brokers = || view.image.brokers().filter(|known| !known.fenced);
+    page.gauge("kafka_brokers", "Brokers of the cluster that serve.", Some(brokers().count()));
+    let mut info = page.family("kafka_broker_info", Kind::Gauge, "A broker that serves; always 1.");
+    for known in brokers() {
         let address = address_of(serving, known.id == broker, &known.endpoints);
         info.sample(&[("id", &known.id.0), ("address", &address)], 1);
     }
@@ -73,6 +73,11 @@ pub(super) fn put(page: &mut Page, serving: &Serving, topics: &[TopicOverview]) 
         "Partitions of the cluster without leader.",
         Some(all().filter(|partition| partition.leader.is_none()).count()),
     );
+    page.gauge(
+        "ottla_unknown_config_keys",
+        "Keys of the configuration that are not known.",
+        Some(settings.unknown_key_count()),
+    );
     put_quorum(page, services, view.index);
 }
 
@@ -86,12 +91,12 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
     );
     page.counter(
         "kafka_controller_controllerstats_uncleanleaderelections_total",
-        "Leaders that were elected without being in sync. There are no elections on one node.",
-        Some(0),
+        "Leaders that were elected though neither in sync nor eligible, while this node was the active controller.",
+        Some(services.metrics.unclean_elections.get()),
     );
     page.gauge(
         "kafka_server_raftmetrics_current_leader",
-        "The node that leads the quorum.",
+        "The node that leads the quorum, or -1 if this one knows of none that has a majority behind it.",
         Some(quorum.leader.map_or(-1, |leader| leader.0)),
     );
     page.gauge(
@@ -104,11 +109,17 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
         "The node that this one voted for.",
         Some(quorum.leader.map_or(-1, |leader| leader.0)),
     );
-    let state = if leads { "leader" } else { "follower" };
+    let votes = quorum.voters.iter().any(|voter| voter.broker == services.broker);
+    let state = match quorum.leader {
+        None => "unattached",
+        Some(_) if leads => "leader",
+        Some(_) if votes => "follower",
+        Some(_) => "observer",
+    };
     let mut current = page.family(
         "kafka_server_raftmetrics_current_state",
         Kind::Untyped,
-        "The part of this node in the quorum; always 1.",
+        "The part of this node in the quorum: leader, follower, observer, or unattached while it knows no leader; always 1.",
     );
     current.sample(&[("current_state", &state)], 1);
     for (name, help) in [
@@ -181,10 +192,15 @@ pub(super) fn put_connections(page: &mut Page, serving: &Serving) {
         let (name, version) = connection.software.get().cloned().unwrap_or_default();
         *by_software.entry((name.to_string(), version.to_string())).or_default() += 1;
     }
+    // Other nodes come to the controller's listener as well.
+    let settings = std::sync::Arc::clone(&serving.services.view.borrow().settings);
+    if let Some(count) = by_listener.get_mut(settings.broker().controller_listener_name.as_str()) {
+        *count += serving.services.quorum.node_connections();
+    }
     let mut open = page.family(
         "kafka_server_socket_server_metrics_connection_count",
         Kind::Gauge,
-        "Connections that are open, by listener.",
+        "Connections that are open, by listener; at the controller's those of other nodes too.",
     );
     for (listener, count) in by_listener {
         open.sample(&[("listener", &listener)], count);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::admin::exposition::{Kind, Page};
-use crate::api::overview::{GroupOverview, TopicOverview};
+use crate::api::ends::Ends;
+use crate::api::overview::GroupOverview;
 use crate::wire::Text;
 
-/// A committed offset, with the lag if its partition is there.
+/// A committed offset, with the lag if it is known where its partition ends.
 struct Committed<'a> {
     group: &'a Text,
     topic: &'a Text,
@@ -16,12 +17,7 @@ struct Committed<'a> {
 }
 
 /// Groups, sums by topic, and if there are few partitions also each of them.
-pub(super) fn put(
-    page: &mut Page,
-    groups: &[GroupOverview],
-    topics: &[TopicOverview],
-    with_partitions: bool,
-) {
+pub(super) fn put(page: &mut Page, groups: &[GroupOverview], ends: &Ends, with_partitions: bool) {
     let mut members =
         page.family("kafka_consumergroup_members", Kind::Gauge, "Members of a group.");
     for group in groups {
@@ -43,7 +39,7 @@ pub(super) fn put(
             topic,
             partition: partition.0,
             offset: offset.0,
-            lag: GroupOverview::lag(topics, topic, *partition, *offset),
+            lag: ends.lag(topic, *partition, *offset),
         })
         .collect();
     let single = if with_partitions { committed.as_slice() } else { &[] };
@@ -54,9 +50,13 @@ pub(super) fn put(
         single,
         |at| Some(at.offset),
     );
-    put_each(page, "kafka_consumergroup_lag", "Records that are left to read.", single, |at| {
-        at.lag
-    });
+    put_each(
+        page,
+        "kafka_consumergroup_lag",
+        "Records that are left to read; missing where it is not known where the partition ends.",
+        single,
+        |at| at.lag,
+    );
     put_sums(
         page,
         "kafka_consumergroup_current_offset_sum",
@@ -67,7 +67,7 @@ pub(super) fn put(
     put_sums(
         page,
         "kafka_consumergroup_lag_sum",
-        "Records that are left to read, over all partitions of a topic.",
+        "Records that are left to read, over all partitions of a topic; missing where it is not known of one where it ends.",
         &committed,
         |at| at.lag,
     );
@@ -98,14 +98,16 @@ fn put_sums(
     committed: &[Committed<'_>],
     value: fn(&Committed<'_>) -> Option<i64>,
 ) {
-    let mut sums: BTreeMap<(&Text, &Text), i64> = BTreeMap::new();
+    // A sum of only some would say that all is well.
+    let mut sums: BTreeMap<(&Text, &Text), Option<i64>> = BTreeMap::new();
     for at in committed {
-        if let Some(value) = value(at) {
-            *sums.entry((at.group, at.topic)).or_default() += value;
-        }
+        let sum = sums.entry((at.group, at.topic)).or_insert(Some(0));
+        *sum = sum.zip(value(at)).map(|(sum, value)| sum + value);
     }
     let mut family = page.family(name, Kind::Gauge, help);
     for ((group, topic), sum) in sums {
-        family.sample(&[("consumergroup", group), ("topic", topic)], sum);
+        if let Some(sum) = sum {
+            family.sample(&[("consumergroup", group), ("topic", topic)], sum);
+        }
     }
 }

@@ -28,13 +28,16 @@ pub(super) fn put(page: &mut Page, admin: &Admin) {
     page.gauge("process_open_fds", "Descriptors that are open.", usage.descriptors);
     page.gauge("process_max_fds", "How many descriptors may be open.", usage.descriptors_max);
     page.gauge("process_threads", "Threads.", usage.threads);
-    page.counter(
+    // They only grow, but a counter's name would have to end in _total.
+    page.single(
         "kafka_server_kafkaserver_linux_disk_read_bytes",
+        Kind::Untyped,
         "Bytes that the process had read from disks.",
         usage.disk_read_bytes,
     );
-    page.counter(
+    page.single(
         "kafka_server_kafkaserver_linux_disk_write_bytes",
+        Kind::Untyped,
         "Bytes that the process had written to disks.",
         usage.disk_written_bytes,
     );
@@ -65,9 +68,15 @@ fn idle_share(admin: &Admin, busy: Duration) -> Option<f64> {
     Some((1.0 - share).clamp(0.0, 1.0))
 }
 
-/// The volumes of the log directories.
+/// The volumes of the log directories, and how long they take.
 pub(super) async fn put_disks(page: &mut Page, serving: &Serving) {
     let replicas = Arc::clone(&serving.services.replicas);
+    let mut synced = page.family(
+        "ottla_fsync_duration_seconds",
+        Kind::Histogram,
+        "Making a log durable: an fdatasync, and a few more where a segment was finished.",
+    );
+    synced.durations(&[], &replicas.flush_durations().counts());
     let tasks = &serving.services.env.tasks;
     let look = move || replicas.describe_log_dirs();
     let described = tasks.spawn_blocking("disk-space", look).await;

@@ -34,7 +34,7 @@ pub(in crate::admin) async fn page(serving: &Serving) -> String {
 }
 
 fn put_application(page: &mut Page, services: &Services) {
-    page.gauge(
+    page.counter(
         "redpanda_application_uptime_seconds_total",
         "Since the broker was started.",
         Some(services.env.steady.now().since_start().as_secs_f64()),
@@ -47,8 +47,8 @@ fn put_application(page: &mut Page, services: &Services) {
 
 fn put_cluster(page: &mut Page, services: &Services, topics: &[TopicOverview]) {
     let all = || topics.iter().flat_map(|topic| &topic.partitions);
-    let brokers = services.view.borrow().image.brokers().count();
-    page.gauge("redpanda_cluster_brokers", "Brokers of the cluster.", Some(brokers));
+    let brokers = services.view.borrow().image.brokers().filter(|known| !known.fenced).count();
+    page.gauge("redpanda_cluster_brokers", "Brokers of the cluster that serve.", Some(brokers));
     page.gauge("redpanda_cluster_topics", "Topics of the cluster.", Some(topics.len()));
     page.gauge("redpanda_cluster_partitions", "Partitions of the cluster.", Some(all().count()));
     page.gauge(

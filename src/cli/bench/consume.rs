@@ -12,8 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::topic::known_topics;
 use crate::cli::units;
 use crate::client::{
-    Cluster, Fetcher, FetcherOptions, NewRecord, OffsetQuery, Producer, ProducerOptions, Span,
-    Spans,
+    Cluster, Fetcher, FetcherOptions, NewRecord, OffsetQuery, Producer, Span, Spans,
 };
 use crate::model::Offset;
 
@@ -33,16 +32,17 @@ pub(super) struct ConsumeBench {
 }
 
 pub(super) fn run(arguments: &ConsumeBench) -> Result<ExitCode, Failure> {
-    arguments.common.run(async |cluster, topic| {
+    arguments.common.run("consume", async |cluster, topic, meter| {
         if arguments.common.topic.is_none() {
             fill(arguments, cluster, topic).await?;
         }
-        measure(arguments, cluster, topic).await
+        measure(arguments, cluster, topic, meter).await
     })
 }
 
 async fn fill(arguments: &ConsumeBench, cluster: &Cluster, topic: &str) -> Result<(), Failure> {
-    let mut producer = Producer::open(cluster.clone(), topic, ProducerOptions::default()).await?;
+    let options = BenchCommon::producer_options(cluster);
+    let mut producer = Producer::open(cluster.clone(), topic, options).await?;
     let value = random_bytes(cluster, arguments.size);
     for _ in 0..arguments.fill {
         let record = NewRecord {
@@ -57,7 +57,12 @@ async fn fill(arguments: &ConsumeBench, cluster: &Cluster, topic: &str) -> Resul
     Ok(producer.flush().await?)
 }
 
-async fn measure(arguments: &ConsumeBench, cluster: &Cluster, topic: &str) -> Result<(), Failure> {
+async fn measure(
+    arguments: &ConsumeBench,
+    cluster: &Cluster,
+    topic: &str,
+    meter: &mut Meter,
+) -> Result<(), Failure> {
     let metadata = known_topics(cluster, &[topic]).await?;
     let partitions = metadata.topic(topic).map(|topic| topic.partitions.as_slice());
     let queries = |query| {
@@ -75,11 +80,11 @@ async fn measure(arguments: &ConsumeBench, cluster: &Cluster, topic: &str) -> Re
         }
     }
     let mut open = spans.len();
-    let mut meter = Meter::new(&cluster.env().steady);
+    meter.begin();
     let until = spans.clone();
     let mut fetcher = Fetcher::new(cluster.clone(), spans, FetcherOptions::default());
     let enough = |meter: &Meter| arguments.records.is_some_and(|wanted| meter.records() >= wanted);
-    while open > 0 && !enough(&meter) {
+    while open > 0 && !enough(meter) {
         let fetched = fetcher.next().await?;
         let mut records = 0;
         fetched.visit(|_| {
@@ -87,11 +92,14 @@ async fn measure(arguments: &ConsumeBench, cluster: &Cluster, topic: &str) -> Re
             ControlFlow::Continue(())
         })?;
         meter.count(records, fetched.batches.len() as u64);
+        if let Some(took) = fetched.took {
+            meter.latency(took);
+        }
         let key = (fetched.topic, fetched.partition);
         if until.get(&key).is_some_and(|span| span.until <= Some(fetched.next)) {
             open -= 1;
         }
         meter.show();
     }
-    meter.finish("consume", arguments.common.json)
+    Ok(())
 }

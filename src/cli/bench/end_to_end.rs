@@ -10,11 +10,9 @@ use super::BenchCommon;
 use super::meter::Meter;
 use super::produce::random_bytes;
 use crate::cli::failure::Failure;
-use crate::cli::topic::known_topics;
 use crate::cli::units;
 use crate::client::{
-    Cluster, Fetcher, FetcherOptions, NewRecord, OffsetQuery, Producer, ProducerOptions, Span,
-    Spans,
+    Cluster, Fetcher, FetcherOptions, NewRecord, OffsetQuery, Producer, Span, Spans,
 };
 use crate::model::{Offset, PartitionId};
 
@@ -34,12 +32,19 @@ pub(super) struct EndToEndBench {
 }
 
 pub(super) fn run(arguments: &EndToEndBench) -> Result<ExitCode, Failure> {
-    arguments.common.run(async |cluster, topic| measure(arguments, cluster, topic).await)
+    arguments
+        .common
+        .run("e2e", async |cluster, topic, meter| measure(arguments, cluster, topic, meter).await)
 }
 
-async fn measure(arguments: &EndToEndBench, cluster: &Cluster, topic: &str) -> Result<(), Failure> {
-    known_topics(cluster, &[topic]).await?;
-    let mut producer = Producer::open(cluster.clone(), topic, ProducerOptions::default()).await?;
+async fn measure(
+    arguments: &EndToEndBench,
+    cluster: &Cluster,
+    topic: &str,
+    meter: &mut Meter,
+) -> Result<(), Failure> {
+    let options = BenchCommon::producer_options(cluster);
+    let mut producer = Producer::open(cluster.clone(), topic, options).await?;
     let partition = (topic.to_owned(), PartitionId(0));
     let ends =
         cluster.list_offsets(&[(partition.0.clone(), partition.1, OffsetQuery::Latest)]).await?;
@@ -48,7 +53,7 @@ async fn measure(arguments: &EndToEndBench, cluster: &Cluster, topic: &str) -> R
     let mut fetcher = Fetcher::new(cluster.clone(), spans, FetcherOptions::default());
     let value = random_bytes(cluster, arguments.size);
     let steady = &cluster.env().steady;
-    let mut meter = Meter::new(steady);
+    meter.begin();
     let mut awaited = end;
     while meter.records() < arguments.records {
         if let Some(rate) = arguments.rate {
@@ -80,5 +85,5 @@ async fn measure(arguments: &EndToEndBench, cluster: &Cluster, topic: &str) -> R
         producer.take_delivered();
         meter.show();
     }
-    meter.finish("e2e", arguments.common.json)
+    Ok(())
 }

@@ -44,6 +44,11 @@ impl Meter {
         }
     }
 
+    /// What was done until now was to prepare: it counts from here.
+    pub(super) fn begin(&mut self) {
+        self.began = self.steady.now();
+    }
+
     pub(super) fn count(&mut self, records: u64, bytes: u64) {
         self.records += records;
         self.bytes += bytes;

@@ -1,7 +1,8 @@
 //! `ottla bench`: how fast a cluster writes, reads, and passes records on.
 //!
 //! Without `--topic` a topic of its own is made and removed. Latency of writing is the time from a full batch to its
-//! acknowledgement; of passing on, from handing a record over until it was read.
+//! acknowledgement; of reading, from a fetch to its answer; of passing on, from handing a record over until it was read.
+//! Who is interrupted shows what was measured so far.
 
 mod consume;
 mod end_to_end;
@@ -9,13 +10,17 @@ mod meter;
 mod produce;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::connect::ConnectionArguments;
 use super::failure::Failure;
 use super::scratch;
-use crate::client::Cluster;
+use super::signals::Signals;
+use super::topic::known_topics;
+use crate::client::{Cluster, ProducerOptions};
+use meter::Meter;
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArguments {
@@ -53,28 +58,64 @@ struct BenchCommon {
 }
 
 impl BenchCommon {
-    /// Runs a measurement in its topic.
+    /// Runs a measurement in its topic, and prints what it measured.
     fn run(
         &self,
-        measure: impl AsyncFnOnce(&Cluster, &str) -> Result<(), Failure>,
+        what: &str,
+        measure: impl AsyncFnOnce(&Cluster, &str, &mut Meter) -> Result<(), Failure>,
     ) -> Result<ExitCode, Failure> {
         self.connection.run(async |cluster| {
-            let own = match self.topic {
-                Some(_) => None,
+            let mut signals = Signals::listen()?;
+            let own = match &self.topic {
+                Some(topic) => {
+                    known_topics(&cluster, &[topic]).await?;
+                    None
+                }
                 None => {
                     let (partitions, replicas) = (self.partitions, self.replicas);
                     Some(scratch::create(&cluster, "ottla-bench", partitions, replicas).await?)
                 }
             };
             let topic = own.as_ref().or(self.topic.as_ref()).cloned().unwrap_or_default();
-            let outcome = measure(&cluster, &topic).await;
+            let mut meter = Meter::new(&cluster.env().steady);
+            let outcome = tokio::select! {
+                measured = measure(&cluster, &topic, &mut meter) => {
+                    measured.map(|()| ExitCode::SUCCESS)
+                }
+                exit = signals.next() => Ok(exit),
+            };
+            let shown = outcome.and_then(|code| meter.finish(what, self.json).map(|()| code));
             if let Some(own) = own {
-                scratch::delete(&cluster, &own).await?;
+                let removed = remove(&cluster, &own, shown.is_ok()).await;
+                return shown.and_then(|code| removed.map(|()| code));
             }
-            outcome.map(|()| ExitCode::SUCCESS)
+            shown
         })
     }
+
+    /// How records are written: to a topic that is there, with as much patience as for all else.
+    fn producer_options(cluster: &Cluster) -> ProducerOptions {
+        let delivery_timeout = cluster.options().operation_timeout;
+        ProducerOptions { delivery_timeout, create_topic: false, ..ProducerOptions::default() }
+    }
 }
+
+/// Removes a topic of our own. After a failure nobody may be there to do it, and that is not waited for long.
+async fn remove(cluster: &Cluster, topic: &str, is_well: bool) -> Result<(), Failure> {
+    let steady = &cluster.env().steady;
+    let until = steady.now().plus(CLEANUP_TIME);
+    let removed = tokio::select! {
+        removed = scratch::delete(cluster, topic) => removed,
+        () = steady.sleep_until(until), if !is_well => {
+            eprintln!("ottla: topic '{topic}' of this test is still there");
+            Ok(())
+        }
+    };
+    removed.map_err(|failure| failure.hint(format!("ottla topic delete {topic} removes it")))
+}
+
+/// How long a topic of our own may take to be removed after a failure.
+const CLEANUP_TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &BenchArguments) -> ExitCode {
     let (json, outcome) = match &arguments.verb {

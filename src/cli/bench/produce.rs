@@ -42,18 +42,25 @@ const RECORDS_BETWEEN_LOOKS: u64 = 256;
 const TICK: Duration = Duration::from_millis(5);
 
 pub(super) fn run(arguments: &ProduceBench) -> Result<ExitCode, Failure> {
-    arguments.common.run(async |cluster, topic| measure(arguments, cluster, topic).await)
+    arguments.common.run("produce", async |cluster, topic, meter| {
+        measure(arguments, cluster, topic, meter).await
+    })
 }
 
-async fn measure(arguments: &ProduceBench, cluster: &Cluster, topic: &str) -> Result<(), Failure> {
+async fn measure(
+    arguments: &ProduceBench,
+    cluster: &Cluster,
+    topic: &str,
+    meter: &mut Meter,
+) -> Result<(), Failure> {
     let options = ProducerOptions {
         compression: arguments.compression.into(),
         batch_bytes: arguments.batch_size.max(1),
-        ..ProducerOptions::default()
+        ..BenchCommon::producer_options(cluster)
     };
     let mut producer = Producer::open(cluster.clone(), topic, options).await?;
     let value = random_bytes(cluster, arguments.size);
-    let mut meter = Meter::new(&cluster.env().steady);
+    meter.begin();
     let mut sent = 0;
     loop {
         let elapsed = meter.elapsed();
@@ -87,12 +94,12 @@ async fn measure(arguments: &ProduceBench, cluster: &Cluster, topic: &str) -> Re
             producer.push(record).await?;
         }
         sent += now;
-        take(&mut producer, &mut meter);
+        take(&mut producer, meter);
         meter.show();
     }
     producer.flush().await?;
-    take(&mut producer, &mut meter);
-    meter.finish("produce", arguments.common.json)
+    take(&mut producer, meter);
+    Ok(())
 }
 
 fn take(producer: &mut Producer, meter: &mut Meter) {

@@ -9,7 +9,8 @@ use crate::cli::configs::{ConfigSetting, alter_configs, describe_configs};
 use crate::cli::failure::{Failure, NOT_FOUND, did_you_mean};
 use crate::cli::output::Table;
 use crate::cli::topic::{Common, key_value};
-use crate::client::Target;
+use crate::client::{Cluster, Target};
+use crate::model::BrokerId;
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArguments {
@@ -88,6 +89,7 @@ pub(super) fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
 fn get(arguments: &GetArguments) -> Result<ExitCode, Failure> {
     arguments.common.connection.run(async |cluster| {
         let first = cluster.known().brokers.first().map_or(0, |node| node.id.0);
+        known_broker(&cluster, arguments.node)?;
         let node = arguments.node.unwrap_or(first).to_string();
         let settings = describe_configs(&cluster, ConfigSetting::BROKER, &node).await?;
         for key in &arguments.keys {
@@ -100,7 +102,7 @@ fn get(arguments: &GetArguments) -> Result<ExitCode, Failure> {
                 let names = settings.iter().map(|setting| setting.name.as_str());
                 return Err(match did_you_mean(key, names) {
                     Some(near) => failure.hint(format!("did you mean '{near}'?")),
-                    None => failure,
+                    None => failure.hint("ottla cluster config get --all lists them"),
                 });
             }
         }
@@ -121,6 +123,18 @@ fn get(arguments: &GetArguments) -> Result<ExitCode, Failure> {
     })
 }
 
+/// A broker that is asked for has to be there.
+fn known_broker(cluster: &Cluster, node: Option<i32>) -> Result<(), Failure> {
+    match node {
+        Some(id) if cluster.known().broker(BrokerId(id)).is_none() => {
+            let message = format!("there is no broker {id}");
+            Err(Failure::new("NO_SUCH_BROKER", NOT_FOUND, message)
+                .hint("ottla cluster brokers lists those that are there"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn alter(
     common: &Common,
     node: Option<i32>,
@@ -128,6 +142,7 @@ fn alter(
     unset: &[String],
 ) -> Result<ExitCode, Failure> {
     common.connection.run(async |cluster| {
+        known_broker(&cluster, node)?;
         let node = node.map(|node| node.to_string()).unwrap_or_default();
         cluster.connection(Target::Controller).await?;
         alter_configs(&cluster, ConfigSetting::BROKER, &node, set, unset).await?;

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::failure::Failure;
-use super::output::{Table, count, or_dash, print_json, print_text};
+use super::output::{Table, count, or_dash};
 use super::topic::Common;
 use crate::client::{Cluster, Metadata, Target, Topics};
 
@@ -71,15 +71,11 @@ fn info(common: &Common) -> Result<ExitCode, Failure> {
         let features = &negotiated.features;
         let topics = metadata.topics.iter().filter(|topic| !topic.is_internal);
         let partitions: usize = topics.clone().map(|topic| topic.partitions.len()).sum();
-        if common.output.is_json() {
-            let brokers = broker_values(&metadata);
-            print_json(&json!({
-                "cluster_id": metadata.cluster_id, "controller": metadata.controller.map(|id| id.0),
-                "brokers": brokers, "topics": topics.count(), "partitions": partitions,
-                "features": features, "apis": negotiated.versions.len(),
-            }))?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        let json = json!({
+            "cluster_id": metadata.cluster_id, "controller": metadata.controller.map(|id| id.0),
+            "brokers": broker_values(&metadata), "topics": topics.clone().count(),
+            "partitions": partitions, "features": features, "apis": negotiated.versions.len(),
+        });
         let mut text = format!(
             "cluster {}  {}, {}, {}\n",
             or_dash(metadata.cluster_id.as_ref()),
@@ -90,8 +86,9 @@ fn info(common: &Common) -> Result<ExitCode, Failure> {
         for (feature, level) in features {
             text.push_str(&format!("  {feature}={level}\n"));
         }
-        text.push_str(&broker_table(&metadata).to_string());
-        print_text(&text)?;
+        let table = broker_table(&metadata);
+        text.push_str(&table.to_string());
+        common.output.print_told(&text, &table, &json)?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -153,20 +150,17 @@ fn health(common: &Common) -> Result<ExitCode, Failure> {
             }
         }
         let healthy = rows.is_empty() && !metadata.brokers.is_empty();
-        if common.output.is_json() {
-            print_json(&json!({
-                "healthy": healthy, "brokers": metadata.brokers.len(), "partitions": partitions,
-                "troubles": rows,
-            }))?;
-        } else if healthy {
-            let brokers = count(metadata.brokers.len(), "broker");
-            print_text(&format!(
-                "healthy: {brokers}, {}, all with leader and replicas\n",
-                count(partitions, "partition")
-            ))?;
-        } else {
-            print_text(&table.to_string())?;
-        }
+        let json = json!({
+            "healthy": healthy, "brokers": metadata.brokers.len(), "partitions": partitions,
+            "troubles": rows,
+        });
+        let brokers = count(metadata.brokers.len(), "broker");
+        let partitions = count(partitions, "partition");
+        let text = match healthy {
+            true => format!("healthy: {brokers}, {partitions}, all with leader and replicas\n"),
+            false => table.to_string(),
+        };
+        common.output.print_told(&text, &table, &json)?;
         Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }

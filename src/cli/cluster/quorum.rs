@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::voters;
 use crate::cli::failure::{Failure, REFUSED};
-use crate::cli::output::{Table, or_dash, print_text};
+use crate::cli::output::{OutputFormat, Table, or_dash, print_text};
 use crate::cli::topic::Common;
 use crate::client::{Cluster, Target, check};
 use crate::model::{BrokerId, UuidText};
@@ -90,7 +90,7 @@ fn show(common: &Common) -> Result<ExitCode, Failure> {
                 "last_caught_up_ms": time(node.last_caught_up_timestamp),
             }));
         }
-        if !common.output.is_json() {
+        if common.output.format() == OutputFormat::Table {
             let leader =
                 leader.map_or_else(|| "no leader".to_owned(), |leader| format!("leader {leader}"));
             let (epoch, watermark) = (quorum.leader_epoch, quorum.high_watermark);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cli::configs::{ConfigSetting, describe_configs};
 use crate::cli::failure::Failure;
-use crate::cli::output::{Table, count, or_dash, print_json, print_text};
+use crate::cli::output::{Table, count, or_dash, print_text};
 use crate::cli::progress::{Progress, bar};
 use crate::cli::topic::{Common, known_topics};
 use crate::client::{ClientError, Cluster, OffsetQuery, Partition, Topic, Topics};
@@ -137,7 +137,9 @@ fn print(
             })
         };
         let replicas: Vec<_> = found.iter().map(value).collect();
-        print_json(&json!({ "same": is_good, "partitions": partitions, "replicas": replicas }))?;
+        arguments.common.output.print_value(
+            &json!({ "same": is_good, "partitions": partitions, "replicas": replicas }),
+        )?;
     } else if is_good {
         let ends = found.iter().filter(|replica| replica.finding == Finding::SameEnd).count();
         let ends = match ends {

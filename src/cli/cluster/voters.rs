@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::quorum;
 use crate::cli::failure::{Failure, NOT_FOUND, REFUSED, USAGE};
-use crate::cli::output::{list, print_json, print_text};
+use crate::cli::output::{list, print_text};
 use crate::cli::topic::Common;
 use crate::client::{Address, Cluster, Target, check};
 use crate::model::{BrokerId, UuidText};
@@ -138,7 +138,7 @@ impl Which {
         let voters = described.partition.current_voters.iter();
         let voters: Vec<i32> = voters.map(|voter| voter.replica_id.0).collect();
         if self.common.output.is_json() {
-            print_json(&json!({ "node": node, "voters": voters }))?;
+            self.common.output.print_value(&json!({ "node": node, "voters": voters }))?;
         } else {
             print_text(&format!("controller {node} {what}; voters: {}\n", list(&voters)))?;
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::unknown_group;
 use crate::cli::failure::Failure;
-use crate::cli::output::{Table, count, list as joined, or_dash, print_json, print_text};
+use crate::cli::output::{Table, count, list as joined, or_dash};
 use crate::cli::topic::Common;
 use crate::client::{
     Assignment, ClientError, Cluster, CommittedOffset, CoordinatorKind, OffsetQuery, Target,
@@ -236,7 +236,8 @@ pub(in crate::cli) async fn progress(
 
 pub(super) fn describe(arguments: &DescribeArguments) -> Result<ExitCode, Failure> {
     arguments.common.connection.run(async |cluster| {
-        let mut values = Vec::new();
+        let (mut values, mut text) = (Vec::new(), String::new());
+        let mut rows = Table::new(&["GROUP", "TOPIC", "PARTITION", "CURRENT", "END", "LAG"]);
         for name in &arguments.groups {
             let Some(group) = find(&cluster, name).await? else {
                 return Err(unknown_group(&cluster, name).await);
@@ -246,25 +247,34 @@ pub(super) fn describe(arguments: &DescribeArguments) -> Result<ExitCode, Failur
             if arguments.lag_only {
                 progress.retain(|_, progress| progress.lag() != Some(0));
             }
-            if arguments.common.output.is_json() {
-                values.push(value_of(name, &group, &owners, &progress));
-                continue;
-            }
+            values.push(value_of(name, &group, &owners, &progress));
             let lag: i64 = progress.values().filter_map(Progress::lag).sum();
-            let mut text = format!(
+            text.push_str(&format!(
                 "{name}  {}, {} group, {}, lag {lag}\n",
                 group.state,
                 group.kind,
                 count(group.members.len(), "member"),
-            );
+            ));
             if !progress.is_empty() {
                 text.push_str(&lag_table(&owners, &progress).to_string());
             }
-            print_text(&text)?;
+            if progress.is_empty() {
+                let mut cells = ["-"; 6].map(str::to_owned);
+                cells[0].clone_from(name);
+                rows.row(cells);
+            }
+            for ((topic, index), progress) in &progress {
+                rows.row([
+                    name.clone(),
+                    topic.clone(),
+                    index.to_string(),
+                    or_dash(progress.committed.as_ref().map(|committed| committed.offset)),
+                    or_dash(progress.end),
+                    or_dash(progress.lag()),
+                ]);
+            }
         }
-        if arguments.common.output.is_json() {
-            print_json(&json!({ "groups": values }))?;
-        }
+        arguments.common.output.print_told(&text, &rows, &json!({ "groups": values }))?;
         Ok(ExitCode::SUCCESS)
     })
 }

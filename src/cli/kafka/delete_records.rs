@@ -119,6 +119,7 @@ fn refusal_of(error: &ClientError) -> crate::client::Refusal {
         subject: String::new(),
         message: Some(crate::model::WithCauses(error).to_string()),
         api: ApiKey::DeleteRecords,
+        asked: None,
     })
 }
 

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
@@ -157,9 +158,11 @@ pub async fn join(
         running: watch::Sender::new(None),
         timers: joining.quorum.timers,
         sessions: Mutex::new(Sessions::new(&joining.quorum.timers)),
+        session_end: watch::Sender::new(None),
         stirred: Notify::new(),
         proposals,
         prepares,
+        connections: AtomicUsize::new(0),
         address: joining.address.clone(),
         clients: joining.clients,
     });

@@ -88,7 +88,6 @@ impl Lifecycle {
         applied: fn(&V) -> (u64, &ClusterImage),
     ) -> Self {
         let (ready, changed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-        let (sender, end) = watch::channel(None);
         let life = Life {
             seat: Arc::clone(&quorum.seat),
             broker,
@@ -97,9 +96,9 @@ impl Lifecycle {
             applied,
             ready: Arc::clone(&ready),
             changed: Arc::clone(&changed),
-            session_end: Arc::new(sender),
         };
         quorum.seat.env.tasks.spawn_service("heartbeat", life.run());
+        let end = quorum.seat.session_end.subscribe();
         let session = Session { steady: quorum.seat.env.steady.clone(), end };
         Self { ready, changed, session }
     }
@@ -125,8 +124,6 @@ struct Life<V> {
     applied: fn(&V) -> (u64, &ClusterImage),
     ready: Arc<AtomicBool>,
     changed: Arc<Notify>,
-    /// A session after the last moment at which the leader certainly led, and counted this broker as living.
-    session_end: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl<V: Send + Sync + 'static> Life<V> {
@@ -183,13 +180,12 @@ impl<V: Send + Sync + 'static> Life<V> {
                 continue;
             }
             let Some(node) = membership.nodes.get(voter) else { continue };
-            let (peer, session_end) =
-                (self.seat.peers.member(*voter, node), Arc::clone(&self.session_end));
+            let (peer, seat) = (self.seat.peers.member(*voter, node), Arc::clone(&self.seat));
             let patience = self.seat.timers.session;
             self.seat.env.tasks.spawn("heartbeat to a node", async move {
                 let told = peer.ask(&Ask::Heartbeat(beat), patience).await;
                 if let Ok(Told::Heard { session_left: Some(left) }) = told {
-                    prolong(&session_end, now.plus(left));
+                    prolong(&seat.session_end, now.plus(left));
                 }
             });
         }
@@ -202,7 +198,7 @@ impl<V: Send + Sync + 'static> Life<V> {
         let session = self.seat.timers.leader_session();
         loop {
             if let Some(led_at) = self.seat.counts(self.heartbeat()) {
-                prolong(&self.session_end, led_at.plus(session));
+                prolong(&self.seat.session_end, led_at.plus(session));
             }
             tokio::select! {
                 // It lives as long as the seat.
@@ -231,6 +227,7 @@ async fn another_leads(
     }
 }
 
+/// A session lasts for its time after the last moment at which the leader certainly led, and counted this broker as living.
 fn prolong(session_end: &watch::Sender<Option<Instant>>, end: Instant) {
     session_end.send_if_modified(|known| {
         let is_later = *known < Some(end);

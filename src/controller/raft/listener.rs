@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -99,10 +100,12 @@ async fn converse(seat: Arc<Seat>, stream: BoxStream, hello: Hello) -> io::Resul
     let welcome = Welcome::Here(seat.standing());
     write.write_all(&frames::write(0, &welcome)).await?;
     let (answers, queue) = mpsc::channel(QUEUE);
+    seat.connections.fetch_add(1, Ordering::Relaxed);
     let ended = tokio::select! {
         ended = answer_all(&seat, &hello, &mut read, &answers) => ended,
         ended = write_all(write, queue) => ended,
     };
+    seat.connections.fetch_sub(1, Ordering::Relaxed);
     seat.lose(hello.from.broker, hello.from.incarnation);
     ended
 }

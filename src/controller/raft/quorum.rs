@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use openraft::error::{ClientWriteError, RaftError};
@@ -119,9 +120,13 @@ pub(super) struct Seat {
     pub(super) running: watch::Sender<Option<Running>>,
     pub(super) timers: QuorumTimers,
     pub(super) sessions: Mutex<Sessions>,
+    /// Until when the leader counts this node's broker as living ([`super::Session`]); none before it has, or if there is no broker.
+    pub(super) session_end: watch::Sender<Option<Instant>>,
     /// Told when the leader may have something to do before it looks again.
     pub(super) stirred: Notify,
     pub(super) proposals: mpsc::Sender<Proposal>,
+    /// Connections that other nodes have to this one.
+    pub(super) connections: AtomicUsize,
     /// Where other nodes reach this one, `host:port`.
     pub(super) address: String,
     /// Where clients go that come to the listener of nodes; none if this node is no controller.
@@ -165,21 +170,38 @@ impl Seat {
         self.running().is_some_and(|running| running.leader() == Some(self.own.raft_id))
     }
 
+    /// If this node leads: its term, and the last moment at which it certainly led.
+    fn leadership(&self, running: &Running) -> Option<(u64, Instant)> {
+        let (own, now) = (self.own.raft_id, self.env.steady.now());
+        let metrics = running.raft.server_metrics();
+        let metrics = metrics.borrow();
+        let voters = metrics.membership_config.membership().get_joint_config();
+        let leads = metrics.current_leader == Some(own)
+            && voters.iter().any(|voters| voters.contains(&own));
+        let led_at = self.peers.backing.since(voters, own, now).filter(|_| leads)?;
+        Some((metrics.vote.leader_id().term, led_at))
+    }
+
+    /// The leader, unless it is known only from before this node has lost touch with a majority: Raft believes in a leader, and in
+    /// itself as one, until there is another.
+    fn certain_leader(&self, running: &Running) -> Option<u64> {
+        let leader = running.leader()?;
+        let now = self.env.steady.now();
+        let is_certain = if leader == self.own.raft_id {
+            let led_at = self.leadership(running).map(|(_, led_at)| led_at);
+            led_at.is_some_and(|led_at| now.since(led_at) <= self.timers.leader_session())
+        } else {
+            self.session_end.borrow().is_none_or(|end| now <= end)
+        };
+        is_certain.then_some(leader)
+    }
+
     /// If this node leads and counts a broker as living that says so: the last moment at which it certainly led. A broker that is
     /// fenced, or is about to be, or has not applied yet what it no longer leads, is not counted: it is to act as no leader (R16 of
     /// the replication design).
     pub(super) fn counts(&self, beat: Heartbeat) -> Option<Instant> {
         let running = self.running()?;
-        let (term, led_at) = {
-            let (own, now) = (self.own.raft_id, self.env.steady.now());
-            let metrics = running.raft.server_metrics();
-            let metrics = metrics.borrow();
-            let voters = metrics.membership_config.membership().get_joint_config();
-            let leads = metrics.current_leader == Some(own)
-                && voters.iter().any(|voters| voters.contains(&own));
-            let led_at = self.peers.backing.since(voters, own, now).filter(|_| leads)?;
-            (metrics.vote.leader_id().term, led_at)
-        };
+        let (term, led_at) = self.leadership(&running)?;
         let (index, serves) = {
             let applied = running.machine.applied();
             let applied = applied.borrow();
@@ -198,7 +220,7 @@ impl Seat {
         Some(self.timers.session.saturating_sub(ago))
     }
 
-    /// Who votes and who listens, as all have agreed, and who leads.
+    /// Who votes and who listens, as all have agreed, and who leads, if that is certain.
     pub(super) fn status(&self) -> QuorumStatus {
         let Some(running) = self.running() else { return QuorumStatus::default() };
         let metrics = running.raft.metrics().borrow().clone();
@@ -218,7 +240,8 @@ impl Seat {
             let (broker, directory) = (node.broker_id, node.directory_id);
             QuorumMember { broker, directory, endpoint, end }
         };
-        let leader = running.leader().and_then(|leader| membership.nodes.get(&leader));
+        let leader = self.certain_leader(&running);
+        let leader = leader.and_then(|leader| membership.nodes.get(&leader));
         let mut nodes: Vec<_> = membership.nodes.iter().collect();
         nodes.sort_by_key(|(_, node)| node.broker_id);
         let (voters, observers): (Vec<_>, Vec<_>) =
@@ -370,6 +393,10 @@ impl Quorum for RaftQuorum {
                 Some(_) | None => self.seat.status(),
             }
         })
+    }
+
+    fn node_connections(&self) -> usize {
+        self.seat.connections.load(Ordering::Relaxed)
     }
 
     fn change_voters(

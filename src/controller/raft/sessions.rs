@@ -106,8 +106,9 @@ impl Sessions {
         self.lost.remove(&(broker.id, broker.incarnation.0.into_bytes()));
     }
 
-    /// It was looked at, and the broker is gone.
+    /// It was looked at, and the broker is gone. What it said before is not to let it serve again as soon as it is fenced.
     pub(super) fn condemn(&mut self, broker: &BrokerImage) {
+        self.heard.remove(&broker.id);
         self.condemned.insert((broker.id, broker.epoch));
     }
 
@@ -304,6 +305,22 @@ mod tests {
         let resumed = elected.plus(SESSION);
         sessions.resume(resumed);
         ends_at(&mut sessions, resumed.plus(SESSION));
+    }
+
+    #[tokio::test]
+    async fn who_is_gone_serves_no_more_by_what_it_said_before() {
+        let now = Env::in_memory().steady.now();
+        let (mut image, mut sessions) = (image(), Sessions::new(&TIMERS));
+        image.apply(6, &Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 }).0.unwrap();
+        sessions.hear(beat(5, 6, true), incarnation(1), now);
+        sessions.condemn(image.broker(BROKER).unwrap());
+        let fence = [Command::FenceBroker { broker: BROKER, broker_epoch: 5 }];
+        assert_eq!(sessions.due(&image, |_| 0, now), fence);
+        image.apply(7, &fence[0]).0.unwrap();
+        assert_eq!(sessions.due(&image, |_| 0, now), []);
+        sessions.hear(beat(5, 6, true), incarnation(1), now);
+        let unfence = Command::UnfenceBroker { broker: BROKER, broker_epoch: 5 };
+        assert_eq!(sessions.due(&image, |_| 0, now), [unfence], "it was there after all");
     }
 
     #[tokio::test]

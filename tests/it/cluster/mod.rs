@@ -2,6 +2,7 @@
 
 mod cli;
 mod failed_dirs;
+mod http;
 mod killed;
 mod partitions;
 mod quorum;

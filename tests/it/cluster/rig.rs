@@ -2,7 +2,7 @@
 //! the same after a restart and nobody else's.
 
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +22,7 @@ use crate::rig::{Client, DATA, PATIENCE, batch_once, log_filter, wire_name};
 
 const PORT: u16 = 19_092;
 const NODE_PORT: u16 = 19_093;
+const HTTP_PORT: u16 = 19_094;
 /// The nodes of a cluster are numbered below this.
 const NODES_MAX: u32 = 8;
 /// So many clusters of one process can be told apart, and so many processes.
@@ -111,6 +112,11 @@ impl Cluster {
         Ipv4Addr::from_bits(Ipv4Addr::new(127, 128, 0, 0).to_bits() | host)
     }
 
+    /// Where a node serves HTTP.
+    pub(crate) fn http(&self, id: usize) -> SocketAddr {
+        SocketAddr::from((self.address(id), HTTP_PORT))
+    }
+
     /// The settings of a node, which counts from 1, in a cluster of `count`.
     fn settings(&self, id: usize, count: usize) -> Vec<String> {
         let (voters, roles) = match self.controllers {
@@ -131,7 +137,7 @@ impl Cluster {
         let mut all = vec![
             format!("node.id={id}"),
             format!("listeners={listener}"),
-            "ottla.http.listener=off".to_owned(),
+            format!("ottla.http.listener={}", self.http(id)),
             format!("process.roles={roles}"),
             match self.founders {
                 0 => format!("controller.quorum.voters={}", voters.join(",")),
