@@ -208,7 +208,8 @@ impl<'a> Printer<'a> {
         self.arguments.count.is_some_and(|count| self.count >= count)
     }
 
-    /// Finds out where the partition begins and ends, if the format shows it: of the two ends a fetch says the one that it reads to.
+    /// Finds out where the partition begins and ends, if the format shows it: of the two ends a fetch says the one that it
+    /// reads to.
     async fn learn_bounds(&mut self, cluster: &Cluster, fetched: &Fetched) -> Result<(), Failure> {
         if !self.template.has_bounds() {
             return Ok(());

@@ -56,8 +56,8 @@ impl Input {
         Self { chunks, delimiter, held, searched: 0, file_ended: false, ended: false }
     }
 
-    /// The next piece without its delimiter, if it is there without waiting. The last piece
-    /// of a file needs no delimiter behind it.
+    /// The next piece without its delimiter, if it is there without waiting. The last piece of a file needs no delimiter
+    /// behind it.
     pub(super) fn take(&mut self) -> Option<Bytes> {
         let from = self.searched.min(self.held.len());
         if let Some(at) = find(&self.held[from..], &self.delimiter) {

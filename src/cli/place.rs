@@ -129,7 +129,8 @@ impl PlaceRange {
             let Ok(from) = from else { continue };
             let until = match (until, from) {
                 ("", _) => Ok(None),
-                (until, Place::Time(_)) => {
+                // A sign alone counts records: without a unit it is no time.
+                (until, Place::Time(_)) if !until.starts_with(['+', '-']) => {
                     Moment::parse(until).map(Place::Time).or_else(|_| Place::parse(until)).map(Some)
                 }
                 (until, _) => Place::parse(until).map(Some),
@@ -266,6 +267,7 @@ mod tests {
             ("@1796076004723:1796076004730", time("1796076004723"), Some(time("1796076004730"))),
             ("@-1h:-1s", time("-1h"), Some(time("-1s"))),
             ("-1h:+5", time("-1h"), Some(Place::AfterStart(5))),
+            ("-1h:-5", time("-1h"), Some(Place::BeforeEnd(5))),
             ("-2h", time("-2h"), None),
         ] {
             assert_eq!(range(text), (from, until), "{text}");

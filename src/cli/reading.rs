@@ -49,10 +49,12 @@ impl Reading<'_> {
         }
         let range = self.range.unwrap_or(PlaceRange { from: Place::Start, until: None });
         let from = resolve(cluster, &chosen, range.from).await?;
+        let starts = resolve(cluster, &chosen, Place::Start).await?;
+        let ends = resolve(cluster, &chosen, Place::End).await?;
         // Behind an open transaction nothing can be read, for who knows how long.
         let readable_ends = match self.read_committed {
             true => committed_ends(cluster, &chosen).await?,
-            false => resolve(cluster, &chosen, Place::End).await?,
+            false => ends.clone(),
         };
         let until = match range.until {
             Some(Place::End) => readable_ends.clone(),
@@ -60,8 +62,6 @@ impl Reading<'_> {
             None => BTreeMap::new(),
         };
         // A number before the first record or behind the last one means the nearest that is there.
-        let starts = resolve(cluster, &chosen, Place::Start).await?;
-        let ends = resolve(cluster, &chosen, Place::End).await?;
         let span = |(partition, from): ((String, PartitionId), Offset)| {
             let start = starts.get(&partition).copied().unwrap_or(from);
             let end = ends.get(&partition).copied().unwrap_or(from);

@@ -116,12 +116,19 @@ impl Template {
     /// Whether it shows where the partition begins and ends.
     pub(in crate::cli) fn has_bounds(&self) -> bool {
         let is_bound = |piece: &Piece| match piece {
-            Piece::Number(number, _) => matches!(
-                number,
-                Number::LogStart | Number::LastStableOffset | Number::HighWatermark
-            ),
             Piece::EachHeader(template) => template.has_bounds(),
-            _ => false,
+            Piece::Number(
+                Number::LogStart | Number::LastStableOffset | Number::HighWatermark,
+                _,
+            ) => true,
+            Piece::Bytes(_)
+            | Piece::Value(_)
+            | Piece::Key(_)
+            | Piece::Headers(_)
+            | Piece::Topic
+            | Piece::Number(..)
+            | Piece::Date(_)
+            | Piece::Compression => false,
         };
         self.0.iter().any(is_bound)
     }

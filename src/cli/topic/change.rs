@@ -116,7 +116,7 @@ pub(super) fn create(arguments: &CreateArguments) -> Result<ExitCode, Failure> {
         };
         let json = json!({ "created": created, "dry_run": arguments.dry_run });
         let done = Done { names: &created, text: &text, json: &json };
-        done.print(&arguments.common, &refused)
+        done.print(&cluster, &arguments.common, refused)
     })
 }
 
@@ -132,11 +132,18 @@ const PARTIAL: u8 = 8;
 
 impl Done<'_> {
     /// Prints it, and what was refused.
-    fn print(&self, common: &Common, refused: &[Failure]) -> Result<ExitCode, Failure> {
+    fn print(
+        &self,
+        cluster: &Cluster,
+        common: &Common,
+        refused: Vec<Failure>,
+    ) -> Result<ExitCode, Failure> {
         if refused.is_empty() || !self.names.is_empty() {
             common.output.print_done(self.text, self.json)?;
         }
-        let mut exits = refused.iter().map(|failure| failure.report(common.output.is_json()));
+        let is_json = common.output.is_json();
+        let mut exits =
+            refused.into_iter().map(|failure| failure.asked_in(cluster).report(is_json));
         let first = exits.next();
         // The others are reported too.
         exits.for_each(drop);
@@ -215,7 +222,7 @@ pub(super) fn delete(arguments: &DeleteArguments) -> Result<ExitCode, Failure> {
         };
         let json = json!({ "deleted": deleted });
         let done = Done { names: &deleted, text: &text, json: &json };
-        done.print(&arguments.common, &refused)
+        done.print(&cluster, &arguments.common, refused)
     })
 }
 

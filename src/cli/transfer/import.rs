@@ -101,7 +101,7 @@ async fn import(cluster: &Cluster, arguments: &ImportArguments) -> Result<ExitCo
 fn sizes(files: &[PathBuf]) -> Option<u64> {
     let size = |path: &PathBuf| {
         let metadata = path.metadata().ok().filter(fs::Metadata::is_file)?;
-        (!is_compressed(path)).then(|| metadata.len())
+        (!is_compressed(path)).then_some(metadata.len())
     };
     if files.is_empty() { None } else { files.iter().map(size).sum() }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! and headers keep their order. Then an import makes the topics as they were, and each partition has the same records in the same
-//! order, with their times. Offsets are new, and so is who wrote them: no transactions, no producer ids.
+//! order, with their times. Offsets are new, and so is who wrote them: no transactions, no producer ids. Files whose name ends in
+//! `.zst` are compressed.
 
 mod definition;
 mod export;
