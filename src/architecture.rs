@@ -143,7 +143,7 @@ const HOMES: &[(&str, &str)] = &[
     ("socket2", "env"),
     ("toml", "cli"),
     ("tracing_subscriber", "cli"),
-    ("zstd", "record"),
+    ("zstd", "cli record"),
 ];
 
 struct Source {

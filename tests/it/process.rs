@@ -142,7 +142,7 @@ fn a_controller_alone_says_where_and_stops_with_0() {
     let program = Program::start(&arguments);
     assert_eq!(program.kafka, free.to_string());
     let (code, said, _) = run(&["health", "--http", &program.http], &[]);
-    assert_eq!((code, said.lines().count()), (Some(0), 3), "{said}");
+    assert_eq!((code, said.lines().count()), (Some(0), 4), "{said}");
     program.signal("TERM");
     assert_eq!(program.end().0, Some(0));
     let listener = ["--listen", "127.0.0.1:0"];
@@ -253,7 +253,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String
 #[test]
 fn health_is_asked_without_a_shell() {
     let broker = Program::start(&["--listen", "127.0.0.1:0", "--memory"]);
-    let well = (Some(0), "tasks: ok\nlogs: ok\nlisteners: ok\n".to_owned(), String::new());
+    let well = (Some(0), "tasks: ok\ncontroller: ok\nlogs: ok\nlisteners: ok\n".to_owned(), String::new());
     assert_eq!(run(&["health", "--http", &broker.http], &[]), well);
     assert_eq!(run(&["health", "--wait", "30"], &[("OTTLA_HTTP_LISTENER", &broker.http)]), well);
     let (code, _, said) = run(&["health", "--http", &broker.kafka], &[]);
