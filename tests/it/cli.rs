@@ -367,8 +367,8 @@ fn a_silent_broker_is_given_up_in_time() {
     for (verb, output) in verbs.iter().zip(outputs) {
         assert_eq!(output.status.code(), Some(3), "{verb:?}: {output:?}");
     }
-    // A second each, and another one for what they leave behind; the rest is for a busy machine.
-    assert!(took < std::time::Duration::from_secs(8), "{took:?}");
+    // A second each, and another one for what they leave behind; the rest is for a busy machine. A batch may take two minutes otherwise.
+    assert!(took < std::time::Duration::from_secs(30), "{took:?}");
 }
 
 /// Two members share the partitions, and the one that stays takes over what the other one had.

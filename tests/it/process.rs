@@ -253,7 +253,8 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String
 #[test]
 fn health_is_asked_without_a_shell() {
     let broker = Program::start(&["--listen", "127.0.0.1:0", "--memory"]);
-    let well = (Some(0), "tasks: ok\ncontroller: ok\nlogs: ok\nlisteners: ok\n".to_owned(), String::new());
+    let well =
+        (Some(0), "tasks: ok\ncontroller: ok\nlogs: ok\nlisteners: ok\n".to_owned(), String::new());
     assert_eq!(run(&["health", "--http", &broker.http], &[]), well);
     assert_eq!(run(&["health", "--wait", "30"], &[("OTTLA_HTTP_LISTENER", &broker.http)]), well);
     let (code, _, said) = run(&["health", "--http", &broker.kafka], &[]);

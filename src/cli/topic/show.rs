@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Common, known_topics};
 use crate::cli::configs::{ConfigSetting, describe_configs};
 use crate::cli::failure::Failure;
-use crate::cli::output::{Table, count, list as joined, or_dash, print_json, print_text};
+use crate::cli::output::{Table, count, list as joined, or_dash};
 use crate::client::{Cluster, ListedOffset, OffsetQuery, Partition, Topic, Topics};
 use crate::model::PartitionId;
 
@@ -57,20 +57,24 @@ pub(super) fn describe(arguments: &DescribeArguments) -> Result<ExitCode, Failur
     arguments.common.connection.run(async |cluster| {
         let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
         let metadata = known_topics(&cluster, &names).await?;
-        let mut values = Vec::new();
+        let (mut text, mut values) = (String::new(), Vec::new());
+        let mut rows = Table::new(&[&["TOPIC"], PARTITION_HEAD].concat());
         for topic in &metadata.topics {
             let configs = describe_configs(&cluster, ConfigSetting::TOPIC, &topic.name).await?;
             let first = offsets(&cluster, topic, OffsetQuery::Earliest).await?;
             let end = offsets(&cluster, topic, OffsetQuery::Latest).await?;
-            if arguments.common.output.is_json() {
-                values.push(value_of(topic, &configs, &first, &end));
-            } else {
-                print_topic(topic, &configs, &first, &end)?;
+            values.push(value_of(topic, &configs, &first, &end));
+            text.push_str(&heading(topic, &configs));
+            let mut table = Table::new(PARTITION_HEAD);
+            for partition in &topic.partitions {
+                let cells = cells_of(topic, partition, &first, &end);
+                let [index, leader, epoch, replicas, isr, start, until] = cells.clone();
+                rows.row([topic.name.clone(), index, leader, epoch, replicas, isr, start, until]);
+                table.row(cells);
             }
+            text.push_str(&table.to_string());
         }
-        if arguments.common.output.is_json() {
-            print_json(&json!({ "topics": values }))?;
-        }
+        arguments.common.output.print_told(&text, &rows, &json!({ "topics": values }))?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -109,12 +113,24 @@ fn value_of(topic: &Topic, configs: &[ConfigSetting], first: &Offsets, end: &Off
     })
 }
 
-fn print_topic(
-    topic: &Topic,
-    configs: &[ConfigSetting],
-    first: &Offsets,
-    end: &Offsets,
-) -> Result<(), Failure> {
+/// What is shown of a partition.
+const PARTITION_HEAD: &[&str] =
+    &["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"];
+
+fn cells_of(topic: &Topic, partition: &Partition, first: &Offsets, end: &Offsets) -> [String; 7] {
+    [
+        partition.index.to_string(),
+        or_dash(partition.leader),
+        partition.leader_epoch.to_string(),
+        joined(&partition.replicas),
+        joined(&partition.in_sync),
+        or_dash(offset_of(first, topic, partition)),
+        or_dash(offset_of(end, topic, partition)),
+    ]
+}
+
+/// What is shown of a topic above its partitions.
+fn heading(topic: &Topic, configs: &[ConfigSetting]) -> String {
     let replicas = topic.partitions.first().map_or(0, |first| first.replicas.len());
     let mut text = format!(
         "{}  {}, {}, id {}\n",
@@ -126,19 +142,5 @@ fn print_topic(
     for config in configs.iter().filter(|config| !config.is_default()) {
         text.push_str(&format!("  {}={}\n", config.name, config.shown()));
     }
-    let mut table =
-        Table::new(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"]);
-    for partition in &topic.partitions {
-        table.row([
-            partition.index.to_string(),
-            or_dash(partition.leader),
-            partition.leader_epoch.to_string(),
-            joined(&partition.replicas),
-            joined(&partition.in_sync),
-            or_dash(offset_of(first, topic, partition)),
-            or_dash(offset_of(end, topic, partition)),
-        ]);
-    }
-    text.push_str(&table.to_string());
-    Ok(print_text(&text)?)
+    text
 }
