@@ -10,7 +10,9 @@
 //! | 5 | there is one already |
 //! | 6 | not allowed |
 //! | 7 | not now: a group is in use |
+//! | 8 | done for some of what was named, refused for the rest |
 //! | 130 | interrupted |
+//! | 143 | the same by SIGTERM |
 
 use std::error::Error;
 use std::io;
@@ -54,7 +56,9 @@ pub(super) const NOT_FOUND: u8 = 4;
 pub(super) const EXISTS: u8 = 5;
 pub(super) const FORBIDDEN: u8 = 6;
 pub(super) const NOT_NOW: u8 = 7;
+pub(super) const PARTIAL: u8 = 8;
 pub(super) const INTERRUPTED: u8 = 130;
+pub(super) const TERMINATED: u8 = 143;
 
 impl Failure {
     pub(super) fn new(name: &str, exit: u8, message: impl Into<String>) -> Self {

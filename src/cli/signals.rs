@@ -6,10 +6,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::failure::INTERRUPTED;
-
-/// The exit code of what SIGTERM has ended.
-const TERMINATED: u8 = 143;
+use super::failure::{INTERRUPTED, TERMINATED};
 
 /// SIGTERM and SIGINT, which is Ctrl-C: both mean that it is to end in good order.
 pub(super) struct Signals {

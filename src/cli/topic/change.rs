@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Common, key_value, known_topics, unknown_topic};
 use crate::cli::configs::{ConfigSetting, alter_configs};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, PARTIAL};
 use crate::cli::output::{count, list as joined};
 use crate::client::{Cluster, Target, check};
 use crate::model::ErrorCode;
@@ -126,9 +126,6 @@ struct Done<'a> {
     text: &'a str,
     json: &'a Value,
 }
-
-/// The exit code of what was done to some topics and refused for others.
-const PARTIAL: u8 = 8;
 
 impl Done<'_> {
     /// Prints it, and what was refused.
