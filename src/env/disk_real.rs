@@ -45,6 +45,8 @@ const RESIDENT_BYTES: u64 = 1024 * 1024;
 /// How long the answer is taken for true. Pages may be gone sooner: then a read waits for the disk in its thread, and that
 /// is all.
 const RESIDENT_FOR: Duration = Duration::from_millis(100);
+/// How many such answers are kept for a file: readers at different places do not ask each for itself every time.
+const RESIDENT_RANGES_MAX: usize = 16;
 
 /// Most settled files that are open at a time: each may have a mapping too, and Linux allows 65,530 of them by default.
 const SETTLED_OPEN_MAX: usize = 1024;
@@ -290,8 +292,8 @@ enum Handle {
 struct ViewState {
     /// The current mapping, which may be longer than the file. Replaced, never changed: views keep theirs alive.
     mapping: Option<Arc<Mapping>>,
-    /// A range that was found in the page cache, and when.
-    resident: Option<(Range<u64>, Instant)>,
+    /// Ranges that were found in the page cache, and when; the newest come last.
+    resident: Vec<(Range<u64>, Instant)>,
 }
 
 impl RealFile {
@@ -396,17 +398,18 @@ impl RealFile {
         range: &Range<u64>,
     ) -> io::Result<bool> {
         let now = Instant::now();
-        if let Some((known, at)) = &state.resident
-            && known.start <= range.start
-            && range.end <= known.end
-            && now.duration_since(*at) < RESIDENT_FOR
-        {
+        state.resident.retain(|(_, at)| now.duration_since(*at) < RESIDENT_FOR);
+        let is_within = |known: &Range<u64>| known.start <= range.start && range.end <= known.end;
+        if state.resident.iter().any(|(known, _)| is_within(known)) {
             return Ok(true);
         }
         let around = range.start / RESIDENT_BYTES * RESIDENT_BYTES
             ..range.end.next_multiple_of(RESIDENT_BYTES).min(self.known_length());
         if is_cached(file, &around)? {
-            state.resident = Some((around, now));
+            if state.resident.len() == RESIDENT_RANGES_MAX {
+                state.resident.remove(0);
+            }
+            state.resident.push((around, now));
             return Ok(true);
         }
         is_cached(file, range)
@@ -540,7 +543,7 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.known_length.store(0, Ordering::Release);
-        self.view.lock().resident = None;
+        self.view.lock().resident.clear();
         self.file()?.set_len(length)
     }
 
@@ -712,6 +715,23 @@ mod tests {
             let error = gone.read(0..3, Residency::Any).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound);
         }
+    }
+
+    #[test]
+    fn what_is_in_memory_is_remembered_of_several_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let places = RESIDENT_RANGES_MAX as u64 + 4;
+        fs::write(&path, vec![1; (places * RESIDENT_BYTES) as usize]).unwrap();
+        let file = RealDisk::new().file(&path, Handle::Held(File::open(&path).unwrap()));
+        let known_after = |place: u64| {
+            let start = place * RESIDENT_BYTES;
+            file.read(start..start + 2 * PAGE_BYTES, Residency::Cached).unwrap().unwrap();
+            file.view.lock().resident.len()
+        };
+        // What is older than a moment is forgotten: on a machine that stands still it takes another try.
+        assert!((0..1_000).any(|_| (known_after(0), known_after(9), known_after(0)).2 == 2));
+        assert!((0..places).all(|place| known_after(place) <= RESIDENT_RANGES_MAX));
     }
 
     #[test]
