@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Command, CommandFactory as _};
 
 use super::Arguments;
+use crate::config::docs::assert_current;
 
 const HEAD: &str = "\
 # Verbs and options
@@ -34,18 +35,7 @@ fn add(page: &mut String, command: Command, before: &str) {
     }
 }
 
-/// With `UPDATE_DOCS` set the page is written instead.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a developer's switch, and a file of the repository")]
 fn the_page_in_the_repository_is_current() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md");
-    let page = markdown();
-    if std::env::var("UPDATE_DOCS").is_ok() {
-        std::fs::write(path, &page).unwrap();
-    }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/CLI.md is stale: run `UPDATE_DOCS=1 cargo test --lib cli::reference`"
-    );
+    assert_current("CLI.md", &markdown(), "cli::reference");
 }

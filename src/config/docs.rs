@@ -147,27 +147,26 @@ fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(page, "{text}").expect("a String takes everything");
 }
 
+/// Holds a page that is printed from the code against the file of that name in `docs/`; `test` is where that is done. With
+/// `UPDATE_DOCS` set the file is written instead.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a developer's switch, and a file of the repository")]
+pub(crate) fn assert_current(name: &str, page: &str, test: &str) {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("UPDATE_DOCS").is_ok() {
+        std::fs::write(&path, page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/{name} is stale: run `UPDATE_DOCS=1 cargo test --lib {test}`");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// With `UPDATE_DOCS` set the page is written instead.
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a developer's switch, and a file of the repository"
-    )]
     fn the_page_in_the_repository_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIG.md");
-        let page = markdown();
-        if std::env::var("UPDATE_DOCS").is_ok() {
-            std::fs::write(path, &page).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == page,
-            "docs/CONFIG.md is stale: run `UPDATE_DOCS=1 cargo test --lib config::docs`"
-        );
+        assert_current("CONFIG.md", &markdown(), "config::docs");
     }
 
     #[test]
