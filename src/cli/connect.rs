@@ -1,6 +1,7 @@
 //! How verbs reach a cluster: addresses, patience, and the runtime that they run in.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -145,7 +146,9 @@ pub(super) fn run_async(
         .enable_all()
         .build()
         .map_err(|error| broken(&error))?;
-    let outcome = runtime.block_on(async { verb(Env::real()).await });
+    // In a box, so that the program holds the runtime's code once, not for each verb.
+    let verb: Pin<Box<dyn Future<Output = _>>> = Box::pin(verb(Env::real()));
+    let outcome = runtime.block_on(verb);
     // A read of standard input cannot be ended.
     runtime.shutdown_background();
     outcome

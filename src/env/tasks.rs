@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -71,9 +74,13 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_boxed(name, Box::pin(future));
+    }
+
+    /// In a box, so that a future is in its task once, not as what that was given and as what it awaits; and of any kind, so
+    /// that the program holds the runtime's code for a task once, not for each kind.
+    fn spawn_boxed(&self, name: &'static str, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let watch = self.watch(name);
-        // One that is awaited in another is in it twice otherwise: as what that was given, and as what it awaits.
-        let future = Box::pin(future);
         let watched = async move {
             let watch = watch;
             future.await;
@@ -113,28 +120,34 @@ impl Tasks {
         W: FnOnce() -> T + Send + 'static,
     {
         let watch = self.watch(name);
-        let work = move || {
-            let result = work();
+        let result = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&result);
+        let handle = self.spawn_blocking_boxed(Box::new(move || {
+            *place.lock() = Some(work());
             watch.done();
-            result
-        };
-        let handle = match self.simulated.clone() {
+        }));
+        async move {
+            let ended = handle.await;
+            if let Some(result) = result.lock().take() {
+                return result;
+            }
+            match ended.map_err(JoinError::try_into_panic) {
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The runtime is going down and nobody will poll us again.
+                Err(Err(_)) | Ok(()) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Of any kind, as in [`spawn_boxed`](Self::spawn_boxed).
+    fn spawn_blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) -> JoinHandle<()> {
+        match self.simulated.clone() {
             None => self.tracker.spawn_blocking(work),
             Some(Pool { rng, wait_max_ms, span }) => self.tracker.spawn(async move {
                 let wait = u64::from(rng.below(wait_max_ms.load(Ordering::Relaxed) + 1));
                 tokio::time::sleep(Duration::from_millis(wait)).await;
-                span.in_scope(work)
+                span.in_scope(work);
             }),
-        };
-        async move {
-            match handle.await {
-                Ok(result) => result,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime is going down and nobody will poll us again.
-                    Err(_) => std::future::pending().await,
-                },
-            }
         }
     }
 

@@ -284,7 +284,7 @@ impl Log {
             Err(source) => {
                 // Bytes above the end were never handed out, so they can be cut off.
                 let cut = segment.file().set_len(u64::from(position));
-                return Err(writer.failed(segment.path(), cut.err().unwrap_or(source)));
+                return Err(writer.failed(&segment.path(), cut.err().unwrap_or(source)));
             }
         }
         let place = LogPosition { offset: header.base_offset, segment: segment.base(), position };
@@ -421,7 +421,7 @@ impl Log {
             let bound = if segment.base() == end.segment { end.position } else { segment.size() };
             let found = producer_batches(segment, bound.saturating_sub(left), bound);
             let mut found = found.map_err(|error| AppendError::Io {
-                path: segment.path().to_owned(),
+                path: segment.path(),
                 source: scan_to_io(error),
             })?;
             found.append(&mut tail);

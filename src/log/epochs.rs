@@ -26,7 +26,7 @@ pub struct EpochEnd {
 #[derive(Debug)]
 pub(super) struct Epochs {
     disk: Arc<dyn Disk>,
-    path: PathBuf,
+    directory: Arc<Path>,
     /// (epoch, first offset), both strictly rising.
     entries: Vec<(LeaderEpoch, Offset)>,
     /// Whether the file lacks an entry or has one too many.
@@ -46,7 +46,7 @@ pub(super) struct Unsynced {
 impl Epochs {
     /// Reads the file in `directory`. A missing or damaged file gives no entries, and `false`: the caller enters the
     /// epochs of the batches.
-    pub(super) fn open(disk: Arc<dyn Disk>, directory: &Path) -> io::Result<(Self, bool)> {
+    pub(super) fn open(disk: Arc<dyn Disk>, directory: Arc<Path>) -> io::Result<(Self, bool)> {
         let path = directory.join(EPOCHS_FILE);
         let found = disk.read_small(&path)?.and_then(|bytes| match read_epochs(&bytes) {
             Ok(entries) => Some(entries),
@@ -57,7 +57,10 @@ impl Epochs {
         });
         let complete = found.is_some();
         let entries = found.unwrap_or_default();
-        Ok((Self { disk, path, entries, unwritten: !complete, changes: 0, synced: None }, complete))
+        Ok((
+            Self { disk, directory, entries, unwritten: !complete, changes: 0, synced: None },
+            complete,
+        ))
     }
 
     /// The newest epoch.
@@ -130,14 +133,19 @@ impl Epochs {
         }
     }
 
+    fn path(&self) -> PathBuf {
+        self.directory.join(EPOCHS_FILE)
+    }
+
     /// Brings the file up to date. It is not durable then.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.unwritten {
             // Not the name that `replace_small` takes: somebody may be at that, without the lock of this.
-            let temporary = self.path.with_extension("unsynced.tmp");
+            let path = self.path();
+            let temporary = path.with_extension("unsynced.tmp");
             let file = self.disk.open(&temporary, OpenMode::Truncate)?;
             file.write_at(0, &[&write_epochs(&self.entries)])?;
-            self.disk.rename(&temporary, &self.path)?;
+            self.disk.rename(&temporary, &path)?;
         }
         self.unwritten = false;
         Ok(())
@@ -147,7 +155,7 @@ impl Epochs {
     pub(super) fn unsynced(&self) -> Option<Unsynced> {
         let bytes = || write_epochs(&self.entries);
         (self.synced != Some(self.changes)).then(|| Unsynced {
-            path: self.path.clone(),
+            path: self.path(),
             bytes: bytes(),
             changes: self.changes,
         })
@@ -174,7 +182,7 @@ mod tests {
     fn epochs(entries: &[(i32, i64)]) -> Epochs {
         let disk = Arc::new(MemoryDisk::new());
         disk.create_dir_all(Path::new("d")).unwrap();
-        let (mut epochs, complete) = Epochs::open(disk, Path::new("d")).unwrap();
+        let (mut epochs, complete) = Epochs::open(disk, Path::new("d").into()).unwrap();
         assert!(!complete, "there is no file yet");
         for (epoch, start) in entries {
             epochs.enter(LeaderEpoch(*epoch), Offset(*start));
@@ -245,7 +253,8 @@ mod tests {
     fn the_file_holds_what_was_flushed() {
         let mut epochs = epochs(&[(0, 0), (3, 7)]);
         epochs.flush().unwrap();
-        let reopen = |disk: &Arc<dyn Disk>| Epochs::open(Arc::clone(disk), Path::new("d")).unwrap();
+        let reopen =
+            |disk: &Arc<dyn Disk>| Epochs::open(Arc::clone(disk), Path::new("d").into()).unwrap();
         let (read, complete) = reopen(&epochs.disk);
         assert!(complete);
         assert_eq!(content(&read), [(0, 0), (3, 7)]);
@@ -258,7 +267,7 @@ mod tests {
         let unsynced = epochs.unsynced().expect("what came later is not durable");
         epochs.replaced(&unsynced).unwrap();
         assert!(epochs.unsynced().is_none());
-        epochs.disk.replace_small(&epochs.path, b"0\n9\n").unwrap();
+        epochs.disk.replace_small(&epochs.path(), b"0\n9\n").unwrap();
         let (read, complete) = reopen(&epochs.disk);
         assert!(!complete && content(&read).is_empty(), "a damaged file is as none");
     }

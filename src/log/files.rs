@@ -3,6 +3,7 @@
 //! Source: `LogFileUtils` and `UnifiedLog` of Apache Kafka 4.3.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -65,6 +66,45 @@ impl Kind {
             let offset = all_digits.then(|| digits.parse().ok()).flatten()?;
             Some((kind, Offset(offset)))
         })
+    }
+}
+
+/// The name of a file of a segment. All those of a partition share the one of its directory: a node has thousands of them.
+#[derive(Clone, Debug)]
+pub(super) struct FileName {
+    directory: Arc<Path>,
+    base: Offset,
+    kind: Kind,
+    /// Whether compaction is writing the segment.
+    is_cleaned: bool,
+}
+
+impl FileName {
+    pub(super) const fn new(directory: Arc<Path>, base: Offset, kind: Kind) -> Self {
+        Self { directory, base, kind, is_cleaned: false }
+    }
+
+    /// The file of the segment that compaction writes in place of this one.
+    pub(super) fn cleaned(self) -> Self {
+        Self { is_cleaned: true, ..self }
+    }
+
+    /// A file of the same segment.
+    pub(super) fn beside(&self, kind: Kind) -> Self {
+        Self { kind, ..self.clone() }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) const fn base(&self) -> Offset {
+        self.base
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        let suffix = if self.is_cleaned { CLEANED_SUFFIX } else { "" };
+        self.kind.path_with(&self.directory, self.base, suffix)
     }
 }
 

@@ -14,12 +14,12 @@
 //! disk and is searched there.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use super::files::FileName;
 use crate::env::{Disk, DiskFile, OpenMode, Residency};
 use crate::model::{Offset, UnixMillis};
 
@@ -101,7 +101,7 @@ impl Entry for TimeEntry {
 #[derive(Debug)]
 pub(super) struct Index<E> {
     disk: Arc<dyn Disk>,
-    path: PathBuf,
+    name: FileName,
     state: RwLock<State<E>>,
 }
 
@@ -115,11 +115,11 @@ enum State<E> {
 
 impl<E: Entry> Index<E> {
     /// An empty index in a new file.
-    pub(super) fn create(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
-        disk.open(&path, OpenMode::Truncate)?;
+    pub(super) fn create(disk: Arc<dyn Disk>, name: FileName) -> io::Result<Self> {
+        disk.open(&name.path(), OpenMode::Truncate)?;
         Ok(Self {
             disk,
-            path,
+            name,
             state: RwLock::new(State::Growing { entries: Vec::new(), written: 0 }),
         })
     }
@@ -128,10 +128,10 @@ impl<E: Entry> Index<E> {
     /// anew then.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
-        path: PathBuf,
+        name: FileName,
         grows: bool,
     ) -> io::Result<Option<Self>> {
-        let file = match disk.open_settled(&path) {
+        let file = match disk.open_settled(&name.path()) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -144,7 +144,7 @@ impl<E: Entry> Index<E> {
             return Ok(None);
         }
         let state = RwLock::new(State::Finished { count: bytes / E::BYTES, file });
-        let index = Self { disk, path, state };
+        let index = Self { disk, name, state };
         if grows {
             index.resume()?;
         }
@@ -179,7 +179,7 @@ impl<E: Entry> Index<E> {
     pub(super) fn push(&self, entry: E) {
         let mut state = self.state.write();
         let State::Growing { entries, .. } = &mut *state else {
-            panic!("an entry for the finished index {}", self.path.display());
+            panic!("an entry for the finished index {}", self.name.path().display());
         };
         let last = entries.last().copied();
         assert!(last.is_none_or(|last| entry.follows(last)), "{entry:?} does not follow {last:?}");
@@ -224,7 +224,7 @@ impl<E: Entry> Index<E> {
         if new.is_empty() && !wants_file {
             return Ok(None);
         }
-        let file = self.disk.open(&self.path, OpenMode::Create)?;
+        let file = self.disk.open(&self.name.path(), OpenMode::Create)?;
         let mut bytes = Vec::with_capacity(new.len() * E::BYTES);
         new.iter().for_each(|entry| entry.write(&mut bytes));
         file.write_at((*written * E::BYTES) as u64, &[&bytes])?;
@@ -239,7 +239,7 @@ impl<E: Entry> Index<E> {
         self.flush(false)?;
         let mut state = self.state.write();
         if let State::Growing { entries, .. } = &*state {
-            let file = self.disk.open_settled(&self.path)?;
+            let file = self.disk.open_settled(&self.name.path())?;
             *state = State::Finished { count: entries.len(), file };
         }
         Ok(())
@@ -340,9 +340,18 @@ mod tests {
 
     use super::*;
     use crate::env::MemoryDisk;
+    use crate::log::files::Kind;
+
+    fn named(directory: &str, kind: Kind) -> FileName {
+        FileName::new(Path::new(directory).into(), Offset(0), kind)
+    }
+
+    fn name(kind: Kind) -> FileName {
+        named("", kind)
+    }
 
     fn index(disk: &MemoryDisk) -> Index<OffsetEntry> {
-        Index::create(Arc::new(disk.clone()), "i".into()).unwrap()
+        Index::create(Arc::new(disk.clone()), name(Kind::OffsetIndex)).unwrap()
     }
 
     proptest! {
@@ -374,7 +383,7 @@ mod tests {
             prop_assert_eq!(index.last().unwrap(), entries.last().copied());
             for grows in [true, false] {
                 let reopened: Index<OffsetEntry> =
-                    Index::open(Arc::new(disk.clone()), "i".into(), grows).unwrap().unwrap();
+                    Index::open(Arc::new(disk.clone()), name(Kind::OffsetIndex), grows).unwrap().unwrap();
                 prop_assert_eq!(reopened.count(), entries.len());
                 prop_assert_eq!(reopened.around(|e| e.relative_offset <= probe).unwrap(), expected);
             }
@@ -387,12 +396,15 @@ mod tests {
         let offsets = index(&disk);
         offsets.push(OffsetEntry { relative_offset: 1, position: 0x102 });
         offsets.flush(true).unwrap();
-        assert_eq!(disk.read_small(Path::new("i")).unwrap().unwrap(), [0, 0, 0, 1, 0, 0, 1, 2]);
-        let times = Index::create(Arc::new(disk.clone()), "t".into()).unwrap();
+        assert_eq!(
+            disk.read_small(&name(Kind::OffsetIndex).path()).unwrap().unwrap(),
+            [0, 0, 0, 1, 0, 0, 1, 2]
+        );
+        let times = Index::create(Arc::new(disk.clone()), name(Kind::TimeIndex)).unwrap();
         times.push(TimeEntry { timestamp: UnixMillis(3), relative_offset: 2 });
         times.finish().unwrap();
         assert_eq!(
-            disk.read_small(Path::new("t")).unwrap().unwrap(),
+            disk.read_small(&name(Kind::TimeIndex).path()).unwrap().unwrap(),
             [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 2]
         );
     }
@@ -406,7 +418,7 @@ mod tests {
             index.flush(i % 2 == 0).unwrap();
         }
         let reopened: Index<OffsetEntry> =
-            Index::open(Arc::new(disk), "i".into(), false).unwrap().unwrap();
+            Index::open(Arc::new(disk), name(Kind::OffsetIndex), false).unwrap().unwrap();
         assert_eq!(reopened.count(), 9);
         assert_eq!(reopened.position_before(Offset(1_000), Offset(1_005)).unwrap(), 500);
         assert_eq!(reopened.position_before(Offset(1_000), Offset(1_000)).unwrap(), 0);
@@ -420,7 +432,7 @@ mod tests {
         old.push(OffsetEntry { relative_offset: 5, position: 50 });
         old.finish().unwrap();
         old.pin().unwrap();
-        disk.rename(Path::new("i"), Path::new("i.deleted")).unwrap();
+        disk.rename(&name(Kind::OffsetIndex).path(), Path::new("i.deleted")).unwrap();
         let new = index(&disk);
         new.push(OffsetEntry { relative_offset: 7, position: 70 });
         new.finish().unwrap();
@@ -438,25 +450,32 @@ mod tests {
             disk.create_dir_all(Path::new("d")).unwrap();
             disk.sync_all();
             let index: Index<OffsetEntry> =
-                Index::create(Arc::new(disk.clone()), "d/i".into()).unwrap();
+                Index::create(Arc::new(disk.clone()), named("d", Kind::OffsetIndex)).unwrap();
             for i in 1..200 {
                 index.push(OffsetEntry { relative_offset: i, position: i * 100 });
             }
             index.finish().unwrap();
             index.flush(true).unwrap();
             disk.sync_dir(Path::new("d")).unwrap();
-            let before = disk.read_small(Path::new("d/i")).unwrap();
+            let before = disk.read_small(&named("d", Kind::OffsetIndex).path()).unwrap();
             let after = disk.power_cut(&crate::env::Rng::from_seed(seed));
-            assert_eq!(after.read_small(Path::new("d/i")).unwrap(), before, "seed {seed}");
+            assert_eq!(
+                after.read_small(&named("d", Kind::OffsetIndex).path()).unwrap(),
+                before,
+                "seed {seed}"
+            );
         }
     }
 
     #[test]
     fn zeros_at_the_end_are_no_entries() {
         let disk = MemoryDisk::new();
-        let file = disk.open(Path::new("i"), OpenMode::Create).unwrap();
+        let file = disk.open(&name(Kind::OffsetIndex).path(), OpenMode::Create).unwrap();
         file.write_at(0, &[&[0, 0, 0, 5, 0, 0, 0, 9], &[0; 80]]).unwrap();
-        let open = || Index::<OffsetEntry>::open(Arc::new(disk.clone()), "i".into(), true).unwrap();
+        let open = || {
+            Index::<OffsetEntry>::open(Arc::new(disk.clone()), name(Kind::OffsetIndex), true)
+                .unwrap()
+        };
         assert_eq!(open().expect("whole entries").count(), 1);
         file.set_len(85).unwrap();
         assert!(open().is_none(), "not a whole number of entries");

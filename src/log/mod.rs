@@ -42,7 +42,7 @@ mod truncation;
 mod verification;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -181,9 +181,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { path, source }
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
     }
 }
 

@@ -157,7 +157,7 @@ impl Log {
             let batch = rest.split_to(header.size_bytes() as usize);
             let damaged = |error: &dyn std::error::Error| {
                 CopyError::Source(ReadError::Damaged {
-                    path: segment.path().to_owned(),
+                    path: segment.path(),
                     position: 0,
                     problem: format!("batch at offset {}: {error}", header.base_offset),
                 })

@@ -4,7 +4,7 @@
 //! the bytes are written, so a reader sees an append whole or not at all.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -24,7 +24,7 @@ use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition, UnixMillis};
 pub struct Log {
     pub(super) name: TopicPartition,
     pub(super) topic_id: TopicId,
-    pub(super) directory: PathBuf,
+    pub(super) directory: Arc<Path>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) rng: Rng,
     pub(super) config: RwLock<Arc<LogConfig>>,
@@ -142,7 +142,7 @@ pub struct Advance {
 impl Log {
     pub(super) fn assemble(
         (name, topic_id): (TopicPartition, TopicId),
-        directory: PathBuf,
+        directory: Arc<Path>,
         disk: Arc<dyn Disk>,
         rng: Rng,
         config: LogConfig,

@@ -327,7 +327,7 @@ fn first_record(
 
 /// What an error in the records of a segment is for a reader.
 pub(super) fn read_error(segment: &Segment, error: ScanError) -> ReadError {
-    let path = segment.path().to_owned();
+    let path = segment.path();
     match error {
         ScanError::Io(source) => ReadError::Io { path, source },
         ScanError::Damaged { position, problem } => {

@@ -100,7 +100,7 @@ impl Opened {
         rng: &Rng,
         progress: &RecoveryProgress,
     ) -> Result<Self, OpenError> {
-        let directory = root.join(partition_dir(&start.topic, start.partition));
+        let directory = root.join(partition_dir(&start.topic, start.partition)).into();
         Opening::new(disk, directory, start, rng, progress)?.run()
     }
 
@@ -114,21 +114,21 @@ impl Opened {
         start: LogStart,
         rng: &Rng,
     ) -> Result<Self, OpenError> {
-        Opening::new(disk, directory, start, rng, &RecoveryProgress::default())?.run()
+        Opening::new(disk, directory.into(), start, rng, &RecoveryProgress::default())?.run()
     }
 }
 
 /// Opens the log of an open one anew, whose files were cut off under it.
 pub(super) fn open_again(log: &Log, start: LogStart) -> Result<Log, OpenError> {
     let progress = RecoveryProgress::default();
-    let directory = log.directory.clone();
+    let directory = Arc::clone(&log.directory);
     Ok(Opening::again(&log.disk, directory, start, &log.rng, &progress)?.run()?.log)
 }
 
 /// A log on its way: not yet repaired, so not yet a [`Log`].
 struct Opening<'a> {
     disk: &'a Arc<dyn Disk>,
-    directory: PathBuf,
+    directory: Arc<Path>,
     start: LogStart,
     rng: &'a Rng,
     progress: &'a RecoveryProgress,
@@ -156,7 +156,7 @@ struct Last {
 impl<'a> Opening<'a> {
     fn new(
         disk: &'a Arc<dyn Disk>,
-        directory: PathBuf,
+        directory: Arc<Path>,
         start: LogStart,
         rng: &'a Rng,
         progress: &'a RecoveryProgress,
@@ -183,7 +183,7 @@ impl<'a> Opening<'a> {
     /// What is in the directory of a log that is open: nothing is left over in it from an earlier run.
     fn again(
         disk: &'a Arc<dyn Disk>,
-        directory: PathBuf,
+        directory: Arc<Path>,
         start: LogStart,
         rng: &'a Rng,
         progress: &'a RecoveryProgress,
@@ -194,7 +194,7 @@ impl<'a> Opening<'a> {
 
     fn of_entries(
         disk: &'a Arc<dyn Disk>,
-        directory: PathBuf,
+        directory: Arc<Path>,
         (start, entries): (LogStart, Vec<DiskEntry>),
         rng: &'a Rng,
         progress: &'a RecoveryProgress,
@@ -208,8 +208,8 @@ impl<'a> Opening<'a> {
                 Some(_) | None => {}
             }
         }
-        let (mut epochs, complete) =
-            Epochs::open(Arc::clone(disk), &directory).map_err(OpenError::io(&directory))?;
+        let (mut epochs, complete) = Epochs::open(Arc::clone(disk), Arc::clone(&directory))
+            .map_err(OpenError::io(&directory))?;
         if !complete {
             enter_all_epochs(&**disk, &directory, &bases, &mut epochs)?;
         }
@@ -357,7 +357,7 @@ impl<'a> Opening<'a> {
         let epoch = before.map_or(LeaderEpoch::UNKNOWN, |before| before.epoch);
         self.rebuild(&mut growth, may_be_torn, epoch)?;
         if next.is_some() {
-            growth.finish().map_err(OpenError::io(segment.path()))?;
+            growth.finish().map_err(|error| OpenError::io(&segment.path())(error))?;
         }
         Ok(growth)
     }
@@ -405,10 +405,10 @@ impl<'a> Opening<'a> {
                     );
                 }
                 Err(ScanError::Io(source)) => {
-                    return Err(OpenError::Io { path: segment.path().to_owned(), source });
+                    return Err(OpenError::Io { path: segment.path(), source });
                 }
                 Err(ScanError::Damaged { position, problem }) => {
-                    let path = segment.path().to_owned();
+                    let path = segment.path();
                     if !may_be_torn || expected < self.start.recovery_point {
                         return Err(OpenError::Damaged {
                             path,
@@ -449,7 +449,7 @@ impl<'a> Opening<'a> {
     }
 
     fn last_of(&self, segment: &Segment) -> Result<Last, OpenError> {
-        let last = segment.last_batch().map_err(|error| open_error(segment.path(), error))?;
+        let last = segment.last_batch().map_err(|error| open_error(&segment.path(), error))?;
         Ok(match last {
             Some(Found { header, .. }) => {
                 Last { end: header.next_offset(), epoch: header.partition_leader_epoch }
@@ -491,7 +491,7 @@ impl<'a> Opening<'a> {
     ) -> Result<Opened, OpenError> {
         // What was in the middle of the log may be its end now.
         for resumed in [growth.segment.offsets.resume(), growth.segment.times.resume()] {
-            resumed.map_err(OpenError::io(growth.segment.path()))?;
+            resumed.map_err(|error| OpenError::io(&growth.segment.path())(error))?;
         }
         let first = segments.first().map_or(end, |segment| segment.base());
         let log_start = self.start.log_start.max(first);
@@ -608,10 +608,10 @@ impl<'a> Opening<'a> {
                 written.map_err(OpenError::io(&path))?;
             }
             let aborted = replay(segment, from, &mut producers)
-                .map_err(|error| open_error(segment.path(), error))?;
+                .map_err(|error| open_error(&segment.path(), error))?;
             if is_to_build {
                 let built = segment.transactions.rebuild(&aborted);
-                built.map_err(OpenError::io(segment.path()))?;
+                built.map_err(|error| OpenError::io(&segment.path())(error))?;
             }
         }
         let expiration = self.start.config.producer_expiration.as_millis();
@@ -685,7 +685,7 @@ fn place_of(segments: &[Arc<Segment>], offset: Offset) -> Result<LogPosition, Op
         return Ok(LogPosition { offset, segment, position: 0 });
     };
     let found = segment.find(offset, segment.size(), crate::env::Residency::Any);
-    let position = match found.map_err(|error| open_error(segment.path(), error))? {
+    let position = match found.map_err(|error| open_error(&segment.path(), error))? {
         Step::Batch(found) => found.position,
         Step::End | Step::NotResident => segment.size(),
     };

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-use super::files::{CLEANED_SUFFIX, DELETED_SUFFIX, Kind};
+use super::files::{DELETED_SUFFIX, FileName, Kind};
 use super::index::{Index, OffsetEntry, TimeEntry};
 use super::scan::{Found, Headers, ScanError, Step};
 use super::transaction_index::TransactionIndex;
@@ -21,9 +21,8 @@ use crate::record::BatchHeader;
 /// A segment of a log.
 #[derive(Debug)]
 pub(super) struct Segment {
-    base: Offset,
-    directory: PathBuf,
-    path: PathBuf,
+    /// Of the records.
+    name: FileName,
     file: Arc<dyn DiskFile>,
     size: AtomicU32,
     pub(super) offsets: Index<OffsetEntry>,
@@ -78,11 +77,12 @@ impl Segment {
     /// before are emptied.
     pub(super) fn create(
         disk: &Arc<dyn Disk>,
-        directory: &Path,
+        directory: &Arc<Path>,
         base: Offset,
         reserved_bytes: u32,
     ) -> io::Result<Arc<Self>> {
-        let segment = Self::create_named(disk, directory, base, "")?;
+        let name = FileName::new(Arc::clone(directory), base, Kind::Records);
+        let segment = Self::create_named(disk, name)?;
         if reserved_bytes > 0 {
             segment.file.reserve(u64::from(reserved_bytes))?;
         }
@@ -92,28 +92,20 @@ impl Segment {
     /// A new segment that compaction fills, under names that do not count yet.
     pub(super) fn create_cleaned(
         disk: &Arc<dyn Disk>,
-        directory: &Path,
+        directory: &Arc<Path>,
         base: Offset,
     ) -> io::Result<Arc<Self>> {
-        Self::create_named(disk, directory, base, CLEANED_SUFFIX)
+        let name = FileName::new(Arc::clone(directory), base, Kind::Records);
+        Self::create_named(disk, name.cleaned())
     }
 
-    fn create_named(
-        disk: &Arc<dyn Disk>,
-        directory: &Path,
-        base: Offset,
-        suffix: &str,
-    ) -> io::Result<Arc<Self>> {
-        let path_of = |kind: Kind| kind.path_with(directory, base, suffix);
-        let path = path_of(Kind::Records);
-        let file = disk.open(&path, OpenMode::Truncate)?;
-        let offsets = Index::create(Arc::clone(disk), path_of(Kind::OffsetIndex))?;
-        let times = Index::create(Arc::clone(disk), path_of(Kind::TimeIndex))?;
-        let transactions = path_of(Kind::TransactionIndex);
+    fn create_named(disk: &Arc<dyn Disk>, name: FileName) -> io::Result<Arc<Self>> {
+        let file = disk.open(&name.path(), OpenMode::Truncate)?;
+        let offsets = Index::create(Arc::clone(disk), name.beside(Kind::OffsetIndex))?;
+        let times = Index::create(Arc::clone(disk), name.beside(Kind::TimeIndex))?;
+        let transactions = name.beside(Kind::TransactionIndex);
         Ok(Arc::new(Self {
-            base,
-            directory: directory.to_owned(),
-            path,
+            name,
             file,
             size: AtomicU32::new(0),
             offsets,
@@ -133,18 +125,19 @@ impl Segment {
     /// have no transaction index, none is looked for.
     pub(super) fn open(
         disk: &Arc<dyn Disk>,
-        directory: &Path,
+        directory: &Arc<Path>,
         base: Offset,
         grows: bool,
         has_transactions: bool,
     ) -> io::Result<Option<Arc<Self>>> {
-        let path = Kind::Records.path(directory, base);
+        let name = FileName::new(Arc::clone(directory), base, Kind::Records);
+        let path = name.path();
         let file = if grows { disk.open_idle(&path) } else { disk.open_settled(&path) }?;
         let size = u32::try_from(file.len()?).map_err(io::Error::other)?;
         let offsets: Option<Index<OffsetEntry>> =
-            Index::open(Arc::clone(disk), Kind::OffsetIndex.path(directory, base), grows)?;
+            Index::open(Arc::clone(disk), name.beside(Kind::OffsetIndex), grows)?;
         let times: Option<Index<TimeEntry>> =
-            Index::open(Arc::clone(disk), Kind::TimeIndex.path(directory, base), grows)?;
+            Index::open(Arc::clone(disk), name.beside(Kind::TimeIndex), grows)?;
         let (Some(offsets), Some(times)) = (offsets, times) else {
             return Ok(None);
         };
@@ -155,14 +148,13 @@ impl Segment {
             timestamp: entry.timestamp,
             last_offset: base.plus(i64::from(entry.relative_offset)),
         });
+        let of_transactions = name.beside(Kind::TransactionIndex);
         let transactions = match has_transactions {
-            true => open_transactions(disk, directory, base)?,
-            false => TransactionIndex::absent(disk, directory, base),
+            true => TransactionIndex::open(Arc::clone(disk), of_transactions)?,
+            false => TransactionIndex::absent(Arc::clone(disk), of_transactions),
         };
         let segment = Self {
-            base,
-            directory: directory.to_owned(),
-            path,
+            name,
             file,
             size: AtomicU32::new(size),
             offsets,
@@ -180,7 +172,7 @@ impl Segment {
     fn indexes_fit(&self) -> io::Result<bool> {
         let check = || {
             if let Some(OffsetEntry { relative_offset, position }) = self.offsets.last()? {
-                let offset = self.base.plus(i64::from(relative_offset));
+                let offset = self.base().plus(i64::from(relative_offset));
                 let mut headers =
                     Headers::new(&*self.file, position, self.size(), Residency::Any).one_by_one();
                 let first = headers.next_waiting()?;
@@ -210,21 +202,20 @@ impl Segment {
     /// each batch.
     pub(super) fn reindex(
         disk: &Arc<dyn Disk>,
-        directory: &Path,
+        directory: &Arc<Path>,
         base: Offset,
     ) -> io::Result<Arc<Self>> {
-        let path = Kind::Records.path(directory, base);
-        let file = disk.open(&path, OpenMode::Write)?;
+        let name = FileName::new(Arc::clone(directory), base, Kind::Records);
+        let file = disk.open(&name.path(), OpenMode::Write)?;
         let size = u32::try_from(file.len()?).map_err(io::Error::other)?;
+        let transactions = name.beside(Kind::TransactionIndex);
         Ok(Arc::new(Self {
-            base,
-            directory: directory.to_owned(),
-            path,
             file,
             size: AtomicU32::new(size),
-            offsets: Index::create(Arc::clone(disk), Kind::OffsetIndex.path(directory, base))?,
-            times: Index::create(Arc::clone(disk), Kind::TimeIndex.path(directory, base))?,
-            transactions: open_transactions(disk, directory, base)?,
+            offsets: Index::create(Arc::clone(disk), name.beside(Kind::OffsetIndex))?,
+            times: Index::create(Arc::clone(disk), name.beside(Kind::TimeIndex))?,
+            transactions: TransactionIndex::open(Arc::clone(disk), transactions)?,
+            name,
             latest: Mutex::new(None),
             durable: AtomicBool::new(false),
             read_ends: Mutex::default(),
@@ -239,12 +230,12 @@ impl Segment {
 
     /// The offset it begins with.
     pub(super) const fn base(&self) -> Offset {
-        self.base
+        self.name.base()
     }
 
     /// Its record file's path.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn path(&self) -> PathBuf {
+        self.name.path()
     }
 
     /// Its record file.
@@ -289,7 +280,7 @@ impl Segment {
         let headers = |start| Headers::new(&*self.file, start, end, residency);
         let mut headers = match read_end {
             Some((_, position)) => headers(position).one_by_one(),
-            None => headers(self.offsets.position_before(self.base, offset)?),
+            None => headers(self.offsets.position_before(self.base(), offset)?),
         };
         loop {
             match headers.next()? {
@@ -340,7 +331,8 @@ impl Segment {
     /// Reads that are under way go on.
     pub(super) fn mark_deleted(&self, disk: &dyn Disk) -> io::Result<Vec<PathBuf>> {
         let mut marked = self.mark_replaced(disk)?;
-        let snapshot = mark_deleted(disk, Kind::ProducerSnapshot, &self.directory, self.base)?;
+        let snapshot =
+            mark_deleted(disk, Kind::ProducerSnapshot, self.name.directory(), self.base())?;
         marked.extend(snapshot);
         Ok(marked)
     }
@@ -358,7 +350,7 @@ impl Segment {
         self.keep_open()?;
         let mut marked = Vec::new();
         for kind in [Kind::Records, Kind::OffsetIndex, Kind::TimeIndex, Kind::TransactionIndex] {
-            marked.extend(mark_deleted(disk, kind, &self.directory, self.base)?);
+            marked.extend(mark_deleted(disk, kind, self.name.directory(), self.base())?);
         }
         Ok(marked)
     }
@@ -387,15 +379,6 @@ pub(super) fn mark_deleted(
     }
 }
 
-fn open_transactions(
-    disk: &Arc<dyn Disk>,
-    directory: &Path,
-    base: Offset,
-) -> io::Result<TransactionIndex> {
-    let path = Kind::TransactionIndex.path(directory, base);
-    TransactionIndex::open(Arc::clone(disk), path, base)
-}
-
 impl Growth {
     pub(super) fn new(segment: Arc<Segment>, now: UnixMillis, jitter_ms: i64) -> Self {
         Self { segment, bytes_since_entry: 0, first_timestamp: None, since: now, jitter_ms }
@@ -409,7 +392,7 @@ impl Growth {
         let full = size > rule.segment_bytes.saturating_sub(rule.batch_bytes)
             || segment.offsets.count() >= entries_max(8)
             || segment.times.count() >= entries_max(12).saturating_sub(1)
-            || rule.batch_last_offset.since(segment.base) > i64::from(i32::MAX);
+            || rule.batch_last_offset.since(segment.base()) > i64::from(i32::MAX);
         if size == 0 || full {
             return Ok(size > 0 && full);
         }
@@ -486,7 +469,7 @@ impl Growth {
 impl Segment {
     /// An offset of this segment as the indexes write it.
     fn relative(&self, offset: Offset) -> u32 {
-        let relative = offset.since(self.base);
+        let relative = offset.since(self.base());
         u32::try_from(relative).expect("a segment is rolled before its offsets outgrow 31 bits")
     }
 }

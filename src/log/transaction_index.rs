@@ -17,13 +17,12 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::files::Kind;
+use super::files::FileName;
 use crate::env::{Disk, DiskFile, OpenMode, Residency};
 use crate::model::{Offset, ProducerId};
 
@@ -84,7 +83,7 @@ impl AbortedTransaction {
 #[derive(Debug)]
 pub(super) struct TransactionIndex {
     disk: Arc<dyn Disk>,
-    path: PathBuf,
+    name: FileName,
     state: RwLock<State>,
     guess: Mutex<Guess>,
 }
@@ -101,30 +100,24 @@ enum State {
 
 impl TransactionIndex {
     /// An index without entries. A file that is left over from before is removed.
-    pub(super) fn create(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
-        disk.remove_file(&path)?;
-        Ok(Self { disk, path, state: RwLock::new(State::Empty), guess: Mutex::default() })
+    pub(super) fn create(disk: Arc<dyn Disk>, name: FileName) -> io::Result<Self> {
+        disk.remove_file(&name.path())?;
+        Ok(Self { disk, name, state: RwLock::new(State::Empty), guess: Mutex::default() })
     }
 
     /// An index without entries, of which there is no file.
-    pub(super) fn absent(disk: &Arc<dyn Disk>, directory: &Path, base: Offset) -> Self {
-        let path = Kind::TransactionIndex.path(directory, base);
-        Self {
-            disk: Arc::clone(disk),
-            path,
-            state: RwLock::new(State::Empty),
-            guess: Mutex::default(),
-        }
+    pub(super) fn absent(disk: Arc<dyn Disk>, name: FileName) -> Self {
+        Self { disk, name, state: RwLock::new(State::Empty), guess: Mutex::default() }
     }
 
-    /// The index of a segment that begins at `base`, as it is in the file.
-    pub(super) fn open(disk: Arc<dyn Disk>, path: PathBuf, base: Offset) -> io::Result<Self> {
-        let state = match disk.open(&path, OpenMode::Write) {
-            Ok(file) => read_state(file, base)?,
+    /// The index as it is in the file.
+    pub(super) fn open(disk: Arc<dyn Disk>, name: FileName) -> io::Result<Self> {
+        let state = match disk.open(&name.path(), OpenMode::Write) {
+            Ok(file) => read_state(file, name.base())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => State::Empty,
             Err(error) => return Err(error),
         };
-        Ok(Self { disk, path, state: RwLock::new(state), guess: Mutex::default() })
+        Ok(Self { disk, name, state: RwLock::new(state), guess: Mutex::default() })
     }
 
     /// Whether the file cannot be an index.
@@ -137,13 +130,13 @@ impl TransactionIndex {
         let mut state = self.state.write();
         *state = if entries.is_empty() {
             if !matches!(*state, State::Empty) {
-                self.disk.remove_file(&self.path)?;
+                self.disk.remove_file(&self.name.path())?;
             }
             State::Empty
         } else {
             let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.write()).collect();
-            self.disk.replace_small(&self.path, &bytes)?;
-            let file = self.disk.open(&self.path, OpenMode::Write)?;
+            self.disk.replace_small(&self.name.path(), &bytes)?;
+            let file = self.disk.open(&self.name.path(), OpenMode::Write)?;
             State::Filled { file, count: entries.len() }
         };
         Ok(())
@@ -154,7 +147,7 @@ impl TransactionIndex {
         let mut state = self.state.write();
         let (file, count, is_new) = match &*state {
             State::Filled { file, count } => (Arc::clone(file), *count, false),
-            State::Empty => (self.disk.open(&self.path, OpenMode::Truncate)?, 0, true),
+            State::Empty => (self.disk.open(&self.name.path(), OpenMode::Truncate)?, 0, true),
             State::Damaged => return Err(io::ErrorKind::InvalidData.into()),
         };
         let end = (count * ENTRY_BYTES) as u64;
@@ -349,6 +342,7 @@ mod tests {
 
     use super::*;
     use crate::env::{Fault, FaultyDisk, MemoryDisk};
+    use crate::log::files::Kind;
 
     fn entry(producer_id: i64, first: i64, last: i64, stable: i64) -> AbortedTransaction {
         AbortedTransaction {
@@ -365,12 +359,16 @@ mod tests {
         FaultyDisk::new(Arc::new(disk))
     }
 
+    fn name(base: i64) -> FileName {
+        FileName::new(Path::new("d").into(), Offset(base), Kind::TransactionIndex)
+    }
+
     fn create(disk: &FaultyDisk) -> TransactionIndex {
-        TransactionIndex::create(Arc::new(disk.clone()), "d/x".into()).unwrap()
+        TransactionIndex::create(Arc::new(disk.clone()), name(0)).unwrap()
     }
 
     fn open(disk: &FaultyDisk, base: i64) -> TransactionIndex {
-        TransactionIndex::open(Arc::new(disk.clone()), "d/x".into(), Offset(base)).unwrap()
+        TransactionIndex::open(Arc::new(disk.clone()), name(base)).unwrap()
     }
 
     fn found(index: &TransactionIndex, from: i64, until: i64) -> (Vec<AbortedTransaction>, bool) {
@@ -380,7 +378,7 @@ mod tests {
     }
 
     fn bytes(disk: &FaultyDisk) -> Option<Vec<u8>> {
-        disk.read_small(Path::new("d/x")).unwrap()
+        disk.read_small(&name(0).path()).unwrap()
     }
 
     #[test]
@@ -425,7 +423,7 @@ mod tests {
         }
         assert!(!open(&disk, 20).is_damaged());
         assert!(open(&disk, 21).is_damaged(), "a marker before the segment");
-        let file = disk.open(Path::new("d/x"), OpenMode::Write).unwrap();
+        let file = disk.open(&name(0).path(), OpenMode::Write).unwrap();
         file.write_at(1, &[&[1]]).unwrap();
         assert!(open(&disk, 20).is_damaged(), "a version that is not known");
         file.write_at(1, &[&[0]]).unwrap();

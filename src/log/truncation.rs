@@ -207,9 +207,9 @@ impl Log {
         segment.keep_open()?;
         let length = u64::from(found.position);
         if is_committed {
-            replace_by_beginning(&*self.disk, segment.path(), length)?;
+            replace_by_beginning(&*self.disk, &segment.path(), length)?;
         } else {
-            let file = self.disk.open(segment.path(), OpenMode::Write)?;
+            let file = self.disk.open(&segment.path(), OpenMode::Write)?;
             file.set_len(length)?;
             file.sync_data()?;
         }

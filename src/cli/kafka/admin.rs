@@ -1,6 +1,7 @@
 //! What the tools share that speak to brokers: how they are told where those are, and what they say when a broker refuses.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,7 +86,10 @@ pub(super) fn run(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async { tool(Cluster::connect(Env::real(), cluster).await?).await })
+    let work = async { tool(Cluster::connect(Env::real(), cluster).await?).await };
+    // In a box, so that the program holds the runtime's code once, not for each tool.
+    let work: Pin<Box<dyn Future<Output = _>>> = Box::pin(work);
+    runtime.block_on(work)
 }
 
 /// The settings of a client in a file.

@@ -80,8 +80,8 @@ impl CleanError {
     }
 
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
         move |source| {
+            let path = path.to_owned();
             if crate::env::is_no_space(&source) {
                 Self::NoSpace { path, source }
             } else {
@@ -91,7 +91,7 @@ impl CleanError {
     }
 
     fn scan(segment: &Segment) -> impl FnOnce(ScanError) -> Self {
-        let path = segment.path().to_owned();
+        let path = segment.path();
         move |error| match error {
             ScanError::Io(source) => Self::Io { path, source },
             ScanError::Damaged { position, problem } => {
@@ -101,7 +101,7 @@ impl CleanError {
     }
 
     fn batch(segment: &Segment, position: u32) -> impl FnOnce(BatchError) -> Self {
-        let path = segment.path().to_owned();
+        let path = segment.path();
         move |error| {
             let problem = crate::model::WithCauses(&error).to_string();
             Self::Damaged { path, position: u64::from(position), problem }

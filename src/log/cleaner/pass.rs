@@ -200,7 +200,7 @@ impl CleanPass {
         let position = match segments.get(first) {
             Some(segment) => {
                 let found = segment.offsets.position_before(segment.base(), self.first_dirty);
-                found.map_err(CleanError::io(segment.path()))?
+                found.map_err(|error| CleanError::io(&segment.path())(error))?
             }
             None => 0,
         };

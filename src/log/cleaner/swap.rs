@@ -75,7 +75,7 @@ impl NewSegment {
     fn write_out(&mut self) -> Result<(), CleanError> {
         let segment = &self.growth.segment;
         let written = segment.file().write_at(u64::from(self.buffer_at), &[&self.buffer]);
-        written.map_err(CleanError::io(segment.path()))?;
+        written.map_err(|error| CleanError::io(&segment.path())(error))?;
         self.buffer.clear();
         self.buffer_at = segment.size();
         Ok(())
@@ -103,14 +103,14 @@ impl NewSegment {
         {
             // The indexes are written by their names.
             let _writer = open_writer(log)?;
-            self.growth.finish().map_err(CleanError::io(segment.path()))?;
+            self.growth.finish().map_err(|error| CleanError::io(&segment.path())(error))?;
             for transaction in aborted {
                 let pushed = segment.transactions.push(*transaction);
-                pushed.map_err(CleanError::io(segment.path()))?;
+                pushed.map_err(|error| CleanError::io(&segment.path())(error))?;
             }
         }
-        segment.transactions.sync().map_err(CleanError::io(segment.path()))?;
-        segment.file().sync_data().map_err(CleanError::io(segment.path()))?;
+        segment.transactions.sync().map_err(|error| CleanError::io(&segment.path())(error))?;
+        segment.file().sync_data().map_err(|error| CleanError::io(&segment.path())(error))?;
         for kind in [Kind::OffsetIndex, Kind::TimeIndex] {
             let path = kind.path_with(&log.directory, segment.base(), CLEANED_SUFFIX);
             let synced = log.disk.open(&path, OpenMode::Write).and_then(|file| file.sync_data());
@@ -159,7 +159,7 @@ impl NewSegment {
             Err(source) => {
                 // Which names there are is for the next start to find out.
                 writer.state = State::Failed;
-                Err(CleanError::Swap { path: directory.clone(), source })
+                Err(CleanError::Swap { path: directory.to_path_buf(), source })
             }
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn aborted_below(
     for segment in &*published.segments {
         let collected =
             segment.transactions.collect(Offset::ZERO, end, Residency::Any, &mut aborted);
-        if collected.map_err(CleanError::io(segment.path()))? == Some(true) {
+        if collected.map_err(|error| CleanError::io(&segment.path())(error))? == Some(true) {
             break;
         }
     }
