@@ -363,8 +363,8 @@ mod tests {
         FileName::new(Path::new("d").into(), Offset(base), Kind::TransactionIndex)
     }
 
-    fn create(disk: &FaultyDisk) -> TransactionIndex {
-        TransactionIndex::create(Arc::new(disk.clone()), name(0)).unwrap()
+    fn create(disk: &FaultyDisk, base: i64) -> TransactionIndex {
+        TransactionIndex::create(Arc::new(disk.clone()), name(base)).unwrap()
     }
 
     fn open(disk: &FaultyDisk, base: i64) -> TransactionIndex {
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn bytes_are_kafkas_and_there_is_no_file_without_them() {
         let disk = disk();
-        let index = create(&disk);
+        let index = create(&disk, 0);
         assert_eq!(bytes(&disk), None);
         assert!(index.push(entry(1, 2, 3, 4)).unwrap(), "the file was made");
         let expected: Vec<u8> =
@@ -399,7 +399,7 @@ mod tests {
     #[test]
     fn what_reaches_into_the_range_is_found() {
         let disk = disk();
-        let index = create(&disk);
+        let index = create(&disk, 10);
         let all = [entry(1, 10, 20, 12), entry(2, 12, 25, 26), entry(1, 30, 40, 41)];
         for entry in all {
             index.push(entry).unwrap();
@@ -417,13 +417,15 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_the_index_is_told() {
         let disk = disk();
-        let index = create(&disk);
+        let index = create(&disk, 20);
         for last in [20, 30] {
             index.push(entry(1, 10, last, 40)).unwrap();
         }
         assert!(!open(&disk, 20).is_damaged());
+        let bytes = disk.read_small(&name(20).path()).unwrap().unwrap();
+        disk.replace_small(&name(21).path(), &bytes).unwrap();
         assert!(open(&disk, 21).is_damaged(), "a marker before the segment");
-        let file = disk.open(&name(0).path(), OpenMode::Write).unwrap();
+        let file = disk.open(&name(20).path(), OpenMode::Write).unwrap();
         file.write_at(1, &[&[1]]).unwrap();
         assert!(open(&disk, 20).is_damaged(), "a version that is not known");
         file.write_at(1, &[&[0]]).unwrap();
@@ -438,7 +440,7 @@ mod tests {
     #[test]
     fn an_entry_that_finds_no_room_leaves_nothing_behind() {
         let disk = disk();
-        let index = create(&disk);
+        let index = create(&disk, 0);
         for room in [0, 10, 33] {
             disk.inject(Fault::NoSpaceAfter(room));
             index.push(entry(1, 2, 3, 4)).unwrap_err();
@@ -500,7 +502,7 @@ mod tests {
             (first, size) in (0_usize..900, 0_usize..900),
         ) {
             let (disk, mut last, mut all) = (disk(), 0, Vec::new());
-            let index = create(&disk);
+            let index = create(&disk, 0);
             for (step, age, open) in steps {
                 last += step;
                 let stable = (last + 1 - open).max(0);
@@ -542,7 +544,7 @@ mod tests {
     #[test]
     fn entries_that_are_not_in_memory_are_waited_for() {
         let disk = disk();
-        let index = create(&disk);
+        let index = create(&disk, 0);
         index.push(entry(1, 2, 3, 4)).unwrap();
         disk.inject(Fault::Cold("x".into()));
         let mut found = Vec::new();
