@@ -49,6 +49,7 @@ mod progress;
 mod reading;
 mod redpanda;
 mod rpk;
+mod scope;
 mod scratch;
 mod security;
 mod serve;
