@@ -9,8 +9,8 @@ use crate::env::{BoxStream, Env, Listener};
 use crate::model::{BrokerId, ErrorCode, Offset, PartitionId};
 use crate::wire::messages::{
     ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorResponse, HeartbeatRequest,
-    HeartbeatResponse, InitProducerIdResponse, JoinGroupResponse, MetadataResponse, WireBrokerId, WireTopicName,
-    api_versions_response, find_coordinator_response, metadata_response,
+    HeartbeatResponse, InitProducerIdResponse, JoinGroupResponse, MetadataResponse, WireBrokerId,
+    WireTopicName, api_versions_response, find_coordinator_response, metadata_response,
 };
 use crate::wire::{ApiKey, RequestHeader, Response, Text, decode_request, encode_response};
 

@@ -102,10 +102,9 @@ impl Meter {
             }
             Counted::Connections => format!("{count} connections, {rate:.0}/s"),
         };
-        let [p50, p99, p999, _] = measured.latencies.map_or_else(
-            || ["-"; 4].map(str::to_owned),
-            |latencies| latencies.map(milliseconds),
-        );
+        let [p50, p99, p999, _] = measured
+            .latencies
+            .map_or_else(|| ["-"; 4].map(str::to_owned), |latencies| latencies.map(milliseconds));
         eprint!("\r\x1b[K{what}, p50 {p50} p99 {p99} p99.9 {p999}");
         // Nobody is harmed by a line that does not come.
         drop(std::io::stderr().flush());

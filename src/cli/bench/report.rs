@@ -63,8 +63,9 @@ impl ReportArguments {
                 let base = serde_json::from_slice(&bytes)
                     .map_err(|error| Failure::usage(named(error.to_string())))?;
                 judge(&base, bench, &settings).map_err(|words| {
-                    Failure::usage(named(words))
-                        .hint("compare with what the same verb and options have printed with --json")
+                    Failure::usage(named(words)).hint(
+                        "compare with what the same verb and options have printed with --json",
+                    )
                 })?;
                 Some(base)
             }
@@ -83,7 +84,8 @@ fn judge(base: &Value, bench: &str, settings: &Value) -> Result<(), String> {
     if other != bench {
         return Err(format!("this is the result of bench {other}, not of bench {bench}"));
     }
-    let known = base.get("settings").ok_or("it does not say with which settings it was measured")?;
+    let known =
+        base.get("settings").ok_or("it does not say with which settings it was measured")?;
     let fields = settings.as_object().into_iter().flatten();
     let differing: Vec<String> = fields
         .filter(|(name, value)| known.get(name.as_str()).unwrap_or(&Value::Null) != *value)
@@ -101,11 +103,12 @@ impl Report {
     /// Prints the result.
     pub(super) fn print(&self, measured: &Measured) -> Result<(), Failure> {
         let figures = figures(measured);
-        Ok(match (self.json, &self.base) {
-            (true, _) => print_json(&self.value(measured, &figures))?,
-            (false, Some(base)) => print_text(&compared(&figures, base).to_string())?,
-            (false, None) => print_text(&self.table(measured, &figures).to_string())?,
-        })
+        let printed = match (self.json, &self.base) {
+            (true, _) => print_json(&self.value(measured, &figures)),
+            (false, Some(base)) => print_text(&compared(&figures, base).to_string()),
+            (false, None) => print_text(&self.table(measured, &figures).to_string()),
+        };
+        Ok(printed?)
     }
 
     fn value(&self, measured: &Measured, figures: &[Figure]) -> Value {
@@ -126,7 +129,8 @@ impl Report {
             put(&mut change, figures, |figure| json!(figure.change(base)));
             value["change"] = change;
             // Not what that one was compared with in turn.
-            let without = |(name, _): &(&String, &Value)| !["base", "change"].contains(&name.as_str());
+            let without =
+                |(name, _): &(&String, &Value)| !["base", "change"].contains(&name.as_str());
             let fields = base.as_object().into_iter().flatten().filter(without);
             let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
             value["base"] = Value::Object(fields.collect::<Map<_, _>>());
@@ -141,7 +145,15 @@ impl Report {
         match &texts[..] {
             [rate, bytes, p50, p99, p999, max] => {
                 let mut table = Table::new(&[
-                    "BENCH", "RECORDS", "SECONDS", "RECORDS/S", "MB/S", "P50", "P99", "P99.9", "MAX",
+                    "BENCH",
+                    "RECORDS",
+                    "SECONDS",
+                    "RECORDS/S",
+                    "MB/S",
+                    "P50",
+                    "P99",
+                    "P99.9",
+                    "MAX",
                 ]);
                 let [rate, bytes, p50, p99, p999, max] =
                     [rate, bytes, p50, p99, p999, max].map(Clone::clone);
@@ -150,7 +162,14 @@ impl Report {
             }
             others => {
                 let mut table = Table::new(&[
-                    "BENCH", "CONNECTIONS", "SECONDS", "CONNECTIONS/S", "P50", "P99", "P99.9", "MAX",
+                    "BENCH",
+                    "CONNECTIONS",
+                    "SECONDS",
+                    "CONNECTIONS/S",
+                    "P50",
+                    "P99",
+                    "P99.9",
+                    "MAX",
                 ]);
                 let mut others = others.iter().cloned();
                 let mut next = || others.next().unwrap_or_default();
@@ -264,7 +283,10 @@ mod tests {
     fn a_result_is_compared_with_a_former_one() {
         let before = measured(1000.0, 1000);
         let base = report(None).value(&before, &figures(&before));
-        assert_eq!(base["latency_us"], json!({ "p50": 1000, "p99": 2000, "p99.9": 3000, "max": 4000 }));
+        assert_eq!(
+            base["latency_us"],
+            json!({ "p50": 1000, "p99": 2000, "p99.9": 3000, "max": 4000 })
+        );
         let now = measured(1100.0, 750);
         let value = report(Some(base.clone())).value(&now, &figures(&now));
         assert_eq!(value["change"]["records_per_second"], 10.0);

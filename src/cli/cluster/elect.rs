@@ -233,7 +233,9 @@ fn print(arguments: &ElectArguments, elections: &[Election]) -> Result<ExitCode,
     };
     arguments.common.output.print_told(&text, &table, &json)?;
     if is_dry && !elections.is_empty() {
-        eprintln!("nothing was changed: add --execute to do it; records that only others have are lost");
+        eprintln!(
+            "nothing was changed: add --execute to do it; records that only others have are lost"
+        );
     }
     let refused = |election: &&Election| matches!(election.result, Outcome::Refused(_));
     Ok(match elections.iter().filter(refused).count() {

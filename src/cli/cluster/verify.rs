@@ -184,11 +184,7 @@ async fn settled(
 }
 
 /// Where the replicas of a partition are now; where they were if nobody knows the partition any more.
-async fn current(
-    cluster: &Cluster,
-    topic: &str,
-    known: &Partition,
-) -> Result<Partition, Failure> {
+async fn current(cluster: &Cluster, topic: &str, known: &Partition) -> Result<Partition, Failure> {
     let metadata = cluster.metadata(Topics::Named(&[topic])).await?;
     let partitions = metadata.topic(topic).into_iter().flat_map(|topic| &topic.partitions);
     let now = partitions.into_iter().find(|partition| partition.index == known.index);

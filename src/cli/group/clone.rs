@@ -6,9 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::describe::{find, progress};
-use super::reset::{
-    Goal, chosen, offsets_of, refuse_if_used, say_what_was_done, shown, targets,
-};
+use super::reset::{Goal, chosen, offsets_of, refuse_if_used, say_what_was_done, shown, targets};
 use crate::cli::failure::Failure;
 use crate::cli::output::list;
 use crate::cli::scope::Scope;
@@ -57,7 +55,8 @@ pub(super) fn clone(arguments: &CloneArguments) -> Result<ExitCode, Failure> {
             "from": from, "group": to, "executed": arguments.execute, "partitions": rows,
         });
         arguments.common.output.print(&table, &json)?;
-        let left: Vec<_> = progress.keys().filter(|partition| !new.contains_key(*partition)).collect();
+        let left: Vec<_> =
+            progress.keys().filter(|partition| !new.contains_key(*partition)).collect();
         if !left.is_empty() {
             let left = list(left.iter().map(|(topic, index)| format!("{topic}:{index}")));
             eprintln!("left out, for there is no such partition or no leader of it: {left}");

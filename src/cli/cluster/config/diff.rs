@@ -81,8 +81,9 @@ pub(super) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure> {
         if sides.len() < 2 && !arguments.defaults {
             let what = sides.first().map(|side| side.of.as_str()).unwrap_or_default();
             let message = format!("there is nothing to compare {what} with");
-            return Err(Failure::usage(message)
-                .hint("--defaults, --to-bootstrap, --to-context and more than one --topic say with what"));
+            return Err(Failure::usage(message).hint(
+                "--defaults, --to-bootstrap, --to-context and more than one --topic say with what",
+            ));
         }
         print(arguments, &sides)
     })

@@ -42,7 +42,10 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     })
 }
 
-fn print(arguments: &ExplainArguments, found: &[(i32, ConfigSetting)]) -> Result<ExitCode, Failure> {
+fn print(
+    arguments: &ExplainArguments,
+    found: &[(i32, ConfigSetting)],
+) -> Result<ExitCode, Failure> {
     let Some((_, first)) = found.first() else { return Ok(ExitCode::SUCCESS) };
     let mut table = Table::new(&["BROKER", "VALUE", "FROM"]);
     let mut brokers = Vec::new();
@@ -119,7 +122,8 @@ mod tests {
 
     #[test]
     fn texts_lose_their_tags_and_nothing_else() {
-        let text = "The <code>acks</code> of a<b> < c</b>, <a href=\"x\">there</a><br/>; <host>:<port>";
+        let text =
+            "The <code>acks</code> of a<b> < c</b>, <a href=\"x\">there</a><br/>; <host>:<port>";
         assert_eq!(plain(text), "The acks of a < c, there; <host>:<port>");
         assert_eq!(plain("a <"), "a <");
     }
