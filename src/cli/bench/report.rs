@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::meter::{Counted, Measured, milliseconds};
 use crate::cli::failure::Failure;
-use crate::cli::output::{Table, list, or_dash, print_json, print_text};
+use crate::cli::output::{Table, or_dash, print_json, print_text};
 use crate::cli::sources;
 
 /// How the result is shown, and what it is compared with.
@@ -95,7 +95,7 @@ fn judge(base: &Value, bench: &str, settings: &Value) -> Result<(), String> {
         .collect();
     match differing.is_empty() {
         true => Ok(()),
-        false => Err(format!("it was measured with {}", list(differing))),
+        false => Err(format!("it was measured with {}", differing.join(", "))),
     }
 }
 
@@ -310,7 +310,7 @@ mod tests {
         let words = |base: Value, bench| judge(&base, bench, &settings).unwrap_err();
         assert_eq!(words(base, "e2e"), "this is the result of bench produce, not of bench e2e");
         let other = json!({ "bench": "produce", "settings": { "size": 1, "rate": 5 } });
-        let said = "it was measured with rate 5 instead of null,size 1 instead of 100";
+        let said = "it was measured with rate 5 instead of null, size 1 instead of 100";
         assert_eq!(words(other, "produce"), said);
         assert!(words(json!({ "bench": "produce" }), "produce").contains("with which settings"));
         assert!(words(json!([]), "produce").contains("not the result"));

@@ -232,7 +232,8 @@ fn print(arguments: &ElectArguments, elections: &[Election]) -> Result<ExitCode,
         false => table.to_string(),
     };
     arguments.common.output.print_told(&text, &table, &json)?;
-    if is_dry && !elections.is_empty() {
+    let would = |election: &Election| matches!(election.result, Outcome::Would(_));
+    if elections.iter().any(would) {
         eprintln!(
             "nothing was changed: add --execute to do it; records that only others have are lost"
         );
