@@ -13,8 +13,6 @@ use super::registry;
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Kept,
-    /// It stays, and something is to be said.
-    Noted(String),
     /// Other lines come in its place.
     Replaced(String, Vec<(&'static str, String)>),
     LeftOut(String),
@@ -45,7 +43,6 @@ pub fn migrate(bytes: &[u8]) -> Result<String, MalformedEscape> {
         let line = written(&property.key, &property.value);
         match old.fate(property) {
             Fate::Kept => out.push_str(&format!("{line}\n")),
-            Fate::Noted(why) => out.push_str(&format!("# {why}\n{line}\n")),
             Fate::LeftOut(why) => out.push_str(&format!("# left out: {why}\n#{line}\n")),
             Fate::Replaced(why, lines) => {
                 out.push_str(&format!("# changed: {why}\n#{line}\n"));
@@ -104,36 +101,7 @@ impl Old<'_> {
         if let Some(why) = reason(key) {
             return Fate::LeftOut(why.to_owned());
         }
-        self.of_registry(key, value)
-    }
-
-    /// What the registry says of a key that has its name still.
-    fn of_registry(&self, key: &str, value: &str) -> Fate {
-        let Some(known) = registry::find_broker(key) else {
-            if registry::is_retired(key) {
-                return Fate::LeftOut(
-                    "Apache Kafka has it no more, and it has no meaning here".to_owned(),
-                );
-            }
-            return Fate::LeftOut(match registry::suggest(key) {
-                Some(meant) => {
-                    format!("no key has this name, and nothing reads it; is {meant} meant?")
-                }
-                None => "no key has this name, and nothing reads it".to_owned(),
-            });
-        };
-        if let Err(error) = known.parse(value) {
-            return Fate::LeftOut(format!("this value is not allowed any more: it {error}"));
-        }
-        match known.status {
-            Status::Inert => Fate::LeftOut("it has no meaning here".to_owned()),
-            Status::NotYet => Fate::Noted("accepted, and without effect yet".to_owned()),
-            // The form of a key for one listener.
-            Status::Active if known.name != key => {
-                Fate::Noted("accepted, and without effect yet".to_owned())
-            }
-            Status::Active => Fate::Kept,
-        }
+        of_registry(key, value)
     }
 
     fn broker_id(&self, value: &str) -> Fate {
@@ -190,6 +158,30 @@ impl Old<'_> {
             return Fate::LeftOut(format!("{} and {} say it", NAMES[0], NAMES[1]));
         }
         Fate::Replaced("the past and the future have a limit each".to_owned(), lines)
+    }
+}
+
+/// What the registry says of a key that has its name still.
+fn of_registry(key: &str, value: &str) -> Fate {
+    let Some(known) = registry::find_broker(key) else {
+        if registry::is_retired(key) {
+            return Fate::LeftOut(
+                "Apache Kafka has it no more, and it has no meaning here".to_owned(),
+            );
+        }
+        return Fate::LeftOut(match registry::suggest(key) {
+            Some(meant) => {
+                format!("no key has this name, and nothing reads it; is {meant} meant?")
+            }
+            None => "no key has this name, and nothing reads it".to_owned(),
+        });
+    };
+    if let Err(error) = known.parse(value) {
+        return Fate::LeftOut(format!("this value is not allowed any more: it {error}"));
+    }
+    match known.status {
+        Status::Inert => Fate::LeftOut("it has no meaning here".to_owned()),
+        Status::Active | Status::NotYet => Fate::Kept,
     }
 }
 

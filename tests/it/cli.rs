@@ -397,9 +397,9 @@ fn metrics_and_connections_of_a_broker() {
     let broker =
         Program::start(&["serve", "--memory", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let http = broker.http.as_str();
+    produce(&broker.kafka, "t", "1\n");
     let mut reader =
         Running::start(&broker.kafka, &["consume", "t", "-G", "g", "--client-id", "a-reader"]);
-    produce(&broker.kafka, "t", "1\n");
     assert_eq!(reader.line(), "1");
     let listed = ottla("", &["connections", "--http", http, "--json"]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
