@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Serving;
 use crate::api::Services;
 use crate::api::overview::GroupOverview;
+use crate::wire::ApiKey;
 
 #[derive(Serialize)]
 pub(super) struct Cluster {
@@ -82,7 +83,9 @@ pub(super) struct Connection {
     peer: String,
     local: String,
     principal: String,
+    client_id: Option<String>,
     software: Option<Software>,
+    last_api: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -188,6 +191,8 @@ pub(super) fn connections(services: &Services) -> Vec<Connection> {
             name: name.to_string(),
             version: version.to_string(),
         }),
+        client_id: context.client_id.get().cloned().flatten(),
+        last_api: context.last_api().map(ApiKey::name),
     };
     services.connections.open().into_iter().map(connection).collect()
 }

@@ -1,6 +1,7 @@
 //! What a handler knows: the broker, the connection, the request's header.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::model::{BrokerId, ErrorCode};
 use crate::replica::ReplicaManager;
 use crate::telemetry::Metrics;
 use crate::txn::{MarkerWriter, TransactionShard};
-use crate::wire::{RequestHeader, Text};
+use crate::wire::{ApiKey, RequestHeader, Text};
 
 /// How long a request waits to be decided by what was agreed on before.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
@@ -100,6 +101,10 @@ pub struct ConnectionContext {
     pub principal: Arc<str>,
     /// Name and version of the client's library, once it has told (KIP-511).
     pub software: OnceLock<(Text, Text)>,
+    /// What the client calls itself, once it has told; an empty name is none.
+    pub client_id: OnceLock<Option<String>>,
+    /// The key of the API that was last asked for, -1 before.
+    last_api: AtomicI16,
     /// Its place among the open connections.
     _place: Place,
 }
@@ -114,8 +119,33 @@ impl ConnectionContext {
     ) -> Self {
         let principal = Arc::from("User:ANONYMOUS");
         let client_host = Text::from_string(format!("/{}", peer.ip().to_canonical()));
-        let software = OnceLock::new();
-        Self { endpoint, listener, local, peer, client_host, principal, software, _place: place }
+        Self {
+            endpoint,
+            listener,
+            local,
+            peer,
+            client_host,
+            principal,
+            software: OnceLock::new(),
+            client_id: OnceLock::new(),
+            last_api: AtomicI16::new(-1),
+            _place: place,
+        }
+    }
+
+    /// Takes note of a request.
+    pub(super) fn note(&self, header: &RequestHeader) {
+        // A copy: the text is part of the frame, which would stay with it.
+        self.client_id.get_or_init(|| {
+            header.client_id.as_ref().map(ToString::to_string).filter(|id| !id.is_empty())
+        });
+        self.last_api.store(header.api_key, Ordering::Relaxed);
+    }
+
+    /// What was last asked for.
+    #[must_use]
+    pub fn last_api(&self) -> Option<ApiKey> {
+        ApiKey::from_code(self.last_api.load(Ordering::Relaxed))
     }
 
     /// The client's library, for messages.

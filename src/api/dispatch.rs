@@ -100,6 +100,7 @@ impl Api {
                 "a request of API key {key} ({name}), which is not served at {at}"
             ));
         };
+        connection.note(&header);
         let context = RequestContext {
             services: Arc::clone(&self.services),
             connection: Arc::clone(connection),

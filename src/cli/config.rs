@@ -1,13 +1,16 @@
 //! `ottla config`: what a broker would be started with, and why.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use super::failure::{Failure, NOT_FOUND};
-use super::sources::SourceArguments;
-use crate::config::registry;
-use crate::config::{Described, DynamicConfig, Layers, Loaded, Notice, Status, docs};
+use super::sources::{self, SourceArguments};
+use crate::config::{
+    self, Described, DynamicConfig, Layers, Loaded, Notice, SourceFile, Sources, Status, docs,
+    migrate, registry,
+};
 
 /// What to do with the configuration.
 #[derive(Debug, Args)]
@@ -35,6 +38,11 @@ enum Verb {
     },
     /// Print the reference of all keys, as Markdown
     Docs,
+    /// Print a configuration file of an older Apache Kafka as one for Ottla; each line that is changed or left out says why
+    Migrate {
+        /// The file, in the form of server.properties
+        file: PathBuf,
+    },
 }
 
 pub(super) fn run(arguments: &ConfigArguments) -> anyhow::Result<ExitCode> {
@@ -52,6 +60,9 @@ pub(super) fn run(arguments: &ConfigArguments) -> anyhow::Result<ExitCode> {
         Verb::Docs => {
             put!("{}", docs::markdown());
             Ok(ExitCode::SUCCESS)
+        }
+        Verb::Migrate { file } => {
+            Ok(migrated(file).unwrap_or_else(|failure| failure.report(false)))
         }
     }
 }
@@ -104,6 +115,19 @@ fn check(strict: bool, loaded: &Loaded) -> ExitCode {
     }
     say!("ok, {} set", loaded.config.settings().len());
     ExitCode::SUCCESS
+}
+
+fn migrated(path: &Path) -> Result<ExitCode, Failure> {
+    let bytes = sources::read(path).map_err(|error| Failure::usage(format!("{error:#}")))?;
+    let new = migrate::migrate(&bytes)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    put!("{new}");
+    // What fits no more although each value alone is right.
+    let file = SourceFile { path: "the new file", bytes: new.as_bytes() };
+    if let Err(error) = config::load(Sources { file: Some(file), environment: &[], options: &[] }) {
+        eprintln!("ottla: no broker starts with that as it is: {:#}", anyhow::Error::from(error));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn described(loaded: &Loaded) -> Vec<Described> {

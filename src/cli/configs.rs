@@ -1,10 +1,13 @@
 //! Settings of topics and brokers, asked for and changed.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use crate::client::{Cluster, Target, check};
 use crate::model::BrokerId;
+use crate::wire::messages::describe_configs_response::DescribeConfigsSynonym;
 use crate::wire::messages::{
     DescribeConfigsRequest, IncrementalAlterConfigsRequest, describe_configs_request,
     incremental_alter_configs_request,
@@ -18,6 +21,30 @@ pub(super) struct ConfigSetting {
     value: Option<String>,
     source: i8,
     sensitive: bool,
+    /// Whether only a restart of the broker changes it.
+    pub(super) read_only: bool,
+    /// The number of its type.
+    kind: i8,
+    /// What it means, where that was asked for and the broker tells.
+    pub(super) documentation: Option<String>,
+    /// Where its value could come from, the place that counts first, where that was asked for.
+    pub(super) synonyms: Vec<ConfigSynonym>,
+}
+
+/// A place that a value could come from.
+#[derive(Debug)]
+pub(super) struct ConfigSynonym {
+    /// The name there, which may be another one.
+    pub(super) name: String,
+    pub(super) value: Option<String>,
+    source: i8,
+}
+
+impl ConfigSynonym {
+    /// What kind of place it is.
+    pub(super) const fn origin(&self) -> &'static str {
+        origin(self.source)
+    }
 }
 
 impl ConfigSetting {
@@ -52,15 +79,28 @@ impl ConfigSetting {
 
     /// Where the value comes from.
     pub(super) const fn origin(&self) -> &'static str {
-        match self.source {
-            TOPIC_SOURCE => "topic",
-            2 => "broker",
-            3 => "all brokers",
-            4 => "file",
-            DEFAULT_SOURCE => "default",
-            6 => "broker logger",
-            _ => "unknown",
-        }
+        origin(self.source)
+    }
+
+    /// The default, if the broker told it.
+    pub(super) fn default(&self) -> Option<&ConfigSynonym> {
+        self.synonyms.iter().find(|synonym| synonym.source == DEFAULT_SOURCE)
+    }
+
+    /// The name of its type; none from brokers that do not tell.
+    pub(super) const fn type_name(&self) -> Option<&'static str> {
+        Some(match self.kind {
+            1 => "boolean",
+            2 => "string",
+            3 => "int",
+            4 => "short",
+            5 => "long",
+            6 => "double",
+            7 => "list",
+            8 => "class",
+            9 => "password",
+            _ => return None,
+        })
     }
 
     /// The name that Apache Kafka has for where the value comes from.
@@ -70,6 +110,19 @@ impl ConfigSetting {
 
     pub(super) fn to_json(&self) -> Value {
         json!({ "value": self.value, "source": self.origin(), "sensitive": self.sensitive })
+    }
+}
+
+/// Where a value with this source comes from.
+const fn origin(source: i8) -> &'static str {
+    match source {
+        TOPIC_SOURCE => "topic",
+        2 => "broker",
+        3 => "all brokers",
+        4 => "file",
+        DEFAULT_SOURCE => "default",
+        6 => "broker logger",
+        _ => "unknown",
     }
 }
 
@@ -90,11 +143,33 @@ pub(super) async fn describe_in_order(
     kind: i8,
     resource: &str,
 ) -> Result<Vec<ConfigSetting>, Failure> {
+    ask(cluster, kind, resource, DescribeConfigsRequest::default()).await
+}
+
+/// The settings by name, with their documentation and all places that their values could come from.
+pub(super) async fn describe_fully(
+    cluster: &Cluster,
+    kind: i8,
+    resource: &str,
+) -> Result<BTreeMap<String, ConfigSetting>, Failure> {
+    let request = DescribeConfigsRequest::default()
+        .with_include_synonyms(true)
+        .with_include_documentation(true);
+    let settings = ask(cluster, kind, resource, request).await?;
+    Ok(settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect())
+}
+
+async fn ask(
+    cluster: &Cluster,
+    kind: i8,
+    resource: &str,
+    request: DescribeConfigsRequest,
+) -> Result<Vec<ConfigSetting>, Failure> {
     let asked = describe_configs_request::DescribeConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(Text::from_string(resource.to_owned()))
         .with_configuration_keys(None);
-    let request = DescribeConfigsRequest::default().with_resources(vec![asked]);
+    let request = request.with_resources(vec![asked]);
     let response = cluster.request(target(kind, resource)?, &request).await?;
     let mut settings = Vec::new();
     for result in &response.results {
@@ -109,9 +184,21 @@ pub(super) async fn describe_in_order(
             value: config.value.as_ref().map(ToString::to_string),
             source: config.config_source,
             sensitive: config.is_sensitive,
+            read_only: config.read_only,
+            kind: config.config_type,
+            documentation: config.documentation.as_ref().map(ToString::to_string),
+            synonyms: config.synonyms.iter().map(synonym).collect(),
         }));
     }
     Ok(settings)
+}
+
+fn synonym(told: &DescribeConfigsSynonym) -> ConfigSynonym {
+    ConfigSynonym {
+        name: told.name.to_string(),
+        value: told.value.as_ref().map(ToString::to_string),
+        source: told.source,
+    }
 }
 
 /// Sets and unsets settings; what is not named stays as it is.

@@ -137,6 +137,13 @@ impl ConnectionArguments {
     }
 }
 
+impl ConnectionArguments {
+    /// The same toward another cluster, which is at these addresses or is that of a context.
+    pub(super) fn toward(&self, bootstrap: Option<String>, context: Option<String>) -> Self {
+        Self { bootstrap, context, ..self.clone() }
+    }
+}
+
 /// Runs what waits.
 pub(super) fn run_async(
     verb: impl AsyncFnOnce(Env) -> Result<ExitCode, Failure>,

@@ -28,6 +28,7 @@ mod completions;
 mod config;
 mod configs;
 mod connect;
+mod connections;
 mod consume;
 mod context;
 mod dev;
@@ -41,6 +42,7 @@ mod json_record;
 mod kafka;
 mod log_lines;
 mod logs;
+mod metrics;
 mod output;
 mod personality;
 mod place;
@@ -49,6 +51,7 @@ mod progress;
 mod reading;
 mod redpanda;
 mod rpk;
+mod scope;
 mod scratch;
 mod security;
 mod serve;
@@ -109,6 +112,10 @@ enum Verb {
     Config(config::ConfigArguments),
     /// Ask a broker of this machine whether it serves its clients; 0 means yes
     Health(health::HealthArguments),
+    /// Print the metrics of a broker of this machine
+    Metrics(metrics::MetricsArguments),
+    /// List the clients that are connected to a broker of this machine
+    Connections(connections::ConnectionsArguments),
     /// Check log directories and print their files, Ottla's or Apache Kafka's
     Logs(logs::LogsArguments),
     /// Rights
@@ -156,6 +163,8 @@ pub fn main() -> ExitCode {
         Some(Verb::Completions(arguments)) => Ok(completions::run::<Arguments>(&arguments)),
         Some(Verb::Config(arguments)) => config::run(&arguments),
         Some(Verb::Health(arguments)) => Ok(health::run(&arguments)),
+        Some(Verb::Metrics(arguments)) => Ok(metrics::run(&arguments)),
+        Some(Verb::Connections(arguments)) => Ok(connections::run(&arguments)),
         Some(Verb::Logs(arguments)) => logs::run(&arguments),
         Some(Verb::Acl(rest)) => Ok(security::refuse("acl", &rest).report(false)),
         Some(Verb::User(rest)) => Ok(security::refuse("user", &rest).report(false)),

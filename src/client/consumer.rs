@@ -15,6 +15,7 @@ use tokio_util::sync::DropGuard;
 
 use super::assignment::{Assignment, Subscription, assign_ranges};
 use super::cluster::{Cluster, CoordinatorKind, Target};
+use super::connection::Connection;
 use super::error::ClientError;
 use super::fetcher::{Fetched, Fetcher, FetcherOptions, Span, Spans};
 use super::group_offsets::Committer;
@@ -23,10 +24,10 @@ use super::offsets::OffsetQuery;
 use super::refusal::check;
 use crate::model::{BrokerId, ErrorCode, Instant, Offset, PartitionId};
 use crate::wire::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
-    WireGroupId, join_group_request, leave_group_request, sync_group_request,
+    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, MetadataRequest,
+    SyncGroupRequest, WireGroupId, join_group_request, leave_group_request, sync_group_request,
 };
-use crate::wire::{ApiKey, Text};
+use crate::wire::{ApiKey, Request, Text};
 
 /// How a member behaves.
 #[derive(Clone, Debug)]
@@ -287,10 +288,7 @@ impl GroupConsumer {
             .with_protocols(vec![protocol]);
         let connection = self.cluster.connection(Target::Coordinator(self.coordinator)).await?;
         let version = connection.version_up_to(ApiKey::JoinGroup, i16::MAX)?;
-        // Members have the time of a rebalance to come.
-        let patience = self.cluster.options().request_timeout
-            + Duration::from_millis(u64::from(REBALANCE_TIMEOUT_MS.unsigned_abs()));
-        let joined = connection.call(version, &request, patience).await?;
+        let joined = self.answer_to_all(&connection, version, &request).await?;
         let asked = joined.error_code == ErrorCode::MemberIdRequired.code();
         if joined.error_code == 0 || asked {
             self.committer.member_id = joined.member_id.to_string();
@@ -312,23 +310,53 @@ impl GroupConsumer {
                 assignments.push(entry);
             }
         }
-        let make = |version| {
-            let mut request = SyncGroupRequest::default()
-                .with_group_id(self.group_id())
-                .with_generation_id(joined.generation_id)
-                .with_member_id(joined.member_id.clone())
-                .with_assignments(assignments);
-            if version >= PROTOCOL_SINCE {
-                request.protocol_type = Some(Text::from_static_str("consumer"));
-                request.protocol_name = joined.protocol_name.clone();
-            }
-            request
-        };
-        let target = Target::Coordinator(self.coordinator);
-        let response = self.cluster.request_with(target, i16::MAX, make).await?;
+        let connection = self.cluster.connection(Target::Coordinator(self.coordinator)).await?;
+        let version = connection.version_up_to(ApiKey::SyncGroup, i16::MAX)?;
+        let mut request = SyncGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(joined.generation_id)
+            .with_member_id(joined.member_id.clone())
+            .with_assignments(assignments);
+        if version >= PROTOCOL_SINCE {
+            request.protocol_type = Some(Text::from_static_str("consumer"));
+            request.protocol_name = joined.protocol_name.clone();
+        }
+        let response = self.answer_to_all(&connection, version, &request).await?;
         let subject = || format!("group '{}'", self.options.group);
-        check(ApiKey::SyncGroup, response.error_code, subject, None)?;
+        check(ApiKey::SyncGroup, response.error_code, subject, None)
+            .map_err(|refusal| refusal.asked(&connection, version))?;
         Assignment::read(&response.assignment)
+    }
+
+    /// The answer to what the coordinator keeps until all members have said it, for which they have the time of a rebalance.
+    /// A coordinator that stands still is given up as soon as for any other question: it is asked for other things meanwhile.
+    async fn answer_to_all<R: Request>(
+        &self,
+        connection: &Connection,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response, ClientError> {
+        let patience = self.cluster.options().request_timeout
+            + Duration::from_millis(u64::from(REBALANCE_TIMEOUT_MS.unsigned_abs()));
+        tokio::select! {
+            answer = connection.call(version, request, patience) => answer,
+            error = self.end_of_life() => Err(error),
+        }
+    }
+
+    /// Asks the coordinator for something small again and again; gives why that has no answer.
+    async fn end_of_life(&self) -> ClientError {
+        let steady = &self.cluster.env().steady;
+        loop {
+            let make = |version| super::metadata::request(Topics::None, version);
+            let target = Target::Node(self.coordinator);
+            if let Err(error) =
+                self.cluster.request_with::<MetadataRequest>(target, i16::MAX, make).await
+            {
+                return error;
+            }
+            steady.sleep(LIFE_SIGNS_EVERY).await;
+        }
     }
 
     /// What the leader of the group does: shares the partitions.
@@ -481,6 +509,8 @@ const PARTING_TIME: Duration = Duration::from_secs(1);
 const ASSIGNOR: &str = "range";
 /// How long members may take to join a new generation.
 const REBALANCE_TIMEOUT_MS: i32 = 60_000;
+/// Between two questions whether a coordinator that waits for other members is still alive.
+const LIFE_SIGNS_EVERY: Duration = Duration::from_secs(1);
 /// Since when LeaveGroup takes several members.
 const MEMBERS_SINCE: i16 = 3;
 /// Since when SyncGroup names the protocol.

@@ -9,8 +9,8 @@ use crate::env::{BoxStream, Env, Listener};
 use crate::model::{BrokerId, ErrorCode, Offset, PartitionId};
 use crate::wire::messages::{
     ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorResponse, HeartbeatRequest,
-    HeartbeatResponse, InitProducerIdResponse, MetadataResponse, WireBrokerId, WireTopicName,
-    api_versions_response, find_coordinator_response, metadata_response,
+    HeartbeatResponse, InitProducerIdResponse, JoinGroupResponse, MetadataResponse, WireBrokerId,
+    WireTopicName, api_versions_response, find_coordinator_response, metadata_response,
 };
 use crate::wire::{ApiKey, RequestHeader, Response, Text, decode_request, encode_response};
 
@@ -320,4 +320,97 @@ async fn a_fetch_and_a_batch_end_with_the_time_of_an_operation() {
     assert!(matches!(error, ClientError::Timeout { api: ApiKey::Produce, .. }), "{error}");
     let took = steady.now().since(began);
     assert!(took < PATIENCE, "{took:?}");
+}
+
+/// A broker that coordinates the group of one member, and answers JoinGroup once `joins` has passed; or from then on nothing
+/// any more, on no connection, if it never does.
+async fn serve_a_group(
+    mut stream: BoxStream,
+    (env, port): (Env, u16),
+    joins: Option<Duration>,
+    is_still: std::sync::Arc<std::sync::atomic::AtomicBool>,
+) {
+    use std::sync::atomic::Ordering;
+    while let Some((header, _)) = next_request(&mut stream).await {
+        let (version, id) = (header.api_version, header.correlation_id);
+        if is_still.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+        match ApiKey::from_code(header.api_key) {
+            Some(ApiKey::ApiVersions) => {
+                let keys = [
+                    (ApiKey::Metadata, 9, 9),
+                    (ApiKey::FindCoordinator, 4, 4),
+                    (ApiKey::JoinGroup, 5, 5),
+                ];
+                answer(&mut stream, version, id, &speaks(&keys)).await;
+            }
+            Some(ApiKey::Metadata) => {
+                let mut broker = metadata_response::MetadataResponseBroker::default();
+                (broker.node_id, broker.port) = (WireBrokerId(1), i32::from(port));
+                broker.host = Text::from_static_str("127.0.0.1");
+                let mut all = MetadataResponse::default();
+                all.brokers = vec![broker];
+                answer(&mut stream, version, id, &all).await;
+            }
+            Some(ApiKey::FindCoordinator) => {
+                let mut one = find_coordinator_response::Coordinator::default();
+                one.node_id = WireBrokerId(1);
+                let mut response = FindCoordinatorResponse::default();
+                response.coordinators = vec![one];
+                answer(&mut stream, version, id, &response).await;
+            }
+            Some(ApiKey::JoinGroup) => {
+                let Some(joins) = joins else {
+                    is_still.store(true, Ordering::Relaxed);
+                    std::future::pending().await
+                };
+                env.steady.sleep(joins).await;
+                let mut refused = JoinGroupResponse::default();
+                refused.error_code = ErrorCode::GroupAuthorizationFailed.code();
+                answer(&mut stream, version, id, &refused).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What becomes of a member that has half a second for each answer, and how long that took.
+async fn joining(joins: Option<Duration>) -> (ClientError, Duration) {
+    let env = Env::in_memory();
+    let (listener, address) = listen(&env).await;
+    let (of_task, port) = (env.clone(), address.port);
+    let is_still = std::sync::Arc::default();
+    env.tasks.spawn("listener of a test", async move {
+        while let Ok(stream) = listener.accept().await {
+            let serve = serve_a_group(
+                stream,
+                (of_task.clone(), port),
+                joins,
+                std::sync::Arc::clone(&is_still),
+            );
+            of_task.tasks.spawn("connection of a test", serve);
+        }
+    });
+    let mut options = ClusterOptions::new(vec![address]);
+    (options.request_timeout, options.operation_timeout) =
+        (Duration::from_millis(500), Duration::from_millis(500));
+    let cluster = Cluster::connect(env.clone(), options).await.unwrap();
+    let topics = vec!["t".to_owned()];
+    let options = GroupOptions::new("g".to_owned(), topics, ResetPolicy::Earliest);
+    let began = env.steady.now();
+    let error = GroupConsumer::new(cluster, options).next().await.unwrap_err();
+    (error, env.steady.now().since(began))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_waits_for_others_and_not_for_a_coordinator_that_stands_still() {
+    // Others have a minute to join, which is longer than any other answer may take.
+    let (error, took) = joining(Some(Duration::from_secs(40))).await;
+    let code = error.refusal().map(|refusal| refusal.code);
+    assert_eq!(code, Some(ErrorCode::GroupAuthorizationFailed), "{error}");
+    assert!(took >= Duration::from_secs(40), "{took:?}");
+    let (error, took) = joining(None).await;
+    assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }

@@ -24,6 +24,7 @@ mod groups;
 mod http;
 mod key;
 mod layers;
+pub mod migrate;
 mod listeners;
 mod offsets_topic;
 mod transactions;

@@ -30,18 +30,44 @@ pub struct MalformedEscape {
     pub line: usize,
 }
 
+/// What stands in a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// A comment or a blank line, as it stands there.
+    Other(String),
+    /// A key and its value.
+    Property(Property),
+}
+
 /// Reads the bytes of a file.
 ///
 /// # Errors
 /// When an escape is malformed.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Property>, MalformedEscape> {
+    let property = |entry| match entry {
+        Entry::Other(_) => None,
+        Entry::Property(property) => Some(property),
+    };
+    Ok(entries(bytes)?.into_iter().filter_map(property).collect())
+}
+
+/// Reads the bytes of a file, with its comments.
+///
+/// # Errors
+/// As [`parse`].
+pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>, MalformedEscape> {
     let text = decode(bytes);
-    let mut lines = natural_lines(&text).enumerate();
-    let mut properties = Vec::new();
-    while let Some((index, first)) = lines.next() {
-        let first = skip_space(first);
+    let mut lines = natural_lines(&text).enumerate().peekable();
+    let mut entries = Vec::new();
+    while let Some((index, line)) = lines.next() {
+        let first = skip_space(line);
+        // What follows the end of the last line is no line.
+        if line.is_empty() && lines.peek().is_none() {
+            break;
+        }
         // Java takes a backslash alone for an empty line: the next one may be a comment.
         if first.is_empty() || first == "\\" || first.starts_with(['#', '!']) {
+            entries.push(Entry::Other(line.to_owned()));
             continue;
         }
         let mut logical = Cow::Borrowed(first);
@@ -56,9 +82,36 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Property>, MalformedEscape> {
         let (key, value) = split(&logical);
         let line = index + 1;
         let unescape = |text| unescape(text).ok_or(MalformedEscape { line });
-        properties.push(Property { line, key: unescape(key)?, value: unescape(value)? });
+        entries.push(Entry::Property(Property {
+            line,
+            key: unescape(key)?,
+            value: unescape(value)?,
+        }));
     }
-    Ok(properties)
+    Ok(entries)
+}
+
+/// A key and its value as a line of a file, without its end.
+#[must_use]
+pub fn written(key: &str, value: &str) -> String {
+    let escaped = |text: &str, also: &[char]| {
+        let mut out = String::new();
+        for (index, character) in text.chars().enumerate() {
+            match character {
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\u{c}' => out.push_str("\\f"),
+                ' ' if index == 0 => out.push_str("\\ "),
+                other if also.contains(&other) => out.extend(['\\', other]),
+                other => out.push(other),
+            }
+        }
+        out
+    };
+    let key = escaped(key, &[' ', '=', ':', '#', '!']);
+    format!("{key}={}", escaped(value, &[]))
 }
 
 fn decode(bytes: &[u8]) -> Cow<'_, str> {
@@ -200,7 +253,7 @@ mod tests {
     }
 
     /// As `Properties.store` of Java writes it.
-    fn written(text: &str, is_key: bool) -> String {
+    fn stored(text: &str, is_key: bool) -> String {
         let mut out = String::new();
         for (index, character) in text.chars().enumerate() {
             match character {
@@ -228,8 +281,18 @@ mod tests {
         ) {
             let mut text = String::new();
             for (key, value) in &entries {
-                text.push_str(&format!("{}={}\n", written(key, true), written(value, false)));
+                text.push_str(&format!("{}={}\n", stored(key, true), stored(value, false)));
             }
+            prop_assert_eq!(pairs(&text), entries);
+        }
+
+        #[test]
+        fn what_we_write_is_read_back(
+            entries in prop::collection::vec((any::<String>(), any::<String>()), 0..5),
+        ) {
+            let lines = entries.iter().map(|(key, value)| written(key, value) + "\n");
+            // The mark of a file's encoding is none of its text.
+            let text = format!("#\n{}", lines.collect::<String>());
             prop_assert_eq!(pairs(&text), entries);
         }
 

@@ -371,6 +371,53 @@ fn a_silent_broker_is_given_up_in_time() {
     assert!(took < std::time::Duration::from_secs(30), "{took:?}");
 }
 
+/// Members would overwrite what is set for their group.
+#[test]
+fn a_group_in_use_does_not_get_the_offsets_of_another() {
+    let broker = broker();
+    let broker = broker.kafka.as_str();
+    produce(broker, "t", "1\n2\n");
+    let read = ottla(broker, &["consume", "t", "-G", "from", "-n", "1"]);
+    assert_eq!(text(&read.stdout), "1\n");
+    let mut member = Running::start(broker, &["consume", "t", "-G", "to"]);
+    assert_eq!([member.line(), member.line()], ["1", "2"]);
+    let refused = ottla(broker, &["group", "clone", "from", "to", "--execute"]);
+    assert_eq!(refused.status.code(), Some(7), "{refused:?}");
+    assert!(text(&refused.stderr).contains("has members"), "{refused:?}");
+    member.interrupt();
+    let cloned = ottla(broker, &["group", "clone", "from", "to", "--execute"]);
+    assert!(cloned.status.success(), "{cloned:?}");
+    let next = ottla(broker, &["consume", "t", "-G", "to", "-n", "1"]);
+    assert_eq!(text(&next.stdout), "2\n");
+}
+
+/// What a broker of this machine tells over HTTP.
+#[test]
+fn metrics_and_connections_of_a_broker() {
+    let broker =
+        Program::start(&["serve", "--memory", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let http = broker.http.as_str();
+    produce(&broker.kafka, "t", "1\n");
+    let mut reader =
+        Running::start(&broker.kafka, &["consume", "t", "-G", "g", "--client-id", "a-reader"]);
+    assert_eq!(reader.line(), "1");
+    let listed = ottla("", &["connections", "--http", http, "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let connections = listed["connections"].as_array().unwrap();
+    let of_reader = connections.iter().filter(|it| it["client_id"] == "a-reader");
+    let apis: Vec<_> = of_reader.map(|it| (&it["last_api"], &it["software"]["name"])).collect();
+    assert!(apis.contains(&(&"Fetch".into(), &"ottla".into())), "{listed}");
+    let table = text(&ottla("", &["connections", "--http", http]).stdout);
+    assert!(table.starts_with("PEER ") && table.contains(" a-reader "), "{table}");
+    reader.interrupt();
+    let all = text(&ottla("", &["metrics", "--http", http]).stdout);
+    assert!(all.contains("\nkafka_brokers ") && all.contains("\nprocess_threads "), "{all}");
+    let some = text(&ottla("", &["metrics", "--http", http, "kafka_brokers"]).stdout);
+    assert!(some.contains("\nkafka_brokers ") && !some.contains("process_threads"), "{some}");
+    let none = ottla("", &["metrics", "--http", http, "kafka_broker_count"]);
+    assert_eq!(none.status.code(), Some(4), "{none:?}");
+}
+
 /// Two members share the partitions, and the one that stays takes over what the other one had.
 #[test]
 fn members_share_and_take_over() {

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
 use super::BenchCommon;
 use super::meter::Meter;
@@ -32,7 +33,10 @@ pub(super) struct ConsumeBench {
 }
 
 pub(super) fn run(arguments: &ConsumeBench) -> Result<ExitCode, Failure> {
-    arguments.common.run("consume", async |cluster, topic, meter| {
+    let settings = json!({
+        "records": arguments.records, "fill": arguments.fill, "size": arguments.size,
+    });
+    arguments.common.run("consume", settings, async |cluster, topic, meter| {
         if arguments.common.topic.is_none() {
             fill(arguments, cluster, topic).await?;
         }
@@ -83,7 +87,7 @@ async fn measure(
     meter.begin();
     let until = spans.clone();
     let mut fetcher = Fetcher::new(cluster.clone(), spans, FetcherOptions::default());
-    let enough = |meter: &Meter| arguments.records.is_some_and(|wanted| meter.records() >= wanted);
+    let enough = |meter: &Meter| arguments.records.is_some_and(|wanted| meter.counted() >= wanted);
     while open > 0 && !enough(meter) {
         let fetched = fetcher.next().await?;
         let mut records = 0;

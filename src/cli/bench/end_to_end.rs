@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
-use super::BenchCommon;
 use super::meter::Meter;
 use super::produce::random_bytes;
+use super::{BenchCommon, RateArguments};
 use crate::cli::failure::Failure;
 use crate::cli::units;
 use crate::client::{
@@ -24,17 +25,19 @@ pub(super) struct EndToEndBench {
     /// How many records
     #[arg(short = 'n', long, default_value_t = 1000)]
     records: u64,
-    /// Records a second at most [default: as many as go]
-    #[arg(long)]
-    rate: Option<u64>,
+    #[command(flatten)]
+    rate: RateArguments,
     #[command(flatten)]
     pub(super) common: BenchCommon,
 }
 
 pub(super) fn run(arguments: &EndToEndBench) -> Result<ExitCode, Failure> {
-    arguments
-        .common
-        .run("e2e", async |cluster, topic, meter| measure(arguments, cluster, topic, meter).await)
+    let settings = json!({
+        "size": arguments.size, "records": arguments.records, "rate": arguments.rate.rate,
+    });
+    arguments.common.run("e2e", settings, async |cluster, topic, meter| {
+        measure(arguments, cluster, topic, meter).await
+    })
 }
 
 async fn measure(
@@ -55,9 +58,9 @@ async fn measure(
     let steady = &cluster.env().steady;
     meter.begin();
     let mut awaited = end;
-    while meter.records() < arguments.records {
-        if let Some(rate) = arguments.rate {
-            let due = u128::from(meter.records()) * 1_000_000 / u128::from(rate.max(1));
+    while meter.counted() < arguments.records {
+        if let Some(rate) = arguments.rate.rate {
+            let due = u128::from(meter.counted()) * 1_000_000 / u128::from(rate);
             let due = Duration::from_micros(u64::try_from(due).unwrap_or(u64::MAX));
             steady.sleep(due.saturating_sub(meter.elapsed())).await;
         }

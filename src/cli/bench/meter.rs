@@ -1,13 +1,10 @@
-//! Counting and timing: the line that moves, and the table at the end.
+//! Counting and timing, and the line that moves meanwhile.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde_json::json;
 
-use crate::cli::failure::Failure;
-use crate::cli::output::{Table, print_json, print_text};
 use crate::env::SteadyClock;
 use crate::model::Instant;
 
@@ -16,11 +13,20 @@ const LATENCY_MAX: Duration = Duration::from_secs(600);
 /// How often the line moves.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// Records, with their bytes.
+    Records,
+    Connections,
+}
+
 /// What was measured so far.
 pub(super) struct Meter {
     steady: SteadyClock,
+    counted: Counted,
     began: Instant,
-    records: u64,
+    count: u64,
     bytes: u64,
     /// In microseconds.
     latencies: Histogram<u64>,
@@ -28,15 +34,29 @@ pub(super) struct Meter {
     is_terminal: bool,
 }
 
+/// What was measured, in numbers.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) counted: Counted,
+    pub(super) count: u64,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    pub(super) per_second: f64,
+    pub(super) megabytes_per_second: f64,
+    /// In microseconds, if there were any: p50, p99, p99.9 and the longest one.
+    pub(super) latencies: Option<[u64; 4]>,
+}
+
 impl Meter {
-    pub(super) fn new(steady: &SteadyClock) -> Self {
+    pub(super) fn new(steady: &SteadyClock, counted: Counted) -> Self {
         let latencies = Histogram::new_with_bounds(1, micros(LATENCY_MAX), 3)
             .expect("the bounds are in order and the precision is one that it knows");
         let began = steady.now();
         Self {
             steady: steady.clone(),
+            counted,
             began,
-            records: 0,
+            count: 0,
             bytes: 0,
             latencies,
             next_line: began.plus(LINE_EVERY),
@@ -49,13 +69,14 @@ impl Meter {
         self.began = self.steady.now();
     }
 
-    pub(super) fn count(&mut self, records: u64, bytes: u64) {
-        self.records += records;
+    pub(super) fn count(&mut self, count: u64, bytes: u64) {
+        self.count += count;
         self.bytes += bytes;
     }
 
-    pub(super) const fn records(&self) -> u64 {
-        self.records
+    /// How many there were so far.
+    pub(super) const fn counted(&self) -> u64 {
+        self.count
     }
 
     pub(super) fn latency(&mut self, took: Duration) {
@@ -73,74 +94,46 @@ impl Meter {
             return;
         }
         self.next_line = now.plus(LINE_EVERY);
-        let (rate, megabytes) = self.rates(self.elapsed());
-        eprint!(
-            "\r\x1b[K{} records, {rate:.0}/s, {megabytes:.1} MB/s, p50 {} p99 {} p99.9 {}",
-            self.records,
-            self.quantile(0.5),
-            self.quantile(0.99),
-            self.quantile(0.999)
-        );
+        let measured = self.measured();
+        let (count, rate) = (measured.count, measured.per_second);
+        let what = match self.counted {
+            Counted::Records => {
+                format!("{count} records, {rate:.0}/s, {:.1} MB/s", measured.megabytes_per_second)
+            }
+            Counted::Connections => format!("{count} connections, {rate:.0}/s"),
+        };
+        let [p50, p99, p999, _] = measured
+            .latencies
+            .map_or_else(|| ["-"; 4].map(str::to_owned), |latencies| latencies.map(milliseconds));
+        eprint!("\r\x1b[K{what}, p50 {p50} p99 {p99} p99.9 {p999}");
         // Nobody is harmed by a line that does not come.
         drop(std::io::stderr().flush());
     }
 
-    fn rates(&self, elapsed: Duration) -> (f64, f64) {
-        let seconds = elapsed.as_secs_f64().max(1e-9);
+    /// What was measured until now.
+    pub(super) fn measured(&self) -> Measured {
+        let elapsed = self.elapsed().as_secs_f64();
+        let seconds = elapsed.max(1e-9);
         #[expect(clippy::cast_precision_loss, reason = "for people to read")]
-        let (records, bytes) = (self.records as f64, self.bytes as f64);
-        (records / seconds, bytes / seconds / 1e6)
-    }
-
-    fn quantile(&self, quantile: f64) -> String {
-        match self.latencies.is_empty() {
-            true => "-".to_owned(),
-            false => milliseconds(self.latencies.value_at_quantile(quantile)),
+        let (count, bytes) = (self.count as f64, self.bytes as f64);
+        let latencies =
+            [0.5, 0.99, 0.999, 1.0].map(|quantile| self.latencies.value_at_quantile(quantile));
+        Measured {
+            counted: self.counted,
+            count: self.count,
+            bytes: self.bytes,
+            seconds: elapsed,
+            per_second: count / seconds,
+            megabytes_per_second: bytes / seconds / 1e6,
+            latencies: (!self.latencies.is_empty()).then_some(latencies),
         }
     }
 
-    /// Prints the result.
-    pub(super) fn finish(&self, what: &str, json: bool) -> Result<(), Failure> {
-        let elapsed = self.elapsed();
-        if self.is_terminal && elapsed > LINE_EVERY {
+    /// Takes the line away: what comes now is the result.
+    pub(super) fn clear(&self) {
+        if self.is_terminal && self.elapsed() > LINE_EVERY {
             eprint!("\r\x1b[K");
         }
-        let (rate, megabytes) = self.rates(elapsed);
-        if json {
-            let at = |quantile| match self.latencies.is_empty() {
-                true => None,
-                false => Some(self.latencies.value_at_quantile(quantile)),
-            };
-            return Ok(print_json(&json!({
-                "bench": what, "records": self.records, "bytes": self.bytes,
-                "seconds": elapsed.as_secs_f64(), "records_per_second": rate,
-                "megabytes_per_second": megabytes,
-                "latency_us": { "p50": at(0.5), "p99": at(0.99), "p99.9": at(0.999), "max": at(1.0) },
-            }))?);
-        }
-        let mut table = Table::new(&[
-            "BENCH",
-            "RECORDS",
-            "SECONDS",
-            "RECORDS/S",
-            "MB/S",
-            "P50",
-            "P99",
-            "P99.9",
-            "MAX",
-        ]);
-        table.row([
-            what.to_owned(),
-            self.records.to_string(),
-            format!("{:.2}", elapsed.as_secs_f64()),
-            format!("{rate:.0}"),
-            format!("{megabytes:.1}"),
-            self.quantile(0.5),
-            self.quantile(0.99),
-            self.quantile(0.999),
-            self.quantile(1.0),
-        ]);
-        Ok(print_text(&table.to_string())?)
     }
 }
 
@@ -148,6 +141,6 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn milliseconds(micros: u64) -> String {
+pub(super) fn milliseconds(micros: u64) -> String {
     format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)
 }

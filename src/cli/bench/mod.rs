@@ -1,18 +1,22 @@
-//! `ottla bench`: how fast a cluster writes, reads, and passes records on.
+//! `ottla bench`: how fast a cluster writes, reads, passes records on, and takes connections.
 //!
 //! Without `--topic` a topic of its own is made and removed. Latency of writing is the time from a full batch to its
-//! acknowledgement; of reading, from a fetch to its answer; of passing on, from handing a record over until it was read.
+//! acknowledgement; of reading, from a fetch to its answer; of passing on, from handing a record over until it was read; of
+//! connecting, until the broker has said what it speaks.
 //! Who is interrupted shows what was measured so far.
 
+mod connect;
 mod consume;
 mod end_to_end;
 mod meter;
 mod produce;
+mod report;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::connect::ConnectionArguments;
 use super::failure::Failure;
@@ -20,7 +24,8 @@ use super::scratch;
 use super::signals::Signals;
 use super::topic::known_topics;
 use crate::client::{Cluster, ProducerOptions};
-use meter::Meter;
+use meter::{Counted, Meter};
+use report::{Report, ReportArguments};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArguments {
@@ -36,6 +41,32 @@ enum BenchVerb {
     Consume(consume::ConsumeBench),
     /// Write records one by one and wait until each was read
     E2e(end_to_end::EndToEndBench),
+    /// Connect again and again
+    Connect(connect::ConnectBench),
+}
+
+/// How fast, at most.
+#[derive(Clone, Debug, Args)]
+struct RateArguments {
+    /// So many a second at most: 100 or 100/s
+    #[arg(long, value_name = "N[/s]", value_parser = rate)]
+    rate: Option<u64>,
+    /// As many as go; this is what is done unless --rate is given
+    #[arg(long, conflicts_with = "rate")]
+    max: bool,
+}
+
+impl RateArguments {
+    /// How many may have begun after this time.
+    fn due(&self, elapsed: Duration) -> u64 {
+        let due = |rate: u64| u128::from(rate) * elapsed.as_micros() / 1_000_000 + 1;
+        self.rate.map_or(u64::MAX, |rate| u64::try_from(due(rate)).unwrap_or(u64::MAX))
+    }
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    let rate = text.strip_suffix("/s").unwrap_or(text).parse().ok().filter(|rate| *rate > 0);
+    rate.ok_or_else(|| format!("'{text}' is not a rate such as 100 or 100/s"))
 }
 
 /// What all of them take.
@@ -50,21 +81,26 @@ struct BenchCommon {
     /// Replicas of a topic of its own [default: as the broker is configured]
     #[arg(short = 'r', long, default_value_t = -1, allow_hyphen_values = true)]
     replicas: i16,
-    /// Print one JSON value
-    #[arg(short = 'J', long)]
-    json: bool,
+    #[command(flatten)]
+    report: ReportArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
 impl BenchCommon {
-    /// Runs a measurement in its topic, and prints what it measured.
+    /// Runs a measurement with these settings in its topic, and prints what it measured.
     fn run(
         &self,
-        what: &str,
+        what: &'static str,
+        mut settings: Value,
         measure: impl AsyncFnOnce(&Cluster, &str, &mut Meter) -> Result<(), Failure>,
     ) -> Result<ExitCode, Failure> {
+        settings["topic"] = json!(self.topic);
+        settings["partitions"] = json!(self.partitions);
+        settings["replicas"] = json!(self.replicas);
+        let report = self.report.report(what, settings)?;
         self.connection.run(async |cluster| {
+            // Before there is a topic that is to be removed.
             let mut signals = Signals::listen()?;
             let own = match &self.topic {
                 Some(topic) => {
@@ -77,14 +113,9 @@ impl BenchCommon {
                 }
             };
             let topic = own.as_ref().or(self.topic.as_ref()).cloned().unwrap_or_default();
-            let mut meter = Meter::new(&cluster.env().steady);
-            let outcome = tokio::select! {
-                measured = measure(&cluster, &topic, &mut meter) => {
-                    measured.map(|()| ExitCode::SUCCESS)
-                }
-                exit = signals.next() => Ok(exit),
-            };
-            let shown = outcome.and_then(|code| meter.finish(what, self.json).map(|()| code));
+            let mut meter = Meter::new(&cluster.env().steady, Counted::Records);
+            let measure = async |meter: &mut Meter| measure(&cluster, &topic, meter).await;
+            let shown = measured(&mut signals, &mut meter, &report, measure).await;
             if let Some(own) = own {
                 let removed = remove(&cluster, &own, shown.is_ok()).await;
                 return shown.and_then(|code| removed.map(|()| code));
@@ -98,6 +129,23 @@ impl BenchCommon {
         let delivery_timeout = cluster.options().operation_timeout;
         ProducerOptions { delivery_timeout, create_topic: false, ..ProducerOptions::default() }
     }
+}
+
+/// Measures until it is done or a signal comes, and prints what was measured.
+async fn measured(
+    signals: &mut Signals,
+    meter: &mut Meter,
+    report: &Report,
+    measure: impl AsyncFnOnce(&mut Meter) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let outcome = tokio::select! {
+        measured = measure(meter) => measured.map(|()| ExitCode::SUCCESS),
+        exit = signals.next() => Ok(exit),
+    };
+    let code = outcome?;
+    meter.clear();
+    report.print(&meter.measured())?;
+    Ok(code)
 }
 
 /// Removes a topic of our own. After a failure nobody may be there to do it, and that is not waited for long.
@@ -119,9 +167,10 @@ const CLEANUP_TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &BenchArguments) -> ExitCode {
     let (json, outcome) = match &arguments.verb {
-        BenchVerb::Produce(arguments) => (arguments.common.json, produce::run(arguments)),
-        BenchVerb::Consume(arguments) => (arguments.common.json, consume::run(arguments)),
-        BenchVerb::E2e(arguments) => (arguments.common.json, end_to_end::run(arguments)),
+        BenchVerb::Produce(arguments) => (arguments.common.report.json, produce::run(arguments)),
+        BenchVerb::Consume(arguments) => (arguments.common.report.json, consume::run(arguments)),
+        BenchVerb::E2e(arguments) => (arguments.common.report.json, end_to_end::run(arguments)),
+        BenchVerb::Connect(arguments) => (arguments.report.json, connect::run(arguments)),
     };
     outcome.unwrap_or_else(|failure| failure.report(json))
 }

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
-use super::BenchCommon;
 use super::meter::Meter;
+use super::{BenchCommon, RateArguments};
 use crate::cli::failure::Failure;
 use crate::cli::produce::Codec;
 use crate::cli::units;
@@ -23,9 +24,8 @@ pub(super) struct ProduceBench {
     /// How long
     #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     duration: Duration,
-    /// Records a second at most [default: as many as go]
-    #[arg(long)]
-    rate: Option<u64>,
+    #[command(flatten)]
+    rate: RateArguments,
     /// How batches are compressed
     #[arg(short = 'z', long, value_enum, default_value_t = Codec::None)]
     compression: Codec,
@@ -42,7 +42,14 @@ const RECORDS_BETWEEN_LOOKS: u64 = 256;
 const TICK: Duration = Duration::from_millis(5);
 
 pub(super) fn run(arguments: &ProduceBench) -> Result<ExitCode, Failure> {
-    arguments.common.run("produce", async |cluster, topic, meter| {
+    let duration = arguments.duration.as_millis() as u64;
+    let settings = json!({
+        "size": arguments.size, "records": arguments.records,
+        "duration_ms": arguments.records.is_none().then_some(duration),
+        "rate": arguments.rate.rate, "batch_size": arguments.batch_size,
+        "compression": format!("{:?}", arguments.compression).to_lowercase(),
+    });
+    arguments.common.run("produce", settings, async |cluster, topic, meter| {
         measure(arguments, cluster, topic, meter).await
     })
 }
@@ -72,10 +79,8 @@ async fn measure(
             break;
         }
         let mut now = RECORDS_BETWEEN_LOOKS;
-        if let Some(rate) = arguments.rate {
-            let due = u128::from(rate) * elapsed.as_micros() / 1_000_000;
-            let due = u64::try_from(due).unwrap_or(u64::MAX);
-            now = due.saturating_sub(sent);
+        if arguments.rate.rate.is_some() {
+            now = arguments.rate.due(elapsed).saturating_sub(sent);
             if now == 0 {
                 producer.send_open().await?;
                 cluster.env().steady.sleep(TICK).await;

@@ -1,6 +1,7 @@
 //! `ottla cluster`: brokers, their health, their settings, open transactions, and where replicas are and what is in them.
 
 mod config;
+mod elect;
 mod quorum;
 mod reassign;
 mod transactions;
@@ -37,7 +38,9 @@ enum ClusterVerb {
     Verify(verify::VerifyArguments),
     /// Spread replicas evenly over brokers, or off some of them
     Reassign(reassign::ReassignArguments),
-    /// See and change settings of brokers
+    /// Give partitions back to their preferred leaders, or a leader to those that have none
+    Elect(elect::ElectArguments),
+    /// See, explain, compare and change settings of brokers
     Config(config::ConfigArguments),
     /// See and end transactions
     Txn(transactions::TransactionArguments),
@@ -57,6 +60,7 @@ pub(super) fn run(arguments: &ClusterArguments) -> ExitCode {
         ClusterVerb::Quorum(arguments) => (arguments.common(), quorum::run(arguments)),
         ClusterVerb::Verify(arguments) => (&arguments.common, verify::run(arguments)),
         ClusterVerb::Reassign(arguments) => (&arguments.common, reassign::run(arguments)),
+        ClusterVerb::Elect(arguments) => (&arguments.common, elect::run(arguments)),
         ClusterVerb::Config(arguments) => (arguments.common(), config::run(arguments)),
         ClusterVerb::Txn(arguments) => (arguments.common(), transactions::run(arguments)),
     };

@@ -18,6 +18,7 @@ use crate::cli::output::{Table, count, or_dash, print_text};
 use crate::cli::progress::{Progress, bar};
 use crate::cli::topic::{Common, known_topics};
 use crate::client::{ClientError, Cluster, OffsetQuery, Partition, Topic, Topics};
+use crate::env::SteadyClock;
 use crate::model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionId, WithCauses};
 use crate::record::{BatchError, scan};
 
@@ -46,7 +47,14 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Failure> {
                 progress.show(|| {
                     format!("{} {} {}", bar(done, all as u64), topic.name, partition.index)
                 });
-                found.extend(verify(&cluster, topic, partition, is_compacted).await?);
+                let mut known = partition.clone();
+                let look = async |again: bool| {
+                    if again {
+                        known = current(&cluster, &topic.name, &known).await?;
+                    }
+                    verify(&cluster, topic, &known, is_compacted).await
+                };
+                found.extend(settled(&cluster.env().steady, look).await?);
                 done += 1;
             }
         }
@@ -85,6 +93,8 @@ enum Finding {
     Differs(Offset),
     /// At this offset is no sound batch.
     Damaged(Offset, String),
+    /// The broker says that it has no replica: it does not know yet that it has one, or has it no more.
+    Away(String),
     /// It could not be read.
     Unread(String),
 }
@@ -103,7 +113,7 @@ impl std::fmt::Display for Finding {
             Self::Behind(offsets) => write!(f, "behind by {offsets}"),
             Self::Differs(offset) => write!(f, "differs at offset {offset}"),
             Self::Damaged(offset, why) => write!(f, "damaged at offset {offset}: {why}"),
-            Self::Unread(why) => write!(f, "not read: {why}"),
+            Self::Away(why) | Self::Unread(why) => write!(f, "not read: {why}"),
         }
     }
 }
@@ -155,6 +165,30 @@ fn print(
         print_text(&table.to_string())?;
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Looks, and looks again for a while as long as replicas are not where they were said to be: they may be on their way.
+async fn settled(
+    steady: &SteadyClock,
+    mut look: impl AsyncFnMut(bool) -> Result<Vec<Replica>, Failure>,
+) -> Result<Vec<Replica>, Failure> {
+    let deadline = steady.now().plus(MOVE_PATIENCE);
+    let mut found = look(false).await?;
+    while found.iter().any(|replica| matches!(replica.finding, Finding::Away(_)))
+        && steady.now() < deadline
+    {
+        steady.sleep(PAUSE).await;
+        found = look(true).await?;
+    }
+    Ok(found)
+}
+
+/// Where the replicas of a partition are now; where they were if nobody knows the partition any more.
+async fn current(cluster: &Cluster, topic: &str, known: &Partition) -> Result<Partition, Failure> {
+    let metadata = cluster.metadata(Topics::Named(&[topic])).await?;
+    let partitions = metadata.topic(topic).into_iter().flat_map(|topic| &topic.partitions);
+    let now = partitions.into_iter().find(|partition| partition.index == known.index);
+    Ok(now.unwrap_or(known).clone())
 }
 
 /// Reads all replicas of a partition side by side.
@@ -269,6 +303,8 @@ struct Reader<'a> {
 
 /// Between two questions for a watermark that is on its way.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long replicas may take to be where they are said to be.
+const MOVE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a replica in sync may take to hear of a watermark: a follower asks its leader every half second at least.
 const WATERMARK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -329,11 +365,48 @@ impl Reader<'_> {
 
     fn unread(&self, error: &ClientError) -> Finding {
         let code = error.refusal().map(|refusal| refusal.code);
-        Finding::Unread(match code {
+        match code {
             Some(ErrorCode::OffsetOutOfRange) => {
-                format!("it does not have offset {}", self.next)
+                Finding::Unread(format!("it does not have offset {}", self.next))
             }
-            _ => WithCauses(error).to_string(),
-        })
+            Some(ErrorCode::NotLeaderOrFollower) => Finding::Away(WithCauses(error).to_string()),
+            _ => Finding::Unread(WithCauses(error).to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Env;
+
+    fn replica(finding: Finding) -> Vec<Replica> {
+        let (partition, broker) = (PartitionId(0), BrokerId(1));
+        let topic = "t".to_owned();
+        vec![Replica { topic, partition, broker, high_watermark: None, batches: 0, finding }]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_that_it_has_no_replica_is_asked_again() {
+        let steady = Env::in_memory().steady;
+        let away = || Finding::Away("NOT_LEADER_OR_FOLLOWER (6)".to_owned());
+        let mut answers = vec![replica(Finding::Same), replica(away())];
+        let mut asked = Vec::new();
+        let found = settled(&steady, async |again| {
+            asked.push(again);
+            Ok(answers.pop().unwrap())
+        });
+        assert_eq!(found.await.unwrap()[0].finding, Finding::Same);
+        assert_eq!(asked, [false, true]);
+        // What stays away is told, and what cannot be read for another reason at once.
+        let found = settled(&steady, async |_| Ok(replica(away()))).await.unwrap();
+        assert_eq!(found[0].finding, away());
+        let mut count = 0;
+        let unread = settled(&steady, async |_| {
+            count += 1;
+            Ok(replica(Finding::Unread("gone".to_owned())))
+        });
+        assert!(unread.await.is_ok());
+        assert_eq!(count, 1);
     }
 }

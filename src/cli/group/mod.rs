@@ -1,5 +1,6 @@
 //! `ottla group`: consumer groups seen, moved and removed.
 
+mod clone;
 pub(super) mod describe;
 mod remove;
 mod reset;
@@ -34,6 +35,8 @@ enum GroupVerb {
     Members(describe::MembersArguments),
     /// Let a group go on from another place; shows what it would do unless --execute is given
     Reset(reset::ResetArguments),
+    /// Let a group go on from where another one has stopped; shows what it would do unless --execute is given
+    Clone(clone::CloneArguments),
     /// Delete groups that have no members
     Delete(remove::DeleteArguments),
     /// Forget the offsets of topics in a group
@@ -52,6 +55,7 @@ pub(super) fn run(arguments: &GroupArguments) -> ExitCode {
         GroupVerb::Describe(arguments) => (&arguments.common, describe::describe(arguments)),
         GroupVerb::Members(arguments) => (&arguments.common, describe::members(arguments)),
         GroupVerb::Reset(arguments) => (&arguments.common, reset::reset(arguments)),
+        GroupVerb::Clone(arguments) => (&arguments.common, clone::clone(arguments)),
         GroupVerb::Delete(arguments) => (&arguments.common, remove::delete(arguments)),
         GroupVerb::DeleteOffsets(arguments) => {
             (&arguments.common, remove::delete_offsets(arguments))

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use jiff::{Span, SpanRelativeTo};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::describe::{DescribedGroup, Progress, find, progress};
 use super::unknown_group;
 use crate::cli::failure::{Failure, NOT_NOW, REFUSED};
 use crate::cli::output::{Table, or_dash, print_text};
 use crate::cli::place::{Moment, Place, resolve};
+use crate::cli::scope::Scope;
 use crate::cli::topic::{Common, known_topics};
 use crate::cli::{sources, units};
 use crate::client::{Cluster, Committer};
@@ -27,9 +28,10 @@ pub(super) struct ResetArguments {
         short = 't',
         long = "topic",
         value_name = "TOPIC[:P,…]",
+        value_parser = Scope::parse,
         required_unless_present_any = ["all_topics", "to_group", "from_file"]
     )]
-    topics: Vec<String>,
+    topics: Vec<Scope>,
     /// All topics that the group has read
     #[arg(long, conflicts_with = "topics")]
     all_topics: bool,
@@ -82,7 +84,7 @@ struct TargetArguments {
 }
 
 /// Where a group is to go on.
-enum Goal {
+pub(super) enum Goal {
     Place(Place),
     ShiftBy(i64),
     /// At these offsets.
@@ -106,12 +108,7 @@ impl TargetArguments {
             return Ok(Goal::Place(place));
         }
         if let Some(other) = &self.to_group {
-            let committed = cluster.committed_offsets(other).await?;
-            if committed.is_empty() && find(cluster, other).await?.is_none() {
-                return Err(unknown_group(cluster, other).await);
-            }
-            let offsets = committed.into_iter().map(|(partition, known)| (partition, known.offset));
-            return Ok(Goal::Offsets(offsets.collect()));
+            return Ok(Goal::Offsets(offsets_of(cluster, other).await?));
         }
         if let Some(path) = &self.from_file {
             let bytes = sources::read(path)
@@ -124,6 +121,18 @@ impl TargetArguments {
         }
         Ok(Goal::ShiftBy(self.shift_by.unwrap_or_default()))
     }
+}
+
+/// What a group has committed, which has to be there.
+pub(super) async fn offsets_of(
+    cluster: &Cluster,
+    group: &str,
+) -> Result<BTreeMap<(String, PartitionId), Offset>, Failure> {
+    let committed = cluster.committed_offsets(group).await?;
+    if committed.is_empty() && find(cluster, group).await?.is_none() {
+        return Err(unknown_group(cluster, group).await);
+    }
+    Ok(committed.into_iter().map(|(partition, known)| (partition, known.offset)).collect())
 }
 
 /// # Errors
@@ -174,7 +183,7 @@ pub(super) fn reset(arguments: &ResetArguments) -> Result<ExitCode, Failure> {
             refuse_if_used(name, &group)?;
         }
         let goal = arguments.target.goal(&cluster).await?;
-        let mut chosen = chosen(&cluster, arguments).await?;
+        let mut chosen = chosen(&cluster, &arguments.topics).await?;
         // Without a scope, offsets that are listed are the scope.
         let listed = arguments.topics.is_empty() && !arguments.all_topics;
         if let (Goal::Offsets(offsets), true) = (&goal, listed) {
@@ -193,14 +202,17 @@ pub(super) fn reset(arguments: &ResetArguments) -> Result<ExitCode, Failure> {
             }
             print_text(&text)?;
         } else {
-            print(arguments, &progress, &new)?;
+            let (table, rows) = shown(&progress, &new);
+            let json = json!({ "group": name, "executed": arguments.execute, "partitions": rows });
+            arguments.common.output.print(&table, &json)?;
+            say_what_was_done(&table, arguments.execute);
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// A group with members would overwrite what is set here, or never look at it.
-fn refuse_if_used(name: &str, group: &DescribedGroup) -> Result<(), Failure> {
+pub(super) fn refuse_if_used(name: &str, group: &DescribedGroup) -> Result<(), Failure> {
     if group.members.is_empty() {
         return Ok(());
     }
@@ -213,40 +225,24 @@ fn refuse_if_used(name: &str, group: &DescribedGroup) -> Result<(), Failure> {
     Err(Failure::new("NON_EMPTY_GROUP", NOT_NOW, message).hint("stop its members first"))
 }
 
-/// The partitions that the arguments name.
-async fn chosen(
+/// The partitions that the scopes name, all of which must have a leader.
+pub(super) async fn chosen(
     cluster: &Cluster,
-    arguments: &ResetArguments,
+    scopes: &[Scope],
 ) -> Result<Vec<(String, PartitionId)>, Failure> {
     let mut chosen = Vec::new();
-    for scope in &arguments.topics {
-        let (topic, list) = scope
-            .split_once(':')
-            .map_or((scope.as_str(), None), |(topic, list)| (topic, Some(list)));
-        let metadata = known_topics(cluster, &[topic]).await?;
-        let indexes: Vec<i32> = match list {
-            Some(list) => list
-                .split(',')
-                .map(|index| {
-                    index.parse().map_err(|_| format!("'{index}' in '{scope}' is no partition"))
-                })
-                .collect::<Result<_, _>>()
-                .map_err(Failure::usage)?,
-            None => {
-                let partitions = metadata.topic(topic).map(|topic| topic.partitions.as_slice());
-                partitions.unwrap_or_default().iter().map(|partition| partition.index.0).collect()
-            }
-        };
-        for index in indexes {
-            metadata.leader_of(topic, PartitionId(index))?;
-            chosen.push((topic.to_owned(), PartitionId(index)));
+    for scope in scopes {
+        let metadata = known_topics(cluster, &[&scope.topic]).await?;
+        for (topic, index) in scope.partitions(&metadata) {
+            metadata.leader_of(&topic, index)?;
+            chosen.push((topic, index));
         }
     }
     Ok(chosen)
 }
 
 /// Where each partition is to go on, within what is there.
-async fn targets(
+pub(super) async fn targets(
     cluster: &Cluster,
     goal: &Goal,
     progress: &BTreeMap<(String, PartitionId), Progress>,
@@ -280,11 +276,11 @@ async fn targets(
     Ok(wanted.into_iter().filter_map(within).collect())
 }
 
-fn print(
-    arguments: &ResetArguments,
+/// What is there now and what is to be, as a table and as values.
+pub(super) fn shown(
     progress: &BTreeMap<(String, PartitionId), Progress>,
     new: &BTreeMap<(String, PartitionId), Offset>,
-) -> Result<(), Failure> {
+) -> (Table, Vec<Value>) {
     let mut table = Table::new(&["TOPIC", "PARTITION", "CURRENT", "NEW", "DELTA", "NEW-LAG"]);
     let mut rows = Vec::new();
     for (partition, offset) in new {
@@ -305,15 +301,16 @@ fn print(
             "new": offset.0, "new_lag": lag,
         }));
     }
-    let json =
-        json!({ "group": arguments.group, "executed": arguments.execute, "partitions": rows });
-    arguments.common.output.print(&table, &json)?;
+    (table, rows)
+}
+
+/// Beside the table: that there was nothing to do, or that nothing was done.
+pub(super) fn say_what_was_done(table: &Table, execute: bool) {
     if table.is_empty() {
         eprintln!("the group has committed nothing there");
-    } else if !arguments.execute {
+    } else if !execute {
         eprintln!("nothing was changed: add --execute to do it");
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `ottla cluster config`: settings of brokers, at run time.
 
+mod diff;
+mod explain;
+
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -22,6 +25,10 @@ pub(super) struct ConfigArguments {
 enum ConfigVerb {
     /// Show settings
     Get(GetArguments),
+    /// Say what a setting is for, and what it is on each broker
+    Explain(explain::ExplainArguments),
+    /// Compare settings: of brokers, of topics, with the defaults, or of two clusters; 0 means that they are alike
+    Diff(diff::DiffArguments),
     /// Change settings
     Set(SetArguments),
     /// Bring settings back to their defaults
@@ -68,6 +75,8 @@ impl ConfigArguments {
     pub(super) const fn common(&self) -> &Common {
         match &self.verb {
             ConfigVerb::Get(arguments) => &arguments.common,
+            ConfigVerb::Explain(arguments) => &arguments.common,
+            ConfigVerb::Diff(arguments) => &arguments.common,
             ConfigVerb::Set(arguments) => &arguments.common,
             ConfigVerb::Unset(arguments) => &arguments.common,
         }
@@ -77,6 +86,8 @@ impl ConfigArguments {
 pub(super) fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     match &arguments.verb {
         ConfigVerb::Get(arguments) => get(arguments),
+        ConfigVerb::Explain(arguments) => explain::run(arguments),
+        ConfigVerb::Diff(arguments) => diff::run(arguments),
         ConfigVerb::Set(arguments) => {
             alter(&arguments.common, arguments.node, &arguments.settings, &[])
         }
@@ -94,16 +105,8 @@ fn get(arguments: &GetArguments) -> Result<ExitCode, Failure> {
         let settings = describe_configs(&cluster, ConfigSetting::BROKER, &node).await?;
         for key in &arguments.keys {
             if !settings.iter().any(|setting| setting.name == *key) {
-                let failure = Failure::new(
-                    "UNKNOWN_KEY",
-                    NOT_FOUND,
-                    format!("broker {node} has no setting '{key}'"),
-                );
                 let names = settings.iter().map(|setting| setting.name.as_str());
-                return Err(match did_you_mean(key, names) {
-                    Some(near) => failure.hint(format!("did you mean '{near}'?")),
-                    None => failure.hint("ottla cluster config get --all lists them"),
-                });
+                return Err(unknown_key(&node, key, names));
             }
         }
         let shown = settings.iter().filter(|setting| match arguments.keys.is_empty() {
@@ -121,6 +124,16 @@ fn get(arguments: &GetArguments) -> Result<ExitCode, Failure> {
         arguments.common.output.print(&table, &json)?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What is said of a setting that a broker does not have, but for these.
+fn unknown_key<'a>(node: &str, key: &str, names: impl Iterator<Item = &'a str>) -> Failure {
+    let message = format!("broker {node} has no setting '{key}'");
+    let failure = Failure::new("UNKNOWN_KEY", NOT_FOUND, message);
+    match did_you_mean(key, names) {
+        Some(near) => failure.hint(format!("did you mean '{near}'?")),
+        None => failure.hint("ottla cluster config get --all lists them"),
+    }
 }
 
 /// A broker that is asked for has to be there.
