@@ -1,5 +1,7 @@
 //! Settings of topics and brokers, asked for and changed.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -90,28 +92,60 @@ pub(super) async fn describe_in_order(
     kind: i8,
     resource: &str,
 ) -> Result<Vec<ConfigSetting>, Failure> {
-    let asked = describe_configs_request::DescribeConfigsResource::default()
-        .with_resource_type(kind)
-        .with_resource_name(Text::from_string(resource.to_owned()))
-        .with_configuration_keys(None);
-    let request = DescribeConfigsRequest::default().with_resources(vec![asked]);
-    let response = cluster.request(target(kind, resource)?, &request).await?;
-    let mut settings = Vec::new();
+    let described = ask(cluster, target(kind, resource)?, kind, &[resource], None).await?;
+    Ok(described.into_iter().flat_map(|(_, settings)| settings).collect())
+}
+
+/// The settings of these names of all these topics, by topic.
+pub(super) async fn describe_topics(
+    cluster: &Cluster,
+    topics: &[&str],
+    names: &[&str],
+) -> Result<BTreeMap<String, Vec<ConfigSetting>>, Failure> {
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let kind = ConfigSetting::TOPIC;
+    let described = ask(cluster, Target::Controller, kind, topics, Some(names)).await?;
+    Ok(described.into_iter().collect())
+}
+
+/// The settings of these resources, all of them if no names are given.
+async fn ask(
+    cluster: &Cluster,
+    target: Target,
+    kind: i8,
+    resources: &[&str],
+    names: Option<&[&str]>,
+) -> Result<Vec<(String, Vec<ConfigSetting>)>, Failure> {
+    let text = |text: &&str| Text::from_string((*text).to_owned());
+    let names: Option<Vec<Text>> = names.map(|names| names.iter().map(text).collect());
+    let resource = |resource: &&str| {
+        describe_configs_request::DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(resource))
+            .with_configuration_keys(names.clone())
+    };
+    let request =
+        DescribeConfigsRequest::default().with_resources(resources.iter().map(resource).collect());
+    let response = cluster.request(target, &request).await?;
+    let mut described = Vec::new();
     for result in &response.results {
         check(
             ApiKey::DescribeConfigs,
             result.error_code,
-            || subject(resource),
+            || subject(&result.resource_name),
             result.error_message.as_deref(),
         )?;
-        settings.extend(result.configs.iter().map(|config| ConfigSetting {
+        let settings = result.configs.iter().map(|config| ConfigSetting {
             name: config.name.to_string(),
             value: config.value.as_ref().map(ToString::to_string),
             source: config.config_source,
             sensitive: config.is_sensitive,
-        }));
+        });
+        described.push((result.resource_name.to_string(), settings.collect()));
     }
-    Ok(settings)
+    Ok(described)
 }
 
 /// Sets and unsets settings; what is not named stays as it is.

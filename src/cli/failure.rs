@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::manner::error_lead;
 use crate::client::{Asked, ClientError, Cluster};
 use crate::model::{ErrorCode, WithCauses};
 use crate::wire::ApiKey;
@@ -81,6 +82,14 @@ impl Failure {
         }
     }
 
+    /// The exit code; none if there is nothing to say.
+    pub(super) const fn exit(&self) -> Option<u8> {
+        match self {
+            Self::Said(said) => Some(said.exit),
+            Self::OutputClosed => None,
+        }
+    }
+
     /// Arguments that make no sense.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new("USAGE", USAGE, message)
@@ -119,9 +128,10 @@ impl Failure {
             eprintln!("{}", json!({ "error": error }));
             return ExitCode::from(*exit);
         }
+        let lead = error_lead();
         match code {
-            Some(code) => eprintln!("ottla: {name} ({code}): {message}"),
-            None => eprintln!("ottla: {message}"),
+            Some(code) => eprintln!("{lead} {name} ({code}): {message}"),
+            None => eprintln!("{lead} {message}"),
         }
         if let Some(place) = place {
             eprintln!("  where: {place}");

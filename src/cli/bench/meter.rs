@@ -1,12 +1,13 @@
 //! Counting and timing: the line that moves, and the table at the end.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde_json::json;
 
 use crate::cli::failure::Failure;
+use crate::cli::manner::has_spectators;
 use crate::cli::output::{Table, print_json, print_text};
 use crate::env::SteadyClock;
 use crate::model::Instant;
@@ -40,7 +41,7 @@ impl Meter {
             bytes: 0,
             latencies,
             next_line: began.plus(LINE_EVERY),
-            is_terminal: std::io::stderr().is_terminal(),
+            is_terminal: has_spectators(),
         }
     }
 

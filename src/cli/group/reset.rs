@@ -309,9 +309,9 @@ fn print(
         json!({ "group": arguments.group, "executed": arguments.execute, "partitions": rows });
     arguments.common.output.print(&table, &json)?;
     if table.is_empty() {
-        eprintln!("the group has committed nothing there");
+        note!("the group has committed nothing there");
     } else if !arguments.execute {
-        eprintln!("nothing was changed: add --execute to do it");
+        note!("nothing was changed: add --execute to do it");
     }
     Ok(())
 }
