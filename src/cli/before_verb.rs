@@ -61,14 +61,19 @@ pub(super) fn put_behind(words: &[OsString], program: &Command) -> Result<Vec<Os
         verb = below;
         names.push(below.get_name());
     }
+    // It has no options yet; the parser says what is missing.
+    if verb.is_subcommand_required_set() {
+        moved.clear();
+        places.clear();
+    }
     let longs: Vec<&str> = verb.get_arguments().filter_map(|option| option.get_long()).collect();
     let lacking = places.iter().find(|place| !longs.contains(&place.trim_start_matches('-')));
     if let Some(place) = lacking {
-        let what = match names.is_empty() {
-            true => "before no verb".to_owned(),
-            false => format!("before ottla {}", names.join(" ")),
+        let message = match names.is_empty() {
+            true => format!("{place} without a verb: that starts a broker, which asks no cluster"),
+            false => format!("ottla {} asks no cluster, and has no {place}", names.join(" ")),
         };
-        return Err(Failure::usage(format!("{place} {what}, which asks no cluster")).hint(HINT));
+        return Err(Failure::usage(message).hint(HINT));
     }
     let (verb, after) = rest.split_at(names.len());
     Ok([name, verb, &moved, after].concat())
@@ -117,6 +122,7 @@ mod tests {
             ("ottla -o a=b", "ottla -o a=b"),
             ("ottla", "ottla"),
             ("ottla topic create t -c a=b", "ottla topic create t -c a=b"),
+            ("ottla -c a topic", "ottla topic"),
         ] {
             assert_eq!(moved(line).unwrap(), expected);
         }
@@ -125,10 +131,12 @@ mod tests {
     #[test]
     fn what_asks_no_cluster_refuses_them() {
         for (line, message) in [
-            ("ottla -c a", "--context before no verb, which asks no cluster"),
-            ("ottla -c a --memory", "--context before no verb, which asks no cluster"),
-            ("ottla -b h:1 serve", "--bootstrap before ottla serve, which asks no cluster"),
-            ("ottla -c a topic", "--context before ottla topic, which asks no cluster"),
+            (
+                "ottla -c a --memory",
+                "--context without a verb: that starts a broker, which asks no cluster",
+            ),
+            ("ottla -b h:1 serve", "ottla serve asks no cluster, and has no --bootstrap"),
+            ("ottla -c a completions", "ottla completions asks no cluster, and has no --context"),
             ("ottla -c", "--context needs a value"),
         ] {
             assert_eq!(moved(line).unwrap_err().message(), message);

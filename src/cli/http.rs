@@ -5,8 +5,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::env::Env;
 
-/// More than an answer has.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// More than an answer has: metrics of many partitions are the longest.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// What was answered.
 pub(super) struct Answer {

@@ -211,7 +211,7 @@ pub(in crate::cli) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn lag(&self) -> Option<i64> {
+    pub(in crate::cli) fn lag(&self) -> Option<i64> {
         Some((self.end? - self.committed.as_ref()?.offset.0).max(0))
     }
 }
