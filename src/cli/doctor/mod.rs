@@ -1,9 +1,9 @@
 //! `ottla doctor`: why a cluster cannot be used from here, found out from the client's side, and what its brokers say of
 //! themselves that will trouble them.
 
+mod cluster;
 mod process;
 mod reach;
-mod state;
 
 use std::process::ExitCode;
 
@@ -108,15 +108,15 @@ async fn examine(
         all_reached &= found.is_fine();
         findings.push(found);
     }
-    findings.push(state::partitions(&metadata));
+    findings.push(cluster::partitions(&metadata));
     process::examine(env, arguments.http.as_ref(), &begun, &metadata, findings).await;
     // What asks each broker would say again and again that one cannot be reached.
     if !all_reached {
         return;
     }
-    state::replication(&cluster, &metadata, findings).await;
-    state::disks(&cluster, &metadata, findings).await;
-    findings.push(state::groups(&cluster).await.unwrap_or_else(|error| failed("groups", error)));
+    cluster::replication(&cluster, &metadata, findings).await;
+    cluster::disks(&cluster, &metadata, findings).await;
+    findings.push(cluster::groups(&cluster).await.unwrap_or_else(|error| failed("groups", error)));
     if arguments.read_only {
         return;
     }
