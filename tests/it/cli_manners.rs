@@ -10,7 +10,7 @@ use ottla::env::MemoryDisk;
 use ottla::model::UnixMillis;
 use serde_json::Value;
 
-use crate::cli::{shell, text};
+use crate::cli::{peer, shell, text};
 use crate::process::Program;
 use crate::rig::{DATA, Rig};
 
@@ -346,4 +346,13 @@ fn the_doctor_says_which_group_is_far_behind() {
     assert_eq!(groups["text"], "group slow is 1999 records behind and has no members");
     assert!(groups["fix"].as_str().unwrap().ends_with("ottla group describe slow"), "{groups}");
     assert_eq!(output.status.code(), Some(0), "nobody is kept from using it");
+}
+
+#[test]
+fn the_doctor_says_who_has_the_port_of_a_broker() {
+    let (address, _) = peer(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let report = json(&ottla(&address, &["doctor", "--json"]));
+    let connection = finding(&report, "connection");
+    let owner = format!("it speaks HTTP; process {} (", std::process::id());
+    assert!(connection["text"].as_str().unwrap().contains(&owner), "{connection}");
 }
