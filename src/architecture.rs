@@ -122,7 +122,6 @@ const HOMES: &[(&str, &str)] = &[
     ("anyhow", "cli"),
     ("clap", "cli"),
     ("clap_complete", "cli"),
-    ("comfy_table", "cli"),
     ("crc_fast", "record"),
     ("flate2", "record"),
     ("hdrhistogram", "cli"),
@@ -143,6 +142,7 @@ const HOMES: &[(&str, &str)] = &[
     ("socket2", "env"),
     ("toml", "cli"),
     ("tracing_subscriber", "cli"),
+    ("unicode_width", "cli"),
     ("zstd", "cli record"),
 ];
 

@@ -143,7 +143,10 @@ pub(super) async fn describe_in_order(
     kind: i8,
     resource: &str,
 ) -> Result<Vec<ConfigSetting>, Failure> {
-    ask(cluster, kind, resource, DescribeConfigsRequest::default()).await
+    let request = DescribeConfigsRequest::default();
+    let described =
+        ask(cluster, target(kind, resource)?, request, (kind, &[resource]), None).await?;
+    Ok(described.into_iter().flat_map(|(_, settings)| settings).collect())
 }
 
 /// The settings by name, with their documentation and all places that their values could come from.
@@ -155,31 +158,53 @@ pub(super) async fn describe_fully(
     let request = DescribeConfigsRequest::default()
         .with_include_synonyms(true)
         .with_include_documentation(true);
-    let settings = ask(cluster, kind, resource, request).await?;
-    Ok(settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect())
+    let described =
+        ask(cluster, target(kind, resource)?, request, (kind, &[resource]), None).await?;
+    let settings = described.into_iter().flat_map(|(_, settings)| settings);
+    Ok(settings.map(|setting| (setting.name.clone(), setting)).collect())
 }
 
+/// The settings of these names of all these topics, by topic.
+pub(super) async fn describe_topics(
+    cluster: &Cluster,
+    topics: &[&str],
+    names: &[&str],
+) -> Result<BTreeMap<String, Vec<ConfigSetting>>, Failure> {
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let (request, topics) = (DescribeConfigsRequest::default(), (ConfigSetting::TOPIC, topics));
+    let described = ask(cluster, Target::Controller, request, topics, Some(names)).await?;
+    Ok(described.into_iter().collect())
+}
+
+/// The settings of these resources of a kind, all of them if no names are given.
 async fn ask(
     cluster: &Cluster,
-    kind: i8,
-    resource: &str,
+    target: Target,
     request: DescribeConfigsRequest,
-) -> Result<Vec<ConfigSetting>, Failure> {
-    let asked = describe_configs_request::DescribeConfigsResource::default()
-        .with_resource_type(kind)
-        .with_resource_name(Text::from_string(resource.to_owned()))
-        .with_configuration_keys(None);
-    let request = request.with_resources(vec![asked]);
-    let response = cluster.request(target(kind, resource)?, &request).await?;
-    let mut settings = Vec::new();
+    (kind, resources): (i8, &[&str]),
+    names: Option<&[&str]>,
+) -> Result<Vec<(String, Vec<ConfigSetting>)>, Failure> {
+    let text = |text: &&str| Text::from_string((*text).to_owned());
+    let names: Option<Vec<Text>> = names.map(|names| names.iter().map(text).collect());
+    let resource = |resource: &&str| {
+        describe_configs_request::DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(resource))
+            .with_configuration_keys(names.clone())
+    };
+    let request = request.with_resources(resources.iter().map(resource).collect());
+    let response = cluster.request(target, &request).await?;
+    let mut described = Vec::new();
     for result in &response.results {
         check(
             ApiKey::DescribeConfigs,
             result.error_code,
-            || subject(resource),
+            || subject(&result.resource_name),
             result.error_message.as_deref(),
         )?;
-        settings.extend(result.configs.iter().map(|config| ConfigSetting {
+        let settings = result.configs.iter().map(|config| ConfigSetting {
             name: config.name.to_string(),
             value: config.value.as_ref().map(ToString::to_string),
             source: config.config_source,
@@ -188,9 +213,10 @@ async fn ask(
             kind: config.config_type,
             documentation: config.documentation.as_ref().map(ToString::to_string),
             synonyms: config.synonyms.iter().map(synonym).collect(),
-        }));
+        });
+        described.push((result.resource_name.to_string(), settings.collect()));
     }
-    Ok(settings)
+    Ok(described)
 }
 
 fn synonym(told: &DescribeConfigsSynonym) -> ConfigSynonym {

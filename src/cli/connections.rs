@@ -9,6 +9,8 @@ use super::connect::run_async;
 use super::failure::{Failure, REFUSED};
 use super::http::HttpArguments;
 use super::output::{OutputArguments, Table};
+use super::repeat::RepeatArguments;
+use crate::env::Env;
 
 /// Which broker, and how to print.
 #[derive(Debug, Args)]
@@ -17,20 +19,26 @@ pub(super) struct ConnectionsArguments {
     http: HttpArguments,
     #[command(flatten)]
     output: OutputArguments,
+    #[command(flatten)]
+    repeat: RepeatArguments,
 }
 
 pub(super) fn run(arguments: &ConnectionsArguments) -> ExitCode {
+    let is_json = arguments.output.is_json();
     let outcome = run_async(async |env| {
-        let body = arguments.http.get(&env, "/api/v1/connections").await?;
-        let connections: Vec<Value> = serde_json::from_str(&body).map_err(|error| {
-            let message = format!("the answer is no list of connections: {error}");
-            Failure::new("UNREADABLE_ANSWER", REFUSED, message)
-        })?;
-        let table = table(&connections);
-        arguments.output.print(&table, &json!({ "connections": connections }))?;
-        Ok(ExitCode::SUCCESS)
+        arguments.repeat.run_in(&env, is_json, async || show(arguments, &env).await).await
     });
-    outcome.unwrap_or_else(|failure| failure.report(arguments.output.is_json()))
+    outcome.unwrap_or_else(|failure| failure.report(is_json))
+}
+
+async fn show(arguments: &ConnectionsArguments, env: &Env) -> Result<ExitCode, Failure> {
+    let body = arguments.http.get(env, "/api/v1/connections").await?;
+    let connections: Vec<Value> = serde_json::from_str(&body).map_err(|error| {
+        let message = format!("the answer is no list of connections: {error}");
+        Failure::new("UNREADABLE_ANSWER", REFUSED, message)
+    })?;
+    arguments.output.print(&table(&connections), &json!({ "connections": connections }))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn table(connections: &[Value]) -> Table {

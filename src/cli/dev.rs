@@ -1,6 +1,6 @@
 //! `ottla dev`: a cluster of several nodes in this process, and what is done to them.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::failure::{Failure, NO_CONNECTION, NOT_FOUND, NOT_NOW, REFUSED};
 use super::http::ask;
+use super::manner::has_spectators;
 use super::serve::{LogFormat, start_logging, start_runtime, warn_of};
 use super::signals::Signals;
 use super::sources::SourceArguments;
@@ -212,7 +213,7 @@ fn announce(nodes: &Nodes, http: &str) {
     // Whoever started the cluster may have closed its output: that is no reason to stop.
     drop(writeln!(out, "ottla ready kafka={kafka} http={http}"));
     drop(out.flush());
-    if std::io::stderr().is_terminal() {
+    if has_spectators() {
         eprintln!(
             "\n  Ottla {version}, {count} nodes\n  Kafka   {kafka}\n  HTTP    http://{http}/dev/nodes\n\n  \
              Try it:\n    ottla dev kill 1 --http {http}\n    ottla dev start 1 --http {http}\n\n  \

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::manner::error_lead;
 use crate::client::{Asked, ClientError, Cluster};
 use crate::model::{ErrorCode, WithCauses};
 use crate::wire::ApiKey;
@@ -81,6 +82,30 @@ impl Failure {
         }
     }
 
+    /// What went wrong in a line, with Kafka's name and code for it.
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Said(said) => said.line(),
+            Self::OutputClosed => self.to_string(),
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn advice(&self) -> Option<&str> {
+        match self {
+            Self::Said(said) => said.hint.as_deref(),
+            Self::OutputClosed => None,
+        }
+    }
+
+    /// The exit code; none if there is nothing to say.
+    pub(super) const fn exit(&self) -> Option<u8> {
+        match self {
+            Self::Said(said) => Some(said.exit),
+            Self::OutputClosed => None,
+        }
+    }
+
     /// Arguments that make no sense.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new("USAGE", USAGE, message)
@@ -119,10 +144,7 @@ impl Failure {
             eprintln!("{}", json!({ "error": error }));
             return ExitCode::from(*exit);
         }
-        match code {
-            Some(code) => eprintln!("ottla: {name} ({code}): {message}"),
-            None => eprintln!("ottla: {message}"),
-        }
+        eprintln!("{} {}", error_lead(), said.line());
         if let Some(place) = place {
             eprintln!("  where: {place}");
         }
@@ -134,6 +156,13 @@ impl Failure {
 }
 
 impl Said {
+    fn line(&self) -> String {
+        match self.code {
+            Some(code) => format!("{} ({code}): {}", self.name, self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// Who was asked what.
     fn place(&self) -> Option<String> {
         let api = self.api?;

@@ -22,6 +22,16 @@ macro_rules! put {
     };
 }
 
+/// Says on standard error what is good to know, unless only results and errors are wanted.
+macro_rules! note {
+    ($($words:tt)*) => {
+        if !$crate::cli::manner::is_quiet() {
+            eprintln!($($words)*);
+        }
+    };
+}
+
+mod before_verb;
 mod bench;
 mod cluster;
 mod completions;
@@ -31,6 +41,7 @@ mod connect;
 mod connections;
 mod consume;
 mod context;
+mod described_topics;
 mod dev;
 mod doctor;
 mod failure;
@@ -40,8 +51,10 @@ mod http;
 mod input;
 mod json_record;
 mod kafka;
+mod log_dirs;
 mod log_lines;
 mod logs;
+mod manner;
 mod metrics;
 mod output;
 mod personality;
@@ -50,6 +63,7 @@ mod produce;
 mod progress;
 mod reading;
 mod redpanda;
+mod repeat;
 mod rpk;
 mod scope;
 mod scratch;
@@ -67,17 +81,23 @@ mod yaml;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// A Kafka-wire-compatible broker in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "ottla", version, about, args_conflicts_with_subcommands = true, after_help = kafka::HELP)]
+#[command(name = "ottla", version, about, args_conflicts_with_subcommands = true, after_help = help())]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
     #[command(flatten)]
     serve: serve::ServeArguments,
+    #[command(flatten)]
+    manner: manner::MannerArguments,
+}
+
+fn help() -> String {
+    format!("{}\n\n{}", before_verb::HELP, kafka::HELP)
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +156,10 @@ pub fn main() -> ExitCode {
     if let Some((run, arguments)) = personality::of(&words) {
         return end(run(&arguments));
     }
+    let words = match before_verb::put_behind(&words, &Arguments::command()) {
+        Ok(words) => words,
+        Err(failure) => return failure.report(output::wants_json(&words)),
+    };
     let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() && output::wants_json(&words) => {
@@ -143,6 +167,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
+    arguments.manner.settle();
     if !matches!(arguments.verb, None | Some(Verb::Serve(_) | Verb::Dev(_))) {
         log_what_is_asked_for();
     }
@@ -176,7 +201,11 @@ pub fn main() -> ExitCode {
 /// Verbs other than `serve` log nothing, unless `RUST_LOG` asks for it.
 fn log_what_is_asked_for() {
     if let Ok(filter) = EnvFilter::try_from_default_env() {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(log_lines::LogLines).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(log_lines::LogLines)
+            .with_ansi(manner::errors_in_colour())
+            .init();
     }
 }
 
@@ -184,7 +213,7 @@ fn end(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ottla: {error:#}");
+            eprintln!("{} {error:#}", manner::error_lead());
             ExitCode::FAILURE
         }
     }

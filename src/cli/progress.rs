@@ -1,8 +1,9 @@
 //! A line that tells people how far a long work is. Programs, and people who look elsewhere, get nothing.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::time::Duration;
 
+use super::manner::has_spectators;
 use crate::env::SteadyClock;
 use crate::model::Instant;
 
@@ -17,21 +18,21 @@ pub(super) struct Progress {
     steady: SteadyClock,
     started: Instant,
     next: Instant,
-    is_terminal: bool,
+    is_watched: bool,
     is_shown: bool,
 }
 
 impl Progress {
     pub(super) fn new(steady: &SteadyClock) -> Self {
         let (steady, started) = (steady.clone(), steady.now());
-        let is_terminal = std::io::stderr().is_terminal();
-        Self { steady, started, next: started.plus(EVERY), is_terminal, is_shown: false }
+        let is_watched = has_spectators();
+        Self { steady, started, next: started.plus(EVERY), is_watched, is_shown: false }
     }
 
     /// Shows how far it is, now and then.
     pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
         let now = self.steady.now();
-        if !self.is_terminal || now < self.next {
+        if !self.is_watched || now < self.next {
             return;
         }
         self.next = now.plus(EVERY);

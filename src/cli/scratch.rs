@@ -18,11 +18,28 @@ pub(super) async fn create(
     partitions: i32,
     replicas: i16,
 ) -> Result<String, Failure> {
+    create_with(cluster, prefix, partitions, replicas, &[]).await
+}
+
+/// The same with settings.
+pub(super) async fn create_with(
+    cluster: &Cluster,
+    prefix: &str,
+    partitions: i32,
+    replicas: i16,
+    configs: &[(&str, &str)],
+) -> Result<String, Failure> {
+    let config = |(name, value): &(&str, &str)| {
+        create_topics_request::CreatableTopicConfig::default()
+            .with_name(Text::from_string((*name).to_owned()))
+            .with_value(Some(Text::from_string((*value).to_owned())))
+    };
     let name = format!("{prefix}-{:08x}", cluster.env().rng.below(u32::MAX));
     let topic = create_topics_request::CreatableTopic::default()
         .with_name(WireTopicName(Text::from_string(name.clone())))
         .with_num_partitions(partitions)
-        .with_replication_factor(replicas);
+        .with_replication_factor(replicas)
+        .with_configs(configs.iter().map(config).collect());
     let request =
         CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
     let response = cluster.request(Target::Controller, &request).await?;

@@ -1,7 +1,7 @@
 //! `ottla serve`: one broker until a signal comes.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use super::log_lines::LogLines;
+use super::manner::{errors_in_colour, has_spectators};
 use super::signals::Signals;
 use super::sources::{SourceArguments, environment};
 use crate::api::AllowAll;
@@ -129,7 +130,7 @@ pub(super) fn start_logging(format: LogFormat) {
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogLines).with_target(false);
     match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Text => lines.with_ansi(errors_in_colour()).init(),
         LogFormat::Json => lines.json().init(),
     }
 }
@@ -265,7 +266,7 @@ fn announce(arguments: &ServeArguments, broker: &Broker, data: &DataPaths) {
     });
     drop(out.flush());
     tracing::info!(cluster = %broker.cluster_id(), "ready");
-    if !std::io::stderr().is_terminal() || broker.roles() == Roles::Controller {
+    if !has_spectators() || broker.roles() == Roles::Controller {
         return;
     }
     let kept = if arguments.memory {

@@ -41,6 +41,27 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).ok_or_else(wrong)
 }
 
+/// A time as [`duration`] reads it, in the largest unit that it is a whole number of.
+pub(super) fn shown_millis(millis: u64) -> String {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    let unit = units.iter().find(|(_, of)| millis > 0 && millis.is_multiple_of(*of));
+    unit.map_or_else(|| format!("{millis}ms"), |(unit, of)| format!("{}{unit}", millis / of))
+}
+
+/// A size for people: `512 B`, `1.5 MiB`.
+pub(super) fn shown_bytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+        if size < 1024.0 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, larger);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +74,13 @@ mod tests {
         assert!(duration("x").is_err() && duration("5y").is_err() && duration("").is_err());
         assert_eq!((bytes("100"), bytes("16Ki"), bytes("2MB")), (Ok(100), Ok(16_384), Ok(2 << 20)));
         assert!(bytes("2x").is_err() && bytes("k").is_err());
+    }
+
+    #[test]
+    fn times_and_sizes_are_shown_as_people_write_them() {
+        let times = [0, 1, 1500, 90_000, 7_200_000, 604_800_000].map(shown_millis);
+        assert_eq!(times, ["0ms", "1ms", "1500ms", "90s", "2h", "7d"]);
+        let sizes = [0, 1023, 1024, 1_600_000, u64::MAX].map(shown_bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "16384.0 PiB"]);
     }
 }

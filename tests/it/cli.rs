@@ -173,7 +173,7 @@ fn ports_without_a_broker_are_told_apart() {
 }
 
 /// A peer that says this to everybody, and holds the connection if it says nothing.
-fn peer(says: &'static [u8]) -> (String, std::thread::JoinHandle<()>) {
+pub(crate) fn peer(says: &'static [u8]) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serve = std::thread::spawn(move || {

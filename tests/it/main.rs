@@ -20,6 +20,7 @@ mod admin;
 mod api_versions;
 mod authorization;
 mod cli;
+mod cli_manners;
 mod cluster;
 mod clock;
 mod compaction;

@@ -1,10 +1,11 @@
 //! Counting and timing, and the line that moves meanwhile.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::cli::manner::has_spectators;
 use crate::env::SteadyClock;
 use crate::model::Instant;
 
@@ -60,7 +61,7 @@ impl Meter {
             bytes: 0,
             latencies,
             next_line: began.plus(LINE_EVERY),
-            is_terminal: std::io::stderr().is_terminal(),
+            is_terminal: has_spectators(),
         }
     }
 

@@ -229,12 +229,12 @@ fn print(arguments: &ElectArguments, elections: &[Election]) -> Result<ExitCode,
     let json = json!({ "election": election, "executed": !is_dry, "partitions": rows });
     let text = match elections.is_empty() {
         true => "no partition needs an election\n".to_owned(),
-        false => table.to_string(),
+        false => arguments.common.output.draw(&table),
     };
     arguments.common.output.print_told(&text, &table, &json)?;
     let would = |election: &Election| matches!(election.result, Outcome::Would(_));
     if elections.iter().any(would) {
-        eprintln!(
+        note!(
             "nothing was changed: add --execute to do it; records that only others have are lost"
         );
     }

@@ -14,7 +14,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::failure::Failure;
+use super::manner::Paint;
 use super::output::{Table, count, or_dash};
+use super::repeat::RepeatArguments;
 use super::topic::Common;
 use crate::client::{Cluster, Metadata, Target, Topics};
 
@@ -49,14 +51,16 @@ enum ClusterVerb {
 #[derive(Debug, Args)]
 struct PlainArguments {
     #[command(flatten)]
+    repeat: RepeatArguments,
+    #[command(flatten)]
     common: Common,
 }
 
 pub(super) fn run(arguments: &ClusterArguments) -> ExitCode {
     let (common, outcome) = match &arguments.verb {
-        ClusterVerb::Info(arguments) => (&arguments.common, info(&arguments.common)),
-        ClusterVerb::Health(arguments) => (&arguments.common, health(&arguments.common)),
-        ClusterVerb::Brokers(arguments) => (&arguments.common, brokers(&arguments.common)),
+        ClusterVerb::Info(arguments) => (&arguments.common, info(arguments)),
+        ClusterVerb::Health(arguments) => (&arguments.common, health(arguments)),
+        ClusterVerb::Brokers(arguments) => (&arguments.common, brokers(arguments)),
         ClusterVerb::Quorum(arguments) => (arguments.common(), quorum::run(arguments)),
         ClusterVerb::Verify(arguments) => (&arguments.common, verify::run(arguments)),
         ClusterVerb::Reassign(arguments) => (&arguments.common, reassign::run(arguments)),
@@ -67,8 +71,8 @@ pub(super) fn run(arguments: &ClusterArguments) -> ExitCode {
     outcome.unwrap_or_else(|failure| failure.report(common.output.is_json()))
 }
 
-fn info(common: &Common) -> Result<ExitCode, Failure> {
-    common.connection.run(async |cluster| {
+fn info(PlainArguments { repeat, common }: &PlainArguments) -> Result<ExitCode, Failure> {
+    repeat.run(common, async |cluster| {
         let metadata = cluster.metadata(Topics::All).await?;
         let connection = cluster.connection(Target::Any).await?;
         let negotiated = connection.negotiated();
@@ -90,24 +94,32 @@ fn info(common: &Common) -> Result<ExitCode, Failure> {
         for (feature, level) in features {
             text.push_str(&format!("  {feature}={level}\n"));
         }
-        let table = broker_table(&metadata);
-        text.push_str(&table.to_string());
+        let table = broker_table(&cluster, &metadata, common.output.is_wide()).await?;
+        text.push_str(&common.output.draw(&table));
         common.output.print_told(&text, &table, &json)?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-fn brokers(common: &Common) -> Result<ExitCode, Failure> {
-    common.connection.run(async |cluster| {
-        let metadata = cluster.metadata(Topics::None).await?;
+fn brokers(PlainArguments { repeat, common }: &PlainArguments) -> Result<ExitCode, Failure> {
+    repeat.run(common, async |cluster| {
+        let is_wide = common.output.is_wide();
+        let topics = if is_wide { Topics::All } else { Topics::None };
+        let metadata = cluster.metadata(topics).await?;
         let json = json!({ "brokers": broker_values(&metadata) });
-        common.output.print(&broker_table(&metadata), &json)?;
+        common.output.print(&broker_table(&cluster, &metadata, is_wide).await?, &json)?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-fn broker_table(metadata: &Metadata) -> Table {
-    let mut table = Table::new(&["ID", "ADDRESS", "RACK", "CONTROLLER"]);
+/// The brokers; if it is wide, with what each of them says of itself.
+async fn broker_table(
+    cluster: &Cluster,
+    metadata: &Metadata,
+    is_wide: bool,
+) -> Result<Table, Failure> {
+    let mut table = Table::new(&["ID", "ADDRESS", "RACK", "CONTROLLER"])
+        .wide(&["REPLICAS", "LEADS", "APIS", "FEATURES"]);
     for node in &metadata.brokers {
         let is_controller = metadata.controller == Some(node.id);
         table.row([
@@ -116,8 +128,23 @@ fn broker_table(metadata: &Metadata) -> Table {
             or_dash(node.rack.as_ref()),
             if is_controller { "*".to_owned() } else { String::new() },
         ]);
+        if is_wide {
+            let partitions = || metadata.topics.iter().flat_map(|topic| &topic.partitions);
+            let has = partitions().filter(|partition| partition.replicas.contains(&node.id));
+            let leads = partitions().filter(|partition| partition.leader == Some(node.id));
+            let connection = cluster.connection(Target::Node(node.id)).await?;
+            let negotiated = connection.negotiated();
+            let features =
+                negotiated.features.iter().map(|(name, level)| format!("{name}={level}"));
+            table.more([
+                has.count().to_string(),
+                leads.count().to_string(),
+                negotiated.versions.len().to_string(),
+                super::output::list(features),
+            ]);
+        }
     }
-    table
+    Ok(table)
 }
 
 fn broker_values(metadata: &Metadata) -> Vec<serde_json::Value> {
@@ -125,8 +152,8 @@ fn broker_values(metadata: &Metadata) -> Vec<serde_json::Value> {
     metadata.brokers.iter().map(value).collect()
 }
 
-fn health(common: &Common) -> Result<ExitCode, Failure> {
-    common.connection.run(async |cluster: Cluster| {
+fn health(PlainArguments { repeat, common }: &PlainArguments) -> Result<ExitCode, Failure> {
+    repeat.run(common, async |cluster| {
         let metadata = cluster.metadata(Topics::All).await?;
         let mut table = Table::new(&["TOPIC", "PARTITION", "TROUBLE", "LEADER", "REPLICAS", "ISR"]);
         let (mut rows, mut partitions) = (Vec::new(), 0);
@@ -148,6 +175,7 @@ fn health(common: &Common) -> Result<ExitCode, Failure> {
                     ids(&mut partition.replicas.iter().copied()),
                     ids(&mut partition.in_sync.iter().copied()),
                 ]);
+                table.paint("TROUBLE", Paint::Bad);
                 rows.push(json!({
                     "topic": topic.name, "partition": partition.index.0, "trouble": trouble,
                 }));
@@ -162,7 +190,7 @@ fn health(common: &Common) -> Result<ExitCode, Failure> {
         let partitions = count(partitions, "partition");
         let text = match healthy {
             true => format!("healthy: {brokers}, {partitions}, all with leader and replicas\n"),
-            false => table.to_string(),
+            false => common.output.draw(&table),
         };
         common.output.print_told(&text, &table, &json)?;
         Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::voters;
 use crate::cli::failure::{Failure, REFUSED};
-use crate::cli::output::{OutputFormat, Table, or_dash, print_text};
+use crate::cli::output::{Table, or_dash, print_text};
+use crate::cli::repeat::RepeatArguments;
 use crate::cli::topic::Common;
 use crate::client::{Cluster, Target, check};
 use crate::model::{BrokerId, UuidText};
@@ -23,6 +24,8 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 pub(super) struct QuorumArguments {
     #[command(subcommand)]
     verb: Option<QuorumVerb>,
+    #[command(flatten)]
+    repeat: RepeatArguments,
     #[command(flatten)]
     common: Common,
 }
@@ -55,17 +58,18 @@ impl QuorumArguments {
 
 pub(super) fn run(arguments: &QuorumArguments) -> Result<ExitCode, Failure> {
     match &arguments.verb {
-        None => show(&arguments.common),
+        None => show(arguments.repeat, &arguments.common),
         Some(QuorumVerb::Add(arguments)) => voters::add(arguments),
         Some(QuorumVerb::Remove(arguments)) => voters::remove(arguments),
     }
 }
 
-fn show(common: &Common) -> Result<ExitCode, Failure> {
-    common.connection.run(async |cluster| {
+fn show(repeat: RepeatArguments, common: &Common) -> Result<ExitCode, Failure> {
+    repeat.run(common, async |cluster| {
         let quorum = describe(&cluster).await?.partition;
         let leader = Some(quorum.leader_id.0).filter(|id| *id >= 0);
-        let mut table = Table::new(&["NODE", "STATUS", "END", "LAG", "LAST-FETCH", "CAUGHT-UP"]);
+        let mut table = Table::new(&["NODE", "STATUS", "END", "LAG", "LAST-FETCH", "CAUGHT-UP"])
+            .wide(&["DIRECTORY"]);
         let mut rows = Vec::new();
         let voters = quorum.current_voters.iter().map(|node| (node, "voter"));
         let observers = quorum.observers.iter().map(|node| (node, "observer"));
@@ -82,15 +86,17 @@ fn show(common: &Common) -> Result<ExitCode, Failure> {
                 ages.shown(node.last_fetch_timestamp),
                 ages.shown(node.last_caught_up_timestamp),
             ]);
+            let directory = UuidText(node.replica_directory_id).to_string();
+            table.more([directory.clone()]);
             let time = |millis: i64| Some(millis).filter(|millis| *millis >= 0);
             rows.push(json!({
                 "id": node.replica_id.0, "status": status, "end": end, "lag": lag,
-                "directory": UuidText(node.replica_directory_id).to_string(),
+                "directory": directory,
                 "last_fetch_ms": time(node.last_fetch_timestamp),
                 "last_caught_up_ms": time(node.last_caught_up_timestamp),
             }));
         }
-        if common.output.format() == OutputFormat::Table {
+        if common.output.is_table() {
             let leader =
                 leader.map_or_else(|| "no leader".to_owned(), |leader| format!("leader {leader}"));
             let (epoch, watermark) = (quorum.leader_epoch, quorum.high_watermark);

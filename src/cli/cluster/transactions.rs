@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::Table;
+use crate::cli::repeat::RepeatArguments;
 use crate::cli::topic::Common;
 use crate::client::{Cluster, CoordinatorKind, Target, check};
 use crate::model::ErrorCode;
@@ -32,6 +33,8 @@ enum TransactionVerb {
 
 #[derive(Debug, Args)]
 struct ListArguments {
+    #[command(flatten)]
+    repeat: RepeatArguments,
     #[command(flatten)]
     common: Common,
 }
@@ -64,7 +67,7 @@ pub(super) fn run(arguments: &TransactionArguments) -> Result<ExitCode, Failure>
 }
 
 fn list(arguments: &ListArguments) -> Result<ExitCode, Failure> {
-    arguments.common.connection.run(async |cluster| {
+    arguments.repeat.run(&arguments.common, async |cluster| {
         let mut table = Table::new(&["TRANSACTIONAL-ID", "STATE", "PRODUCER-ID", "COORDINATOR"]);
         let mut rows = Vec::new();
         for node in cluster.known().brokers {
@@ -115,8 +118,8 @@ fn abort(arguments: &AbortArguments) -> Result<ExitCode, Failure> {
         });
         arguments.common.output.print(&table, &json)?;
         match arguments.execute {
-            true => eprintln!("its producer is fenced, and what was open is aborted"),
-            false => eprintln!("nothing was changed: add --execute to do it"),
+            true => note!("its producer is fenced, and what was open is aborted"),
+            false => note!("nothing was changed: add --execute to do it"),
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -59,7 +59,7 @@ pub(super) fn clone(arguments: &CloneArguments) -> Result<ExitCode, Failure> {
             progress.keys().filter(|partition| !new.contains_key(*partition)).collect();
         if !left.is_empty() {
             let left = list(left.iter().map(|(topic, index)| format!("{topic}:{index}")));
-            eprintln!("left out, for there is no such partition or no leader of it: {left}");
+            note!("left out, for there is no such partition or no leader of it: {left}");
         }
         say_what_was_done(&table, arguments.execute);
         Ok(ExitCode::SUCCESS)

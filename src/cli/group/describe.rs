@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::unknown_group;
 use crate::cli::failure::Failure;
+use crate::cli::manner::Paint;
 use crate::cli::output::{Table, count, list as joined, or_dash};
+use crate::cli::repeat::RepeatArguments;
 use crate::cli::topic::Common;
 use crate::client::{
     Assignment, ClientError, Cluster, CommittedOffset, CoordinatorKind, OffsetQuery, Target,
@@ -21,6 +23,9 @@ use crate::wire::messages::{
 };
 use crate::wire::{ApiKey, Text};
 
+/// Who is further behind in a partition is of interest.
+pub(in crate::cli) const LAG_MAX: i64 = 1000;
+
 #[derive(Debug, Args)]
 pub(super) struct DescribeArguments {
     /// Names of groups
@@ -30,6 +35,8 @@ pub(super) struct DescribeArguments {
     #[arg(long)]
     lag_only: bool,
     #[command(flatten)]
+    repeat: RepeatArguments,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
@@ -38,6 +45,8 @@ pub(super) struct MembersArguments {
     /// Names of groups
     #[arg(required = true)]
     groups: Vec<String>,
+    #[command(flatten)]
+    repeat: RepeatArguments,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -202,7 +211,7 @@ pub(in crate::cli) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn lag(&self) -> Option<i64> {
+    pub(in crate::cli) fn lag(&self) -> Option<i64> {
         Some((self.end? - self.committed.as_ref()?.offset.0).max(0))
     }
 }
@@ -235,7 +244,7 @@ pub(in crate::cli) async fn progress(
 }
 
 pub(super) fn describe(arguments: &DescribeArguments) -> Result<ExitCode, Failure> {
-    arguments.common.connection.run(async |cluster| {
+    arguments.repeat.run(&arguments.common, async |cluster| {
         let (mut values, mut text) = (Vec::new(), String::new());
         let mut rows = Table::new(&["GROUP", "TOPIC", "PARTITION", "CURRENT", "END", "LAG"]);
         for name in &arguments.groups {
@@ -256,7 +265,8 @@ pub(super) fn describe(arguments: &DescribeArguments) -> Result<ExitCode, Failur
                 count(group.members.len(), "member"),
             ));
             if !progress.is_empty() {
-                text.push_str(&lag_table(&owners, &progress).to_string());
+                let table = lag_table(&owners, &progress);
+                text.push_str(&arguments.common.output.draw(&table));
             }
             if progress.is_empty() {
                 let mut cells = ["-"; 6].map(str::to_owned);
@@ -284,7 +294,8 @@ fn lag_table(
     progress: &BTreeMap<(String, PartitionId), Progress>,
 ) -> Table {
     let mut table =
-        Table::new(&["TOPIC", "PARTITION", "CURRENT", "END", "LAG", "MEMBER", "CLIENT", "HOST"]);
+        Table::new(&["TOPIC", "PARTITION", "CURRENT", "END", "LAG", "MEMBER", "CLIENT", "HOST"])
+            .wide(&["INSTANCE", "START", "EPOCH", "METADATA"]);
     for ((topic, index), progress) in progress {
         let owner = owners.get(&(topic.clone(), *index));
         table.row([
@@ -297,6 +308,18 @@ fn lag_table(
             or_dash(owner.map(|member| &member.client_id)),
             or_dash(owner.map(|member| &member.host)),
         ]);
+        let committed = progress.committed.as_ref();
+        let epoch = committed.map(|committed| committed.leader_epoch).filter(|epoch| *epoch >= 0);
+        let metadata = committed.map(|committed| &committed.metadata);
+        table.more([
+            or_dash(owner.and_then(|member| member.instance.as_ref())),
+            or_dash(progress.start),
+            or_dash(epoch),
+            or_dash(metadata.filter(|metadata| !metadata.is_empty())),
+        ]);
+        if progress.lag().is_some_and(|lag| lag > LAG_MAX) {
+            table.paint("LAG", Paint::Odd);
+        }
     }
     table
 }
@@ -323,27 +346,44 @@ fn value_of(
     })
 }
 
+/// The partitions of an assignment.
+fn names_of(assignment: &Assignment) -> Vec<String> {
+    assignment.iter().map(|(topic, partition)| format!("{topic}:{partition}")).collect()
+}
+
+fn joined_or_dash(names: &[String]) -> String {
+    if names.is_empty() { "-".to_owned() } else { joined(names) }
+}
+
 pub(super) fn members(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
-    arguments.common.connection.run(async |cluster| {
+    arguments.repeat.run(&arguments.common, async |cluster| {
         let mut table =
-            Table::new(&["GROUP", "MEMBER", "CLIENT", "HOST", "INSTANCE", "PARTITIONS"]);
+            Table::new(&["GROUP", "MEMBER", "CLIENT", "HOST", "INSTANCE", "PARTITIONS"])
+                .wide(&["EPOCH", "TARGET", "PROTOCOL"]);
         let mut rows = Vec::new();
         for name in &arguments.groups {
             let Some(group) = find(&cluster, name).await? else {
                 return Err(unknown_group(&cluster, name).await);
             };
             for member in &group.members {
-                let partitions: Vec<_> = member
-                    .partitions()
-                    .map(|(topic, partition)| format!("{topic}:{partition}"))
-                    .collect();
+                let partitions = names_of(&member.assignment);
                 table.row([
                     name.clone(),
                     member.id.clone(),
                     member.client_id.clone(),
                     member.host.clone(),
                     or_dash(member.instance.as_ref()),
-                    if partitions.is_empty() { "-".to_owned() } else { joined(&partitions) },
+                    joined_or_dash(&partitions),
+                ]);
+                let target = member.target.as_ref();
+                let protocol = member.upgraded.map(|it| if it { "consumer" } else { "classic" });
+                table.more([
+                    or_dash(target.map(|(_, epoch)| epoch)),
+                    target.map_or_else(
+                        || "-".to_owned(),
+                        |(target, _)| joined_or_dash(&names_of(target)),
+                    ),
+                    protocol.unwrap_or(group.kind).to_owned(),
                 ]);
                 rows.push(json!({
                     "group": name, "member": member.id, "client_id": member.client_id,

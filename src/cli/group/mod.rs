@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::failure::{Failure, NOT_FOUND, did_you_mean};
 use super::output::{Table, or_dash};
+use super::repeat::RepeatArguments;
 use super::topic::Common;
 use crate::client::{ClientError, Cluster, Target, check};
 use crate::model::BrokerId;
@@ -45,6 +46,8 @@ enum GroupVerb {
 
 #[derive(Debug, Args)]
 struct ListArguments {
+    #[command(flatten)]
+    repeat: RepeatArguments,
     #[command(flatten)]
     common: Common,
 }
@@ -101,9 +104,9 @@ pub(super) async fn groups(
 }
 
 fn list(arguments: &ListArguments) -> Result<ExitCode, Failure> {
-    arguments.common.connection.run(async |cluster| {
+    arguments.repeat.run(&arguments.common, async |cluster| {
         let groups = groups(&cluster).await?;
-        let mut table = Table::new(&["GROUP", "STATE", "TYPE", "COORDINATOR"]);
+        let mut table = Table::new(&["GROUP", "STATE", "TYPE", "COORDINATOR"]).wide(&["PROTOCOL"]);
         let mut rows = Vec::new();
         for (name, group) in &groups {
             table.row([
@@ -112,6 +115,7 @@ fn list(arguments: &ListArguments) -> Result<ExitCode, Failure> {
                 or_dash(group.kind.as_ref()),
                 group.coordinator.to_string(),
             ]);
+            table.more([or_dash(Some(&group.protocol).filter(|protocol| !protocol.is_empty()))]);
             rows.push(json!({
                 "group": name, "state": group.state, "type": group.kind,
                 "protocol": group.protocol, "coordinator": group.coordinator.0,

@@ -307,9 +307,9 @@ pub(super) fn shown(
 /// Beside the table: that there was nothing to do, or that nothing was done.
 pub(super) fn say_what_was_done(table: &Table, execute: bool) {
     if table.is_empty() {
-        eprintln!("the group has committed nothing there");
+        note!("the group has committed nothing there");
     } else if !execute {
-        eprintln!("nothing was changed: add --execute to do it");
+        note!("nothing was changed: add --execute to do it");
     }
 }
 

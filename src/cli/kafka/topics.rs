@@ -11,6 +11,7 @@ use super::admin::{self, Complaint};
 use super::java::hash_order;
 use super::options::{Known, Options, flag, valued};
 use crate::cli::configs::{ConfigSetting, describe_in_order};
+use crate::cli::described_topics::{DescribedTopic, PARTITIONS_PER_ANSWER, described_topics};
 use crate::client::{Cluster, Target, Topics, check};
 use crate::config::Kind;
 use crate::config::registry::{self, Scope};
@@ -18,9 +19,8 @@ use crate::group::WholePattern;
 use crate::model::{BrokerId, ErrorCode, TopicId, UuidText};
 use crate::wire::messages::describe_topic_partitions_response::DescribeTopicPartitionsResponsePartition;
 use crate::wire::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeTopicPartitionsRequest, WireBrokerId, WireTopicName, create_partitions_request,
-    create_topics_request, delete_topics_request, describe_topic_partitions_request,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, WireBrokerId, WireTopicName,
+    create_partitions_request, create_topics_request, delete_topics_request,
 };
 use crate::wire::{ApiKey, Text};
 
@@ -272,13 +272,6 @@ async fn delete(cluster: &Cluster, options: &Options) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// A topic as it is described.
-struct Described {
-    name: String,
-    id: TopicId,
-    partitions: Vec<DescribeTopicPartitionsResponsePartition>,
-}
-
 async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Complaint> {
     let topics =
         match value(options, "topic-id")?.and_then(UuidText::parse).filter(|id| !id.0.is_nil()) {
@@ -286,7 +279,9 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Complaint>
             None => {
                 let names = chosen(cluster, options).await?;
                 ensure_found(&names, options)?;
-                described(cluster, &names, options).await?
+                let limit = number(options, "partition-size-limit-per-response")?;
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                described_topics(cluster, &names, limit.unwrap_or(PARTITIONS_PER_ANSWER)).await?
             }
         };
     let count = topics.len();
@@ -304,7 +299,7 @@ async fn with_id(
     cluster: &Cluster,
     id: TopicId,
     options: &Options,
-) -> Result<Vec<Described>, Complaint> {
+) -> Result<Vec<DescribedTopic>, Complaint> {
     let metadata = cluster.metadata(Topics::All).await?;
     let Some(topic) = metadata.topics.iter().find(|topic| topic.id == id) else {
         if options.has("if-exists") {
@@ -312,75 +307,11 @@ async fn with_id(
         }
         return Err(Complaint(format!("TopicId '{id}' does not exist as expected")));
     };
-    Ok(vec![of_metadata(topic)])
-}
-
-fn of_metadata(topic: &crate::client::Topic) -> Described {
-    let ids = |ids: &[BrokerId]| ids.iter().map(|id| WireBrokerId(id.0)).collect();
-    let partition = |partition: &crate::client::Partition| {
-        DescribeTopicPartitionsResponsePartition::default()
-            .with_partition_index(partition.index.0)
-            .with_leader_id(WireBrokerId(partition.leader.map_or(-1, |leader| leader.0)))
-            .with_replica_nodes(ids(&partition.replicas))
-            .with_isr_nodes(ids(&partition.in_sync))
-            .with_eligible_leader_replicas(None)
-            .with_last_known_elr(None)
-    };
-    let partitions = topic.partitions.iter().map(partition).collect();
-    Described { name: topic.name.clone(), id: topic.id, partitions }
-}
-
-async fn described(
-    cluster: &Cluster,
-    names: &[String],
-    options: &Options,
-) -> Result<Vec<Described>, Complaint> {
-    let limit = number(options, "partition-size-limit-per-response")?.unwrap_or(2000);
-    let connection = cluster.connection(Target::Any).await?;
-    if connection.version_up_to(ApiKey::DescribeTopicPartitions, i16::MAX).is_err() {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let metadata = cluster.metadata(Topics::Named(&names)).await?;
-        return Ok(metadata.topics.iter().map(of_metadata).collect());
-    }
-    let mut found: Vec<Described> = Vec::new();
-    let topic = |name: &String| {
-        describe_topic_partitions_request::TopicRequest::default().with_name(wire_name(name))
-    };
-    let mut request = DescribeTopicPartitionsRequest::default()
-        .with_topics(names.iter().map(topic).collect())
-        .with_response_partition_limit(limit);
-    while !request.topics.is_empty() {
-        let response = cluster.request(Target::Any, &request).await?;
-        for topic in response.topics {
-            let name = topic.name.map(|name| name.0.to_string()).unwrap_or_default();
-            check(
-                ApiKey::DescribeTopicPartitions,
-                topic.error_code,
-                || format!("topic '{name}'"),
-                None,
-            )?;
-            match found.last_mut().filter(|last| last.name == name) {
-                // The rest of one that did not fit.
-                Some(last) => last.partitions.extend(topic.partitions),
-                None => found.push(Described {
-                    name,
-                    id: TopicId(topic.topic_id),
-                    partitions: topic.partitions,
-                }),
-            }
-        }
-        let Some(next) = response.next_cursor else { break };
-        request.topics.retain(|topic| topic.name.0 >= next.topic_name.0);
-        let cursor = describe_topic_partitions_request::Cursor::default()
-            .with_topic_name(next.topic_name)
-            .with_partition_index(next.partition_index);
-        request.cursor = Some(cursor);
-    }
-    Ok(found)
+    Ok(vec![DescribedTopic::of_metadata(topic)])
 }
 
 fn print(
-    topic: &Described,
+    topic: &DescribedTopic,
     configs: &[ConfigSetting],
     alive: &BTreeSet<BrokerId>,
     options: &Options,

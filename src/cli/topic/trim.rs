@@ -89,7 +89,7 @@ pub(super) fn trim(arguments: &TrimArguments) -> Result<ExitCode, Failure> {
         let json = json!({ "topic": name, "executed": arguments.execute, "partitions": rows });
         arguments.common.output.print(&table, &json)?;
         if !arguments.execute {
-            eprintln!("nothing was changed: add --execute to do it");
+            note!("nothing was changed: add --execute to do it");
         }
         Ok(ExitCode::SUCCESS)
     })

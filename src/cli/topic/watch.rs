@@ -1,7 +1,6 @@
 //! `ottla topic watch`: how topics grow, again and again.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use serde_json::json;
 use super::{Common, known_topics};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Table, or_dash, print_text};
-use crate::cli::signals::Signals;
+use crate::cli::repeat::Rounds;
 use crate::cli::units;
 use crate::client::{Cluster, OffsetQuery, Topic, Topics};
 use crate::model::Instant;
@@ -38,26 +37,15 @@ struct Sums {
 }
 
 pub(super) fn watch(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
-    arguments.common.connection.run(async |cluster| {
-        let steady = cluster.env().steady.clone();
-        let mut signals = Signals::listen()?;
-        let mut before: Option<(Instant, BTreeMap<String, Sums>)> = None;
-        let mut times = 0;
-        loop {
-            let now = steady.now();
-            let topics = topics(&cluster, arguments).await?;
-            let sums = sums(&cluster, &topics).await?;
-            show(arguments, &topics, &sums, now, before.as_ref())?;
-            before = Some((now, sums));
-            times += 1;
-            if arguments.count.is_some_and(|count| times >= count) {
-                return Ok(ExitCode::SUCCESS);
-            }
-            tokio::select! {
-                () = steady.sleep_until(now.plus(arguments.every)) => {}
-                exit = signals.next() => return Ok(exit),
-            }
-        }
+    let mut before: Option<(Instant, BTreeMap<String, Sums>)> = None;
+    let rounds = Rounds { every: arguments.every, count: arguments.count };
+    rounds.run(&arguments.common, async |cluster| {
+        let now = cluster.env().steady.now();
+        let topics = topics(&cluster, arguments).await?;
+        let sums = sums(&cluster, &topics).await?;
+        show(arguments, &topics, &sums, now, before.as_ref())?;
+        before = Some((now, sums));
+        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -126,11 +114,5 @@ fn show(
     if arguments.common.output.is_json() {
         return Ok(print_text(&format!("{}\n", json!({ "topics": rows })))?);
     }
-    // On a terminal each table takes the place of the one before.
-    let lead = match (std::io::stdout().is_terminal(), before) {
-        (true, _) => "\x1b[H\x1b[2J",
-        (false, Some(_)) => "\n",
-        (false, None) => "",
-    };
-    Ok(print_text(&format!("{lead}{table}"))?)
+    Ok(arguments.common.output.print(&table, &json!({ "topics": rows }))?)
 }

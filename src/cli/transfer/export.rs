@@ -124,7 +124,7 @@ async fn export(
     out.flush()?;
     progress.clear();
     let topics: BTreeSet<&String> = arguments.topics.iter().collect();
-    eprintln!("exported {records} records of {}", count(topics.len(), "topic"));
+    note!("exported {records} records of {}", count(topics.len(), "topic"));
     Ok(exit)
 }
 

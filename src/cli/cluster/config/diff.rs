@@ -175,7 +175,8 @@ fn print(arguments: &DiffArguments, sides: &[Side]) -> Result<ExitCode, Failure>
         table.row([key, of, or_dash(value), from]);
     }
     let is_same = table.is_empty();
-    let text = if is_same { "no differences\n".to_owned() } else { table.to_string() };
+    let text =
+        if is_same { "no differences\n".to_owned() } else { arguments.common.output.draw(&table) };
     let json = json!({ "same": is_same, "values": values });
     arguments.common.output.print_told(&text, &table, &json)?;
     Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -65,10 +65,11 @@ fn print(
     });
     let changes = if first.read_only { "at a restart" } else { "while it runs" };
     let text = format!(
-        "{}\n  type     {}\n  default  {}\n  changes  {changes}\n{table}{}",
+        "{}\n  type     {}\n  default  {}\n  changes  {changes}\n{}{}",
         first.name,
         first.type_name().unwrap_or("unknown"),
         default.map_or_else(|| "(none)".to_owned(), |default| named(default, &first.name)),
+        arguments.common.output.draw(&table),
         documentation.map(|text| format!("\n{text}\n")).unwrap_or_default(),
     );
     arguments.common.output.print_told(&text, &table, &json)?;

@@ -103,7 +103,7 @@ async fn reassign(cluster: &Cluster, arguments: &ReassignArguments) -> Result<Ex
     }
     alter(cluster, &moves, |it| Some(it.to.clone())).await?;
     if let Some(exit) = wait(cluster, &moves).await? {
-        eprintln!("it goes on without us; ottla cluster reassign --cancel stops it");
+        note!("it goes on without us; ottla cluster reassign --cancel stops it");
         return Ok(exit);
     }
     if arguments.throttle.is_some() {
@@ -112,7 +112,7 @@ async fn reassign(cluster: &Cluster, arguments: &ReassignArguments) -> Result<Ex
     }
     let replicas: usize = moves.iter().map(|it| it.added().count()).sum();
     let (replicas, partitions) = (count(replicas, "replica"), count(moves.len(), "partition"));
-    eprintln!("moved {replicas} of {partitions}");
+    note!("moved {replicas} of {partitions}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -144,7 +144,7 @@ fn print(arguments: &ReassignArguments, moves: &[Move]) -> Result<(), Failure> {
     let json = json!({ "moves": rows, "dry_run": arguments.dry_run });
     arguments.common.output.print(&table, &json)?;
     if arguments.dry_run {
-        eprintln!("nothing was moved: leave --dry-run out to do it");
+        note!("nothing was moved: leave --dry-run out to do it");
     }
     Ok(())
 }
