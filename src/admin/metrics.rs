@@ -5,7 +5,7 @@
 //! these the usual `process_` ones. `docs/METRICS.md` lists them. A page of its own has the names of Redpanda.
 //!
 //! A scrape looks at every partition and asks every group, and the leaders of partitions that groups read and that have no
-//! replica here. Above [`PARTITIONS_MAX`] partitions what there is one of for
+//! replica here. Where there are many partitions, or `ottla.metrics.partition.level` says so, what there is one of for
 //! each partition is left out; sums stay.
 
 mod broker;
@@ -17,10 +17,8 @@ mod transactions;
 
 use super::exposition::Page;
 use super::{Admin, Serving};
+use crate::api::Services;
 use crate::api::overview::TopicOverview;
-
-/// With more partitions than this there are no samples for each of them.
-const PARTITIONS_MAX: usize = 2_000;
 
 /// Writes the page.
 pub(super) async fn page(admin: &Admin, serving: &Serving) -> String {
@@ -28,18 +26,25 @@ pub(super) async fn page(admin: &Admin, serving: &Serving) -> String {
     let topics = serving.services.topics();
     let groups = serving.services.groups_overview().await;
     let ends = serving.services.ends(&topics, &groups).await;
+    let with_partitions = shows_partitions(&serving.services, &topics);
+    let unread = match with_partitions {
+        true => Some(serving.services.unread(&topics, &groups, &ends).await),
+        false => None,
+    };
     broker::put(&mut page, serving, &topics);
     broker::put_requests(&mut page, &serving.services);
     broker::put_connections(&mut page, serving);
     topics::put_traffic(&mut page, &serving.services, &topics);
-    topics::put(&mut page, &topics, is_small(&topics));
-    groups::put(&mut page, &groups, &ends, is_small(&topics));
+    topics::put(&mut page, &topics, with_partitions);
+    groups::put(&mut page, &groups, &ends, unread.as_ref());
     transactions::put(&mut page, &serving.services.transactions_overview().await);
     process::put(&mut page, admin);
     process::put_disks(&mut page, serving).await;
     page.finish()
 }
 
-fn is_small(topics: &[TopicOverview]) -> bool {
-    topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() <= PARTITIONS_MAX
+/// Whether there are samples of single partitions.
+fn shows_partitions(services: &Services, topics: &[TopicOverview]) -> bool {
+    let level = services.view.borrow().settings.broker().partition_level;
+    level.shows(topics.iter().map(|topic| topic.partitions.len()).sum())
 }

@@ -45,7 +45,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    async fn of(rig: &Rig) -> Self {
+    pub(crate) async fn of(rig: &Rig) -> Self {
         Self::read(&get(rig, "/metrics").await)
     }
 

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::is_small;
+use super::shows_partitions;
 use crate::admin::Serving;
 use crate::admin::exposition::{Kind, Page};
 use crate::api::Services;
@@ -27,8 +27,9 @@ pub(in crate::admin) async fn page(serving: &Serving) -> String {
     put_application(&mut page, services);
     put_cluster(&mut page, services, &topics);
     put_requests(&mut page, services, &topics);
-    put_topics(&mut page, &topics);
-    put_groups(&mut page, &groups, is_small(&topics));
+    let with_partitions = shows_partitions(services, &topics);
+    put_topics(&mut page, &topics, with_partitions);
+    put_groups(&mut page, &groups, with_partitions);
     put_disks(&mut page, services).await;
     page.finish()
 }
@@ -85,7 +86,7 @@ fn put_requests(page: &mut Page, services: &Services, topics: &[TopicOverview]) 
     }
 }
 
-fn put_topics(page: &mut Page, topics: &[TopicOverview]) {
+fn put_topics(page: &mut Page, topics: &[TopicOverview], with_partitions: bool) {
     let mut each = |name, help, value: fn(&TopicOverview) -> usize| {
         let mut family = page.family(name, Kind::Gauge, help);
         for topic in topics {
@@ -98,7 +99,7 @@ fn put_topics(page: &mut Page, topics: &[TopicOverview]) {
     });
     let mut each = |name, help, value: fn(&PartitionOverview) -> Option<i64>| {
         let mut family = page.family(name, Kind::Gauge, help);
-        for topic in topics.iter().filter(|_| is_small(topics)) {
+        for topic in topics.iter().filter(|_| with_partitions) {
             for partition in &topic.partitions {
                 let labels: [(_, &dyn Display); 3] = [
                     NAMESPACE,
