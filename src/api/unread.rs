@@ -74,7 +74,8 @@ impl Services {
         }
         let look = move || {
             let times = behind.into_iter();
-            times.filter_map(|(place, partition)| Some((time_of(&partition, &place)?, place)))
+            times
+                .filter_map(|(place, partition)| Some((time_of(&partition, &place)?, place)))
                 .map(|(time, place)| (place, time))
                 .collect()
         };

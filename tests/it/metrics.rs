@@ -1,11 +1,14 @@
 //! Metrics whose numbers move when the thing happens: phases of requests, lag in seconds, commits and snapshots of the metadata,
 //! how much is shown of single partitions.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ottla::env::{Fault, FaultyDisk, MemoryDisk};
 use ottla::model::{ErrorCode, Offset, PartitionId, UnixMillis};
 use ottla::record::BatchBuilder;
-use ottla::wire::{FetchRequest, encode_request};
+use ottla::wire::{FetchRequest, ProduceRequest, encode_request};
 
 use crate::configs::{BROKER, SET, TOPIC, alter};
 use crate::groups::{commit, find, joined};
@@ -30,7 +33,8 @@ fn of_phase(metrics: &Metrics, what: &str, api: &str, phase: &str) -> f64 {
 
 #[tokio::test]
 async fn an_append_has_the_phases_that_it_went_through() {
-    let rig = Rig::new().await;
+    let faulty = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+    let rig = Rig::on(Arc::new(faulty.clone()), Path::new("data"), &[]).await.unwrap();
     let mut client = rig.client().await;
     client.create("memory", 1, &[]).await;
     client.create("disk", 1, &[("ottla.durability", "fsync")]).await;
@@ -44,7 +48,13 @@ async fn an_append_has_the_phases_that_it_went_through() {
     for acks in [-1, 1] {
         let mut request = produce("disk", 0, batch(&["a"]));
         request.acks = acks;
-        let answer = client.call(12, &request).await;
+        faulty.inject(Fault::StallSyncAfter(0));
+        client.send(12, &request).await;
+        while faulty.stalled_syncs() == 0 {
+            tokio::task::yield_now().await;
+        }
+        faulty.clear();
+        let (_, answer) = client.receive::<ProduceRequest>(12).await;
         assert_eq!(answer.topics[0].partitions[0].error_code, ErrorCode::None);
     }
     let metrics = Metrics::of(&rig).await;
@@ -201,10 +211,13 @@ async fn changes_of_the_metadata_and_its_snapshots_are_told() {
     assert!(metrics.get("kafka_server_raftmetrics_commit_latency_avg") > 0.0);
     let at = "ottla_metadata_snapshot_timestamp_seconds";
     assert_eq!(metrics.samples.get(at), None, "there was none yet");
-    let (before, long) = (now().0 / 1_000, "0:1,".repeat(200_000) + "0:1");
-    // A snapshot is made when the log has grown to 8 MiB.
-    for _ in 0..11 {
-        let throttled = [("follower.replication.throttled.replicas", SET, Some(long.as_str()))];
+    let before = now().0 / 1_000;
+    // A snapshot is made when the log has grown to 8 MiB: by long values, each of which is another one.
+    let long: String = (1_000..5_500).map(|partition| format!(",{partition}:1")).collect();
+    let keys = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+    for round in 0..(8 << 20) / (keys.len() * long.len()) + 1 {
+        let value = format!("{round}:1{long}");
+        let throttled = keys.map(|key| (key, SET, Some(value.as_str())));
         assert_eq!(alter(&mut client, TOPIC, "t", &throttled).await, ErrorCode::None);
     }
     let metrics = Metrics::of(&rig).await;
@@ -231,5 +244,5 @@ async fn single_partitions_are_shown_as_it_is_configured() {
         assert_eq!(shows().await, shown, "{level}");
     }
     let wrong = [("ottla.metrics.partition.level", SET, Some("all"))];
-    assert_eq!(alter(&mut client, BROKER, "", &wrong).await, ErrorCode::InvalidConfig);
+    assert_eq!(alter(&mut client, BROKER, "", &wrong).await, ErrorCode::InvalidRequest);
 }

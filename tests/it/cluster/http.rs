@@ -141,7 +141,8 @@ async fn lag_is_told_of_partitions_that_others_lead() {
     assert_eq!(told.get(sum), 8.0);
     // Only who has a replica knows how old a record is.
     let seconds = |partition: i32| {
-        told.samples.get(&each(partition).replace("kafka_consumergroup_lag", "ottla_group_lag_seconds"))
+        told.samples
+            .get(&each(partition).replace("kafka_consumergroup_lag", "ottla_group_lag_seconds"))
     };
     for partition in 0..3 {
         assert_eq!(seconds(partition).is_some(), leader(partition) == coordinator, "{partition}");
@@ -204,9 +205,8 @@ async fn waiting_for_replicas_is_told_from_appending() {
     .await;
     let told = metrics(&cluster, leader).await;
     let of = |phase: &str| {
-        told.samples.get(&format!(
-            "ottla_request_phase_seconds_sum{{api=\"Produce\",phase=\"{phase}\"}}"
-        ))
+        told.samples
+            .get(&format!("ottla_request_phase_seconds_sum{{api=\"Produce\",phase=\"{phase}\"}}"))
     };
     assert!(of("purgatory").is_some_and(|seconds| *seconds > 0.0), "{:?}", told.samples);
     assert_eq!(of("fsync"), None);
