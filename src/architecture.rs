@@ -37,7 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "group",
         ],
     ),
-    ("controller", &["env", "config", "record", "log", "wire", "cluster"]),
+    ("controller", &["env", "telemetry", "config", "record", "log", "wire", "cluster"]),
     (
         "api",
         &[

@@ -18,9 +18,9 @@ use crate::controller::{Quorum, QuorumError};
 use crate::coordinator::{Coordinator, Others};
 use crate::env::Env;
 use crate::group::GroupShard;
-use crate::model::{BrokerId, ErrorCode};
+use crate::model::{BrokerId, ErrorCode, Instant};
 use crate::replica::ReplicaManager;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Phase};
 use crate::txn::{MarkerWriter, TransactionShard};
 use crate::wire::{ApiKey, RequestHeader, Text};
 
@@ -163,12 +163,28 @@ pub(super) struct RequestContext {
     pub(super) services: Arc<Services>,
     pub(super) connection: Arc<ConnectionContext>,
     pub(super) header: RequestHeader,
+    /// When the phase has begun that the request is in.
+    pub(super) phase_begun: Instant,
 }
 
 impl RequestContext {
     /// The request's version.
     pub(super) const fn version(&self) -> i16 {
         self.header.api_version
+    }
+
+    /// Counts a phase of the request that has begun at `since` and ends now; gives that moment, at which the next one begins.
+    pub(super) fn end_phase(&self, phase: Phase, since: Instant) -> Instant {
+        let now = self.services.env.steady.now();
+        self.count_phase(phase, now.since(since));
+        now
+    }
+
+    /// Counts how long the request was in a phase.
+    pub(super) fn count_phase(&self, phase: Phase, duration: Duration) {
+        if let Some(counts) = self.services.metrics.requests.of(self.header.api_key) {
+            counts.phases.record(phase, duration);
+        }
     }
 
     /// The cluster's state, as far as this broker has taken note of it.

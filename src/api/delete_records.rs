@@ -31,7 +31,8 @@ pub(super) fn start(
         let deleted = move || delete_all(&context, request);
         let (mut response, all_pending) = env.tasks.spawn_blocking("delete-records", deleted).await;
         for Pending { wait, topic, index } in all_pending {
-            let done = env.steady.timeout_at(deadline, wait.done_before_stop(&env.tasks)).await;
+            let done = wait.done_before_stop(&env.tasks, |_| ());
+            let done = env.steady.timeout_at(deadline, done).await;
             let place = response.topics.get_mut(topic);
             let place = place.and_then(|topic| topic.partitions.get_mut(index));
             let place = place.expect("the places were taken from this response");

@@ -19,6 +19,7 @@ use super::{
     sync_group, txn_offset_commit, unregister_broker, update_features, write_txn_markers,
 };
 use crate::model::{Instant, WithCauses};
+use crate::telemetry::Phase;
 use crate::wire::{
     ApiEntry, ApiKey, Frame, Request, RequestHeader, Response, decode_request, encode_response,
 };
@@ -34,10 +35,26 @@ pub struct Api {
     services: Arc<Services>,
 }
 
+/// When a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When its last byte was read.
+    pub whole_at: Instant,
+    /// When it was taken to be started.
+    pub begun_at: Instant,
+}
+
+/// A response on its way out, to be counted when it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    key: i16,
+    ready_at: Instant,
+}
+
 /// What becomes of a request.
 pub enum Reply {
-    /// This is sent.
-    Send(Frame),
+    /// This is sent, and if the request is one that counts, [`Api::sent`] is told when.
+    Send(Frame, Option<Sending>),
     /// Nothing is sent: the client waits for nothing.
     Nothing,
     /// The future gives it. The next requests of the connection may be started meanwhile.
@@ -51,7 +68,7 @@ pub enum Reply {
 impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Send(frame) => f.debug_tuple("Send").field(frame).finish(),
+            Self::Send(frame, _) => f.debug_tuple("Send").field(frame).finish(),
             Self::Nothing => f.write_str("Nothing"),
             Self::Later(_) => f.write_str("Later"),
             Self::Ordered(_) => f.write_str("Ordered"),
@@ -86,7 +103,12 @@ impl Api {
 
     /// Starts a request, which is a frame without its length.
     #[must_use]
-    pub fn start(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Reply {
+    pub fn start(
+        &self,
+        connection: &Arc<ConnectionContext>,
+        frame: Bytes,
+        arrival: Arrival,
+    ) -> Reply {
         let (header, body_start) = match RequestHeader::decode(&frame) {
             Ok(decoded) => decoded,
             Err(error) => return Reply::Close(format!("a malformed request: {error}")),
@@ -101,12 +123,13 @@ impl Api {
             ));
         };
         connection.note(&header);
-        let context = RequestContext {
+        let mut context = RequestContext {
             services: Arc::clone(&self.services),
             connection: Arc::clone(connection),
             header,
+            phase_begun: arrival.begun_at,
         };
-        let count = Count::begin(&context, &frame);
+        let count = Count::begin(&context, &frame, arrival);
         if entry.served.is_none_or(|served| !served.contains(version)) {
             if entry.key == ApiKey::ApiVersions {
                 return api_versions::refuse_version(&context);
@@ -122,9 +145,46 @@ impl Api {
         }
         Reply::Ordered(Box::pin(async move {
             context.catch_up().await;
+            context.phase_begun = context.services.env.steady.now();
             handle(context, count, key, body)
         }))
     }
+
+    /// Counts a response whose last byte the socket has taken.
+    pub fn sent(&self, sending: Sending, now: Instant) {
+        if let Some(counts) = self.services.metrics.requests.of(sending.key) {
+            counts.phases.record(Phase::Send, now.since(sending.ready_at));
+        }
+    }
+}
+
+/// Whether what a request waits for are members of its group, or that replicas have what its coordinator or leader wrote for it.
+/// Produce and Fetch wait too; they tell one reason from another themselves.
+const fn waits_for_others(key: i16) -> bool {
+    const WAITING: [ApiKey; 14] = [
+        ApiKey::JoinGroup,
+        ApiKey::SyncGroup,
+        ApiKey::LeaveGroup,
+        ApiKey::ConsumerGroupHeartbeat,
+        ApiKey::OffsetCommit,
+        ApiKey::OffsetDelete,
+        ApiKey::DeleteGroups,
+        ApiKey::DeleteRecords,
+        ApiKey::InitProducerId,
+        ApiKey::AddPartitionsToTxn,
+        ApiKey::AddOffsetsToTxn,
+        ApiKey::TxnOffsetCommit,
+        ApiKey::EndTxn,
+        ApiKey::WriteTxnMarkers,
+    ];
+    let mut index = 0;
+    while index < WAITING.len() {
+        if WAITING[index].code() == key {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 /// Whether Apache Kafka's brokers leave such a request to the controller: it is decided by what was agreed on before.
@@ -222,8 +282,8 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
 }
 
 fn run<M: Request>(
-    context: RequestContext,
-    count: Count,
+    mut context: RequestContext,
+    mut count: Count,
     body: Bytes,
     handler: fn(RequestContext, M) -> Answer<M::Response>,
 ) -> Reply
@@ -232,7 +292,11 @@ where
 {
     let (version, correlation_id) = (context.header.api_version, context.header.correlation_id);
     match decode_request::<M>(&context.header, body) {
-        Ok(request) => reply(version, correlation_id, count, handler(context, request)),
+        Ok(request) => {
+            context.phase_begun = context.end_phase(Phase::Parse, context.phase_begun);
+            count.parsed_at = context.phase_begun;
+            reply(version, correlation_id, count, handler(context, request))
+        }
         Err(error) => Reply::Close(format!("a malformed request: {error}")),
     }
 }
@@ -249,7 +313,7 @@ fn reply<R: Response + Send + 'static>(
         Answer::Close(reason) => count.end(Reply::Close(reason)),
         Answer::Later(future) => Reply::Later(Box::pin(async move {
             let response = future.await;
-            count.end(send(version, correlation_id, &response))
+            count.end_waiting(send(version, correlation_id, &response))
         })),
         Answer::Ordered(future) => {
             Reply::Ordered(Box::pin(
@@ -264,24 +328,43 @@ struct Count {
     services: Arc<Services>,
     key: i16,
     begun: Instant,
+    parsed_at: Instant,
 }
 
 impl Count {
-    fn begin(context: &RequestContext, frame: &Bytes) -> Self {
+    fn begin(context: &RequestContext, frame: &Bytes, arrival: Arrival) -> Self {
         let services = Arc::clone(&context.services);
         let key = context.header.api_key;
         if let Some(counts) = services.metrics.requests.of(key) {
             counts.request_bytes.add(LENGTH_BYTES + frame.len() as u64);
+            counts.phases.record(Phase::Queue, arrival.begun_at.since(arrival.whole_at));
         }
-        Self { begun: services.env.steady.now(), services, key }
+        Self { begun: arrival.begun_at, parsed_at: arrival.begun_at, services, key }
     }
 
     /// Gives the reply back, counted.
     fn end(self, reply: Reply) -> Reply {
+        let now = self.services.env.steady.now();
+        self.end_at(reply, now)
+    }
+
+    /// As [`end`](Self::end), for a request that has waited.
+    fn end_waiting(self, reply: Reply) -> Reply {
+        let now = self.services.env.steady.now();
+        if waits_for_others(self.key)
+            && let Some(counts) = self.services.metrics.requests.of(self.key)
+        {
+            counts.phases.record(Phase::Purgatory, now.since(self.parsed_at));
+        }
+        self.end_at(reply, now)
+    }
+
+    fn end_at(self, mut reply: Reply, now: Instant) -> Reply {
         if let Some(counts) = self.services.metrics.requests.of(self.key) {
-            counts.duration.record(self.services.env.steady.now().since(self.begun));
-            if let Reply::Send(frame) = &reply {
+            counts.duration.record(now.since(self.begun));
+            if let Reply::Send(frame, sending) = &mut reply {
                 counts.response_bytes.add(frame.total_bytes() as u64);
+                *sending = Some(Sending { key: self.key, ready_at: now });
             }
         }
         reply
@@ -291,7 +374,7 @@ impl Count {
 /// Sends a response that a handler made.
 pub(super) fn send<R: Response>(version: i16, correlation_id: i32, response: &R) -> Reply {
     match encode_response(version, correlation_id, response) {
-        Ok(frame) => Reply::Send(frame),
+        Ok(frame) => Reply::Send(frame, None),
         Err(error) => {
             // A mistake of ours, or a response that outgrows the protocol: this client cannot be helped, others can.
             let error = WithCauses(&error);

@@ -40,11 +40,8 @@ impl Ends {
 impl Services {
     /// Where the partitions end in which groups have committed offsets.
     pub async fn ends(&self, topics: &[TopicOverview], groups: &[GroupOverview]) -> Ends {
-        let known: BTreeMap<(&str, PartitionId), &PartitionOverview> = topics
-            .iter()
-            .flat_map(|topic| topic.partitions.iter().map(move |it| (topic.name.as_str(), it)))
-            .map(|(topic, partition)| ((topic, partition.index), partition))
-            .collect();
+        let known: BTreeMap<&str, &[PartitionOverview]> =
+            topics.iter().map(|topic| (topic.name.as_str(), &*topic.partitions)).collect();
         let committed: BTreeSet<(&Text, PartitionId)> = groups
             .iter()
             .flat_map(|group| &group.offsets)
@@ -53,7 +50,9 @@ impl Services {
         let mut ends = Ends::default();
         let mut questions: BTreeMap<BrokerId, Question> = BTreeMap::new();
         for (topic, index) in committed {
-            let Some(partition) = known.get(&(topic.as_str(), index)) else { continue };
+            let partitions = known.get(topic.as_str()).copied().unwrap_or_default();
+            let place = partitions.binary_search_by_key(&index, |partition| partition.index);
+            let Some(partition) = place.ok().and_then(|at| partitions.get(at)) else { continue };
             match (partition.log, partition.leader) {
                 (Some(log), _) => {
                     ends.0.insert((topic.clone(), index), log.ends.high_watermark);

@@ -31,6 +31,7 @@ use crate::env::Residency;
 use crate::log::{Committed, LogPosition, ReadError, committed};
 use crate::model::{BrokerId, ErrorCode, Instant, LeaderEpoch, Offset, PartitionId};
 use crate::replica::{FetchFrom, FetchWaiter, Isolation, Partition, PartitionError, Reader};
+use crate::telemetry::Phase;
 use crate::wire::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchTopicResponse, ReplicaState,
 };
@@ -331,19 +332,35 @@ impl Fetch {
         }
     }
 
-    /// Reads again until there is enough, or `wait` is over. `read` is what was read at first, if that was possible.
+    /// Reads until there is enough, or `wait` is over. `read` is what was read at first, if that was possible.
     async fn wait(
         self: &Arc<Self>,
         context: &RequestContext,
         read: Option<Read>,
         wait: Duration,
     ) -> Read {
-        let env = &context.services.env;
-        let deadline = env.steady.now().plus(wait);
-        let mut read = match read {
-            Some(read) => read,
-            None => read_waiting(context, self).await,
+        let steady = &context.services.env.steady;
+        let begun = steady.now();
+        let (read, since) = match read {
+            Some(read) => (read, begun),
+            None => (read_waiting(context, self).await, steady.now()),
         };
+        if read.is_enough(self) {
+            return read;
+        }
+        let read = self.wait_for_more(context, read, begun.plus(wait)).await;
+        context.end_phase(Phase::Purgatory, since);
+        read
+    }
+
+    /// Reads again until there is enough, or the time is up.
+    async fn wait_for_more(
+        self: &Arc<Self>,
+        context: &RequestContext,
+        mut read: Read,
+        deadline: Instant,
+    ) -> Read {
+        let env = &context.services.env;
         while !read.is_enough(self) {
             let waiting = Waiting::new(self, &read);
             if !waiting.missed(&read) {

@@ -23,6 +23,7 @@ pub mod overview;
 mod pending;
 mod producer_ids;
 mod transactions;
+pub mod unread;
 mod verification;
 
 mod acls;
@@ -78,7 +79,7 @@ mod write_txn_markers;
 pub use authorizer::{AllowAll, Authorizer, Operation, Resource};
 pub use connections::Connections;
 pub use context::{ConnectionContext, EndpointType, Services, View};
-pub use dispatch::{Api, Reply};
+pub use dispatch::{Api, Arrival, Reply, Sending};
 pub use endpoints::Advertised;
 pub use fetch_session::FetchSessions;
 pub use internal_topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};

@@ -178,7 +178,8 @@ impl Services {
         (overview, counts)
     }
 
-    /// The groups that this broker coordinates, by id, with what they have committed. Takes two questions for each group.
+    /// The groups that this broker coordinates, by id, with what they have committed. Takes two questions for each group, and lets
+    /// others go on in between: their owners may answer on the spot.
     pub async fn groups_overview(&self) -> Vec<GroupOverview> {
         let mut groups = Vec::new();
         for partition in self.groups.partitions() {
@@ -187,6 +188,7 @@ impl Services {
                 continue;
             };
             for group in listed {
+                tokio::task::yield_now().await;
                 let id = group.group_id.0;
                 let kind = group.group_type;
                 groups.push(GroupOverview {

@@ -26,23 +26,36 @@ impl PendingWait {
     pub(super) async fn done_before_stop(
         &self,
         tasks: &Tasks,
+        waiting: impl FnMut(Mark) + Send,
     ) -> Option<Result<(), PartitionError>> {
         if !self.partition.has_other_replicas() {
-            return Some(self.done().await);
+            return Some(self.done(waiting).await);
         }
         tokio::select! {
-            done = self.done() => Some(done),
+            done = self.done(waiting) => Some(done),
             () = tasks.cancelled() => None,
         }
     }
 
-    /// Waits as long as it takes.
+    /// Waits as long as it takes. What is committed is durable here first, which is waited for apart: `waiting` is told for which
+    /// mark, before each wait.
     ///
     /// # Errors
     /// As [`Partition::wait_for`].
-    pub(super) async fn done(&self) -> Result<(), PartitionError> {
-        while let Some(wait) = self.partition.wait_for(self.mark, self.until, self.leader_epoch)? {
-            wait.woken().await;
+    pub(super) async fn done(
+        &self,
+        mut waiting: impl FnMut(Mark) + Send,
+    ) -> Result<(), PartitionError> {
+        let marks: &[Mark] = match self.mark {
+            Mark::Committed => &[Mark::Settled, Mark::Committed],
+            Mark::Settled => &[Mark::Settled],
+            Mark::Deleted => &[Mark::Deleted],
+        };
+        for mark in marks {
+            while let Some(wait) = self.partition.wait_for(*mark, self.until, self.leader_epoch)? {
+                waiting(*mark);
+                wait.woken().await;
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 //! so that a producer's batches stay in order. Source: `KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,9 +27,10 @@ use super::leaders::Leaders;
 use super::pending::{Pending, PendingWait};
 use super::verification::{Mode, Place, Verified, Writer, verify};
 use crate::cluster::ClusterImage;
-use crate::model::{ErrorCode, Offset, PartitionId, TopicId, UnixMillis};
+use crate::model::{ErrorCode, Instant, Offset, PartitionId, TopicId, UnixMillis};
 use crate::record::{self, BatchHeader, Compression, InvalidBatch};
 use crate::replica::{Beginning, Mark, Partition, PartitionError};
+use crate::telemetry::Phase;
 use crate::txn::Producer;
 use crate::wire::produce::{
     ProducePartition, ProducePartitionResponse, ProduceTopic, ProduceTopicResponse, RecordError,
@@ -60,18 +62,20 @@ pub(super) fn start(context: RequestContext, request: ProduceRequest) -> Answer<
     };
     let offload = request.topics.iter().any(|topic| needs_offload(&context, topic));
     if begins.is_none() && !offload {
-        return append_all(&context, request, &Verified::default());
+        return append_all(&context, request, &Verified::default(), context.phase_begun);
     }
     Answer::Ordered(Box::pin(async move {
         let verified = match begins {
             Some(begins) => verify(&context, &begins.writer, begins.places).await,
             None => Verified::default(),
         };
+        let (steady, tasks) = (context.services.env.steady.clone(), &context.services.env.tasks);
         if !offload {
-            return append_all(&context, request, &verified);
+            return append_all(&context, request, &verified, steady.now());
         }
-        let tasks = context.services.env.tasks.clone();
-        tasks.spawn_blocking("produce", move || append_all(&context, request, &verified)).await
+        let tasks = tasks.clone();
+        let append = move || append_all(&context, request, &verified, steady.now());
+        tasks.spawn_blocking("produce", append).await
     }))
 }
 
@@ -191,6 +195,7 @@ fn append_all(
     context: &RequestContext,
     request: ProduceRequest,
     verified: &Verified,
+    since: Instant,
 ) -> Answer<ProduceResponse> {
     let image = context.image();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -219,6 +224,7 @@ fn append_all(
         let (name, topic_id) = (topic.name.clone(), topic.topic_id);
         topics.push(ProduceTopicResponse { name, topic_id, partitions });
     }
+    let appended_at = context.end_phase(Phase::Append, since);
     let mut response = ProduceResponse { topics, throttle_time_ms: 0, node_endpoints: Vec::new() };
     if request.acks == 0 {
         return answer_nothing(&response);
@@ -227,8 +233,9 @@ fn append_all(
         name_leaders(context, &mut response);
         return Answer::Now(response);
     }
-    let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
-    Answer::later(wait_for_all(context.clone(), response, all_pending, timeout_ms))
+    let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let waited = Waited::new(context.clone(), appended_at);
+    Answer::later(wait_for_all(waited, response, all_pending, patience))
 }
 
 /// A producer that wants no response learns of an error by the end of its connection.
@@ -356,20 +363,21 @@ fn append(
 /// Waits until all appends can be acknowledged, or the request's time is up. That is for replicas: for the own disk an append
 /// waits as long as that takes, as it would in Apache Kafka.
 async fn wait_for_all(
-    context: RequestContext,
+    mut waited: Waited,
     mut response: ProduceResponse,
     all_pending: Vec<Pending>,
-    timeout_ms: u64,
+    patience: Duration,
 ) -> ProduceResponse {
-    let steady = &context.services.env.steady;
-    let deadline = steady.now().plus(std::time::Duration::from_millis(timeout_ms));
+    let env = waited.context.services.env.clone();
+    let deadline = waited.since.plus(patience);
     for append in all_pending {
+        let waiting = |mark| waited.turn_to(mark);
         let done = match append.wait.mark {
             Mark::Committed | Mark::Deleted => {
-                let done = append.wait.done_before_stop(&context.services.env.tasks);
-                steady.timeout_at(deadline, done).await.ok().flatten()
+                let done = append.wait.done_before_stop(&env.tasks, waiting);
+                env.steady.timeout_at(deadline, done).await.ok().flatten()
             }
-            Mark::Settled => Some(append.wait.done().await),
+            Mark::Settled => Some(append.wait.done(waiting).await),
         };
         let error = match done {
             Some(Ok(())) => continue,
@@ -383,8 +391,57 @@ async fn wait_for_all(
         let place = place.expect("the places were taken from this response");
         *place = Refused::plain(error).response(place.index);
     }
+    let context = waited.end();
     name_leaders(&context, &mut response);
     response
+}
+
+/// How long a request has waited after it has appended: for its own disk, and for replicas.
+struct Waited {
+    context: RequestContext,
+    /// What it waits for; nothing before the first wait.
+    mark: Option<Mark>,
+    /// Since when it does.
+    since: Instant,
+    fsync: Option<Duration>,
+    purgatory: Option<Duration>,
+}
+
+impl Waited {
+    const fn new(context: RequestContext, appended_at: Instant) -> Self {
+        Self { context, mark: None, since: appended_at, fsync: None, purgatory: None }
+    }
+
+    /// The request waits for `mark` from now on.
+    fn turn_to(&mut self, mark: Mark) {
+        if self.mark != Some(mark) {
+            self.stop();
+            self.mark = Some(mark);
+        }
+    }
+
+    fn stop(&mut self) {
+        let time = match self.mark {
+            // The first wait begins where appending ended.
+            None => return,
+            Some(Mark::Settled) => &mut self.fsync,
+            Some(Mark::Committed | Mark::Deleted) => &mut self.purgatory,
+        };
+        let now = self.context.services.env.steady.now();
+        *time = Some(time.unwrap_or_default() + now.since(self.since));
+        self.since = now;
+    }
+
+    /// Counts what there was, and gives the request back.
+    fn end(mut self) -> RequestContext {
+        self.stop();
+        for (phase, time) in [(Phase::Fsync, self.fsync), (Phase::Purgatory, self.purgatory)] {
+            if let Some(time) = time {
+                self.context.count_phase(phase, time);
+            }
+        }
+        self.context
+    }
 }
 
 /// Tells who leads the partitions that this broker does not lead (KIP-951).

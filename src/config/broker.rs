@@ -17,6 +17,7 @@ use super::groups::GroupSettings;
 use super::http::HttpListener;
 use super::layers::Layers;
 use super::listeners::{self, Listener, ListenerError, ProtocolMap};
+use super::metrics::PartitionLevel;
 use super::offsets_topic::OffsetsTopicConfig;
 use super::quorum::{QuorumConfig, Roles};
 use super::registry::is_host;
@@ -55,6 +56,8 @@ pub struct BrokerConfig {
     pub external: External,
     /// `ottla.http.listener`.
     pub http: HttpListener,
+    /// `ottla.metrics.partition.level`.
+    pub partition_level: PartitionLevel,
     /// `ottla.create.topics`.
     pub start_topics: Vec<StartTopic>,
     /// `log.dirs` or `log.dir`; at least one.
@@ -195,6 +198,7 @@ impl Layers<'_> {
             advertised_controller,
             external: self.external(),
             http: self.http(),
+            partition_level: self.partition_level(),
             start_topics: self.start_topics(),
             cordoned_log_dirs: self.cordoned_log_dirs(&log_dirs)?,
             log_dirs,

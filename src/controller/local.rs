@@ -21,6 +21,7 @@ use crate::cluster::{ClusterImage, Command, Event, Outcome, Refusal};
 use crate::controller::{BATCH_LENGTH, INBOX_LENGTH, SNAPSHOT_AFTER_BYTES};
 use crate::env::{Disk, Env};
 use crate::model::{BrokerId, UuidText, WithCauses};
+use crate::telemetry::{MadeSnapshot, QuorumMetrics};
 
 /// How many steps may wait to be taken note of.
 const APPLIED_LENGTH: usize = 64;
@@ -44,6 +45,7 @@ pub enum Storage {
 pub struct LocalQuorum {
     inbox: mpsc::Sender<Proposal>,
     status: QuorumStatus,
+    metrics: Arc<QuorumMetrics>,
 }
 
 /// A quorum that was started.
@@ -87,9 +89,10 @@ impl LocalQuorum {
             voters: vec![core.member(node_id, index)],
             observers: Vec::new(),
         };
-        let task = run(env.clone(), core, proposals, steps);
+        let metrics = Arc::default();
+        let task = run(env.clone(), core, proposals, steps, Arc::clone(&metrics));
         env.tasks.spawn_service("metadata", task);
-        Ok(Started { quorum: Self { inbox, status }, image, index, applied })
+        Ok(Started { quorum: Self { inbox, status, metrics }, image, index, applied })
     }
 }
 
@@ -110,6 +113,10 @@ impl Quorum for LocalQuorum {
         self.status.clone()
     }
 
+    fn metrics(&self) -> &QuorumMetrics {
+        &self.metrics
+    }
+
     fn change_voters(
         &self,
         change: VoterChange,
@@ -127,6 +134,7 @@ async fn run(
     mut core: Core,
     mut proposals: mpsc::Receiver<Proposal>,
     steps: mpsc::Sender<AppliedBatch>,
+    metrics: Arc<QuorumMetrics>,
 ) {
     let mut waiting = Vec::new();
     loop {
@@ -142,10 +150,11 @@ async fn run(
         let counts: Vec<usize> = commands.iter().map(Vec::len).collect();
         let commands = commands.concat();
         let committed;
+        let (clocks, counts_of) = (env.clone(), Arc::clone(&metrics));
         (core, committed) = env
             .tasks
             .spawn_blocking("metadata-commit", move || {
-                let committed = core.commit(commands);
+                let committed = core.commit_counted(commands, &clocks, &counts_of);
                 (core, committed)
             })
             .await;
@@ -306,6 +315,7 @@ impl Core {
             return Ok(());
         };
         self.commit(vec![command]).map_err(|failure| unwritten(path, failure))?;
+        self.make_snapshot_if_due();
         let topics = self.image.topic_count();
         tracing::info!(topics, "took over the metadata of Apache Kafka");
         Ok(())
@@ -331,30 +341,47 @@ impl Core {
         Ok(())
     }
 
+    /// As [`commit`](Self::commit), and makes a snapshot if it is time; both are counted.
+    fn commit_counted(
+        &mut self,
+        commands: Vec<Command>,
+        env: &Env,
+        metrics: &QuorumMetrics,
+    ) -> Result<Committed, AppendFailure> {
+        let (begun, count) = (env.steady.now(), commands.len());
+        let committed = self.commit(commands)?;
+        let committed_at = env.steady.now();
+        metrics.committed(committed_at, count, committed_at.since(begun));
+        if self.make_snapshot_if_due() {
+            let took = env.steady.now().since(committed_at);
+            metrics.made_snapshot(MadeSnapshot { at: env.clock.now(), took });
+        }
+        Ok(committed)
+    }
+
     /// Writes commands as one entry and applies them.
     fn commit(&mut self, commands: Vec<Command>) -> Result<Committed, AppendFailure> {
         let id = EntryId { index: self.last_index() + 1, ..self.leader };
         let entry = Entry { id, payload: Payload::Commands(commands) };
         self.append(std::slice::from_ref(&entry))?;
-        let committed = self.apply(&entry);
-        if let Some(log) = &mut self.log
-            && log.length() >= SNAPSHOT_AFTER_BYTES
-        {
-            let snapshot = Snapshot {
-                meta: SnapshotMeta {
-                    last: id,
-                    membership: self.membership.clone(),
-                    membership_entry: self.membership_entry,
-                },
-                image: self.image.to_json(),
-            };
-            if let Err(error) = log.install_snapshot(&snapshot) {
-                // The entries are all there: only the log grows longer.
-                let error = WithCauses(&error);
-                tracing::warn!(%error, "cannot write a snapshot of the metadata");
-            }
+        Ok(self.apply(&entry))
+    }
+
+    /// Lets a snapshot take the place of the entries, if they have grown long; gives whether it was written.
+    fn make_snapshot_if_due(&mut self) -> bool {
+        let last = EntryId { index: self.last_index(), ..self.leader };
+        let Some(log) = self.log.as_mut().filter(|log| log.length() >= SNAPSHOT_AFTER_BYTES) else {
+            return false;
+        };
+        let (membership, membership_entry) = (self.membership.clone(), self.membership_entry);
+        let meta = SnapshotMeta { last, membership, membership_entry };
+        let installed = log.install_snapshot(&Snapshot { meta, image: self.image.to_json() });
+        if let Err(error) = &installed {
+            // The entries are all there: only the log grows longer.
+            let error = WithCauses(error);
+            tracing::warn!(%error, "cannot write a snapshot of the metadata");
         }
-        Ok(committed)
+        installed.is_ok()
     }
 
     fn apply(&mut self, entry: &Entry) -> Committed {

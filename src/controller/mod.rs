@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{ClusterImage, Command, Event, Outcome, Refusal};
 use crate::model::{BrokerId, ErrorCode, TopicPartition, UuidText};
+use crate::telemetry::QuorumMetrics;
 
 /// How many proposals may wait.
 const INBOX_LENGTH: usize = 1024;
@@ -57,6 +58,9 @@ pub trait Quorum: fmt::Debug + Send + Sync {
 
     /// Who agrees on commands.
     fn status(&self) -> QuorumStatus;
+
+    /// What this node does for the quorum, counted.
+    fn metrics(&self) -> &QuorumMetrics;
 
     /// The same, as the leader says if it can be asked: only it knows how far the others are. May be dropped.
     fn status_of_leader(&self) -> Pin<Box<dyn Future<Output = QuorumStatus> + Send + '_>> {

@@ -13,7 +13,7 @@ use super::segment::Segment;
 use super::transaction_index::AbortedTransaction;
 use crate::env::Residency;
 use crate::model::{LeaderEpoch, Offset, UnixMillis};
-use crate::record;
+use crate::record::{self, TimestampType};
 
 /// How far a read may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +170,41 @@ impl Log {
             Err(error) => return Err(read_error(segment, error)),
         };
         Ok(LogPosition { offset, segment: segment.base(), position })
+    }
+
+    /// About when the first record at or after `offset` was written: by the header of its batch, the time of the batch's first
+    /// record, or of its append where the broker sets the time. None if nothing at or after `offset` is committed, or nobody
+    /// has said when. May wait for the disk.
+    ///
+    /// # Errors
+    /// As [`ReadError`] says.
+    pub fn time_at(&self, offset: Offset) -> Result<Option<UnixMillis>, ReadError> {
+        let published = self.published.read().clone();
+        let limit = published.limit(ReadLimit::HighWatermark);
+        let from = offset.max(published.log_start);
+        if from >= limit.offset {
+            return Ok(None);
+        }
+        let first =
+            published.segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        for segment in published.segments.iter().skip(first) {
+            let bound =
+                if segment.base() == limit.segment { limit.position } else { segment.size() };
+            let found = segment.find(from, bound, Residency::Any);
+            match found.map_err(|error| read_error(segment, error))? {
+                Step::Batch(found) => {
+                    let time = match found.header.timestamp_type() {
+                        TimestampType::CreateTime => found.header.base_timestamp,
+                        TimestampType::LogAppendTime => found.header.max_timestamp,
+                    };
+                    return Ok(Some(time).filter(|time| *time != UnixMillis::NONE));
+                }
+                // The rest of the segment was compacted away: the next one goes on.
+                Step::End | Step::NotResident if segment.base() < limit.segment => {}
+                Step::End | Step::NotResident => break,
+            }
+        }
+        Ok(None)
     }
 
     /// Where the first segment after the one that holds `offset` begins; the end of the log if there is none.

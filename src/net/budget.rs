@@ -84,6 +84,11 @@ impl Budget {
         Self { steady, small: half(), large: half() }
     }
 
+    /// The present, by the clock that the budget goes by.
+    pub(super) fn now(&self) -> Instant {
+        self.steady.now()
+    }
+
     /// The budget for a machine with this much memory: an eighth of it, within sensible bounds.
     #[must_use]
     pub fn bytes_for_memory(memory_bytes: u64) -> u64 {

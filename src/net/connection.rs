@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::budget::{Budget, Charge};
 use super::incoming::{Incoming, ReceiveError};
 use super::listener::Place;
-use crate::api::{Api, ConnectionContext, Reply};
+use crate::api::{Api, ConnectionContext, Reply, Sending};
 use crate::env::{BoxStream, Env};
 use crate::model::{Instant, WithCauses};
+use crate::wire::Frame;
 
 /// How many requests of a connection may be under way before no more are read.
 pub const OUTSTANDING_MAX: usize = 16;
@@ -125,7 +126,7 @@ struct Connection {
 }
 
 enum Slot {
-    Ready(Option<Vec<Bytes>>),
+    Ready(Option<(Frame, Option<Sending>)>),
     Waiting(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
@@ -174,7 +175,7 @@ impl Connection {
     /// Collects replies, sends, and starts requests, each as far as it goes.
     fn step(&mut self, context: &mut Context<'_>, progress: &mut bool) -> Result<(), End> {
         self.collect(context, progress)?;
-        match self.outgoing.poll_send(&mut self.stream, context, progress) {
+        match self.outgoing.poll_send(&mut self.stream, &self.parts, context, progress) {
             Poll::Ready(sent) => sent.map_err(End::Send)?,
             Poll::Pending => {}
         }
@@ -190,7 +191,7 @@ impl Connection {
             let Poll::Ready(received) = received else { break };
             let received = received.map_err(End::Receive)?;
             *progress = true;
-            let reply = self.parts.api.start(&self.parts.context, received.frame);
+            let reply = self.parts.api.start(&self.parts.context, received.frame, received.arrival);
             self.charge = received.charge;
             self.take_reply(reply)?;
             // What is ready is sent before the next request is read: the client waits for it.
@@ -210,7 +211,7 @@ impl Connection {
     /// Puts the reply of the request that was just started in its place.
     fn take_reply(&mut self, reply: Reply) -> Result<(), End> {
         let slot = match reply {
-            Reply::Send(frame) => Slot::Ready(Some(frame.into_segments())),
+            Reply::Send(frame, sending) => Slot::Ready(Some((frame, sending))),
             Reply::Nothing => Slot::Ready(None),
             Reply::Later(future) => Slot::Waiting(future),
             Reply::Ordered(future) => {
@@ -242,8 +243,10 @@ impl Connection {
             let only_ordered = self.ordered && self.replies.len() == 1;
             let Some(front) = self.replies.front_mut() else { return Ok(()) };
             match front {
-                Slot::Ready(segments) => {
-                    self.outgoing.push(segments.take());
+                Slot::Ready(response) => {
+                    if let Some((frame, sending)) = response.take() {
+                        self.outgoing.push(frame, sending);
+                    }
                     self.replies.pop_front();
                     *progress = true;
                 }
@@ -252,7 +255,9 @@ impl Connection {
                     let Poll::Ready(reply) = future.as_mut().poll(context) else { return Ok(()) };
                     *progress = true;
                     match reply {
-                        Reply::Send(frame) => *front = Slot::Ready(Some(frame.into_segments())),
+                        Reply::Send(frame, sending) => {
+                            *front = Slot::Ready(Some((frame, sending)));
+                        }
                         Reply::Nothing => *front = Slot::Ready(None),
                         Reply::Later(future) | Reply::Ordered(future) => {
                             *front = Slot::Waiting(future)
@@ -287,15 +292,27 @@ impl Connection {
 /// Bytes on their way out.
 #[derive(Debug, Default)]
 struct Outgoing {
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
     unsent_bytes: usize,
 }
 
+/// A part of a response.
+#[derive(Debug)]
+struct Part {
+    bytes: Bytes,
+    /// With the last part of a response that is counted: what is counted when it is sent.
+    last_of: Option<Sending>,
+}
+
 impl Outgoing {
-    fn push(&mut self, segments: Option<Vec<Bytes>>) {
-        for segment in segments.into_iter().flatten().filter(|segment| !segment.is_empty()) {
-            self.unsent_bytes += segment.len();
-            self.parts.push_back(segment);
+    fn push(&mut self, frame: Frame, sending: Option<Sending>) {
+        for bytes in frame.into_segments().into_iter().filter(|segment| !segment.is_empty()) {
+            self.unsent_bytes += bytes.len();
+            self.parts.push_back(Part { bytes, last_of: None });
+        }
+        // No frame is empty: its length stands in it.
+        if let Some(last) = self.parts.back_mut() {
+            last.last_of = sending;
         }
     }
 
@@ -307,18 +324,19 @@ impl Outgoing {
     fn poll_send(
         &mut self,
         stream: &mut BoxStream,
+        connection: &Parts,
         context: &mut Context<'_>,
         progress: &mut bool,
     ) -> Poll<io::Result<()>> {
         while let Some(first) = self.parts.front() {
             let stream = Pin::new(&mut *stream);
             let sent = if self.parts.len() == 1 {
-                ready!(stream.poll_write(context, first))?
+                ready!(stream.poll_write(context, &first.bytes))?
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let count = self.parts.len().min(SLICES_MAX);
                 for (slice, part) in slices.iter_mut().zip(&self.parts) {
-                    *slice = IoSlice::new(part);
+                    *slice = IoSlice::new(&part.bytes);
                 }
                 let slices = slices.get(..count).expect("at most as many as there are");
                 ready!(stream.poll_write_vectored(context, slices))?
@@ -327,19 +345,25 @@ impl Outgoing {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *progress = true;
-            self.advance(sent);
+            let mut sent_at = None;
+            self.advance(sent, |sending| {
+                let now = *sent_at.get_or_insert_with(|| connection.env.steady.now());
+                connection.api.sent(sending, now);
+            });
         }
         Poll::Ready(Ok(()))
     }
 
-    fn advance(&mut self, mut sent: usize) {
+    /// Takes note of bytes that were sent, and tells which responses were sent with them.
+    fn advance(&mut self, mut sent: usize, mut ended: impl FnMut(Sending)) {
         self.unsent_bytes -= sent;
         while let Some(part) = self.parts.front_mut() {
-            if sent < part.len() {
-                part.advance(sent);
+            if sent < part.bytes.len() {
+                part.bytes.advance(sent);
                 return;
             }
-            sent -= part.len();
+            sent -= part.bytes.len();
+            part.last_of.take().map(&mut ended);
             self.parts.pop_front();
         }
     }

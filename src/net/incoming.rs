@@ -12,7 +12,9 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::{Budget, Charge};
+use crate::api::Arrival;
 use crate::env::Stream;
+use crate::model::Instant;
 
 /// Capacity of the read buffer of a connection that sends little, and of one that sends much.
 const BUFFER_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
@@ -25,6 +27,8 @@ const LENGTH_BYTES: usize = 4;
 pub struct Received {
     /// The frame.
     pub frame: Bytes,
+    /// When it came, and when it was taken.
+    pub arrival: Arrival,
     /// None of a frame that came whole: it is started at once, nothing waits for the rest of it.
     pub(super) charge: Option<Charge>,
 }
@@ -63,6 +67,9 @@ pub struct Incoming {
     /// How much the buffer is to hold: grows with what comes in at a time.
     capacity: usize,
     frame: Option<Partial>,
+    /// When bytes came in at last. A frame that is whole without reading on was whole then: no frame is read beyond what is
+    /// needed for one.
+    filled_at: Instant,
     /// Set while there is no budget for what comes next.
     freed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -81,6 +88,7 @@ impl Incoming {
     #[must_use]
     pub fn new(budget: Budget, token: CancellationToken, frame_bytes_max: i32) -> Self {
         Self {
+            filled_at: budget.now(),
             budget,
             token,
             frame_bytes_max,
@@ -98,14 +106,19 @@ impl Incoming {
         context: &mut Context<'_>,
         progress: &mut bool,
     ) -> Poll<Result<Received, ReceiveError>> {
+        let mut filled = false;
         loop {
             let Some(partial) = &mut self.frame else {
                 match self.announced()? {
-                    None => *progress |= ready!(self.poll_fill(stream, context))?,
+                    None => {
+                        ready!(self.poll_fill(stream, context))?;
+                        (*progress, filled) = (true, true);
+                    }
                     Some(length) if self.buffer.len() >= LENGTH_BYTES + length => {
                         self.buffer.advance(LENGTH_BYTES);
                         let frame = self.buffer.split_to(length).freeze();
-                        return Poll::Ready(Ok(Received { frame, charge: None }));
+                        let arrival = self.arrival(filled);
+                        return Poll::Ready(Ok(Received { frame, arrival, charge: None }));
                     }
                     Some(length) => self.begin_frame(length),
                 }
@@ -126,9 +139,10 @@ impl Incoming {
                 partial.charged = due;
             }
             if here == partial.length {
-                return Poll::Ready(Ok(self.end_frame()));
+                return Poll::Ready(Ok(self.end_frame(filled)));
             }
-            *progress |= ready!(self.poll_fill(stream, context))?;
+            ready!(self.poll_fill(stream, context))?;
+            (*progress, filled) = (true, true);
         }
     }
 
@@ -147,21 +161,38 @@ impl Incoming {
         self.frame = Some(Partial { length, charge, charged: 0, own: None });
     }
 
-    fn end_frame(&mut self) -> Received {
+    fn end_frame(&mut self, filled: bool) -> Received {
         let partial = self.frame.take().expect("a frame has begun");
         let frame = match partial.own {
             Some(own) => Bytes::from(own),
             None => self.buffer.split_to(partial.length).freeze(),
         };
-        Received { frame, charge: Some(partial.charge) }
+        Received { frame, arrival: self.arrival(filled), charge: Some(partial.charge) }
     }
 
-    /// Reads once; gives whether bytes came in.
+    /// Reads once, and notes when that was.
     fn poll_fill(
         &mut self,
         stream: &mut dyn Stream,
         context: &mut Context<'_>,
-    ) -> Poll<Result<bool, ReceiveError>> {
+    ) -> Poll<Result<(), ReceiveError>> {
+        ready!(self.poll_read(stream, context))?;
+        self.filled_at = self.budget.now();
+        Poll::Ready(Ok(()))
+    }
+
+    /// When a frame that is taken now came; `filled` if bytes of it came in just now.
+    fn arrival(&self, filled: bool) -> Arrival {
+        let whole_at = self.filled_at;
+        let begun_at = if filled { whole_at } else { self.budget.now() };
+        Arrival { whole_at, begun_at }
+    }
+
+    fn poll_read(
+        &mut self,
+        stream: &mut dyn Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), ReceiveError>> {
         if let Some(partial) = &mut self.frame
             && (partial.own.is_some() || partial.length > *BUFFER_BYTES.end())
         {
@@ -191,7 +222,7 @@ impl Incoming {
                 Poll::Ready(Err(ReceiveError::Closed))
             }
             0 => Poll::Ready(Err(ReceiveError::ClosedWithin)),
-            _ => Poll::Ready(Ok(true)),
+            _ => Poll::Ready(Ok(())),
         }
     }
 }
@@ -203,7 +234,7 @@ impl Partial {
         buffer: &mut BytesMut,
         stream: &mut dyn Stream,
         context: &mut Context<'_>,
-    ) -> Poll<Result<bool, ReceiveError>> {
+    ) -> Poll<Result<(), ReceiveError>> {
         if self.own.is_none() {
             let mut own = Vec::new();
             // The pages are not there before they are written to: what counts is what was charged.
@@ -216,7 +247,7 @@ impl Partial {
         let own = self.own.as_mut().expect("made above");
         let paid = self.charged - own.len();
         let read = ready!(poll_read_buf(Pin::new(stream), context, &mut own.limit(paid)))?;
-        if read == 0 { Poll::Ready(Err(ReceiveError::ClosedWithin)) } else { Poll::Ready(Ok(true)) }
+        if read == 0 { Poll::Ready(Err(ReceiveError::ClosedWithin)) } else { Poll::Ready(Ok(())) }
     }
 }
 

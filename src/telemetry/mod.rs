@@ -1,16 +1,23 @@
 //! What a broker has done, counted.
 //!
 //! Owns counters and histograms that are cheap enough for the hot path: one relaxed atomic addition each, no lock, no
-//! allocation, no lookup by name. What they are called outside, and how they are shown, is `admin/`.
+//! allocation, no lookup by name. What they are called outside, and how they are shown, is `admin/`. Rates and averages over a
+//! while (`window.rs`) are for what happens seldom.
 //!
 //! **Invariant:** counts only grow while the process runs. Readers see each of them at some moment of their reading, not all
 //! at the same one.
 
 mod histogram;
+mod phase;
+mod quorum;
+mod window;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use histogram::{BOUNDS, Histogram, HistogramCounts};
+pub use phase::{Phase, Phases};
+pub use quorum::{MadeSnapshot, QuorumMetrics};
+pub use window::Window;
 
 /// A number that grows.
 #[derive(Debug, Default)]
@@ -74,6 +81,8 @@ pub struct RequestCounts {
     pub response_bytes: Counter,
     /// From a request's last byte to its response, which is then sent in its turn. Its count is the number of requests.
     pub duration: Histogram,
+    /// What that time was made of, and what came before and after it.
+    pub phases: Phases,
 }
 
 /// Records that came and went: of a partition, or of a whole broker.

@@ -45,6 +45,7 @@ mod log_dirs;
 mod lost_files;
 mod machines;
 mod member;
+mod metrics;
 mod namespaces;
 mod netns;
 mod nodes_killed;

@@ -7,6 +7,7 @@ use crate::admin::Serving;
 use crate::admin::exposition::{Kind, Page};
 use crate::api::Services;
 use crate::api::overview::{PartitionOverview, TopicOverview};
+use crate::telemetry::Phase;
 use crate::wire::ApiEntry;
 
 /// What it is, what it leads, and its part in the quorum.
@@ -128,6 +129,33 @@ fn put_quorum(page: &mut Page, services: &Services, index: u64) {
     ] {
         page.gauge(name, help, Some(index.saturating_add(1)));
     }
+    put_commits(page, services);
+}
+
+/// What this node did as the leader of the quorum, lately, and its last snapshot.
+fn put_commits(page: &mut Page, services: &Services) {
+    let (metrics, now) = (services.quorum.metrics(), services.env.steady.now());
+    page.gauge(
+        "kafka_server_raftmetrics_append_records_rate",
+        "Changes of the metadata in a second that this node appended as the leader of the quorum, over the last 30 to 60 s.",
+        Some(metrics.append_rate(now)),
+    );
+    page.gauge(
+        "kafka_server_raftmetrics_commit_latency_avg",
+        "Milliseconds until they were agreed on and applied, on average over the last 30 to 60 s; missing if there were none.",
+        metrics.commit_latency_ms(now),
+    );
+    let snapshot = metrics.last_snapshot();
+    page.gauge(
+        "ottla_metadata_snapshot_timestamp_seconds",
+        "When this node wrote its last snapshot of the metadata, in seconds since 1970; missing until it does since its start.",
+        snapshot.map(|snapshot| snapshot.at.0 / 1_000),
+    );
+    page.gauge(
+        "ottla_metadata_snapshot_seconds",
+        "How long that took.",
+        snapshot.map(|snapshot| snapshot.took.as_secs_f64()),
+    );
 }
 
 /// Where a broker is: as it advertises itself. If it advertises nothing, and is this one, what a client on its machine is told.
@@ -166,6 +194,19 @@ pub(super) fn put_requests(page: &mut Page, services: &Services) {
     );
     for (api, _, durations) in &seen {
         duration.durations(&[("api", api)], durations);
+    }
+    let mut phases = page.family(
+        "ottla_request_phase_seconds",
+        Kind::Histogram,
+        "What the time of requests is made of, by API and phase. An API has only phases that its requests were in.",
+    );
+    for (api, counts, _) in &seen {
+        for phase in Phase::ALL {
+            let durations = counts.phases.of(phase).counts();
+            if durations.count() > 0 {
+                phases.durations(&[("api", api), ("phase", &phase.name())], &durations);
+            }
+        }
     }
     let mut bytes_in =
         page.family("ottla_request_bytes_total", Kind::Counter, "Bytes of requests, by API.");

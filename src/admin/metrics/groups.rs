@@ -1,23 +1,25 @@
-//! Metrics of groups: members, committed offsets, lag.
+//! Metrics of groups: members, committed offsets, lag in records and in seconds.
 
 use std::collections::BTreeMap;
 
 use crate::admin::exposition::{Kind, Page};
 use crate::api::ends::Ends;
 use crate::api::overview::GroupOverview;
+use crate::api::unread::Unread;
 use crate::wire::Text;
 
-/// A committed offset, with the lag if it is known where its partition ends.
+/// A committed offset, with the lag if it is known where its partition ends, and how old what is left is.
 struct Committed<'a> {
     group: &'a Text,
     topic: &'a Text,
     partition: i32,
     offset: i64,
     lag: Option<i64>,
+    lag_seconds: Option<f64>,
 }
 
-/// Groups, sums by topic, and if there are few partitions also each of them.
-pub(super) fn put(page: &mut Page, groups: &[GroupOverview], ends: &Ends, with_partitions: bool) {
+/// Groups, sums by topic, and if single partitions are to be shown, for which it is known how old what is left is, also each of them.
+pub(super) fn put(page: &mut Page, groups: &[GroupOverview], ends: &Ends, unread: Option<&Unread>) {
     let mut members =
         page.family("kafka_consumergroup_members", Kind::Gauge, "Members of a group.");
     for group in groups {
@@ -34,15 +36,20 @@ pub(super) fn put(page: &mut Page, groups: &[GroupOverview], ends: &Ends, with_p
     let committed: Vec<Committed<'_>> = groups
         .iter()
         .flat_map(|group| group.offsets.iter().map(move |offset| (group, offset)))
-        .map(|(group, (topic, partition, offset))| Committed {
-            group: &group.id,
-            topic,
-            partition: partition.0,
-            offset: offset.0,
-            lag: ends.lag(topic, *partition, *offset),
+        .map(|(group, (topic, partition, offset))| {
+            let lag = ends.lag(topic, *partition, *offset);
+            Committed {
+                group: &group.id,
+                topic,
+                partition: partition.0,
+                offset: offset.0,
+                lag,
+                lag_seconds: unread
+                    .and_then(|unread| unread.age_seconds(topic, *partition, *offset, lag)),
+            }
         })
         .collect();
-    let single = if with_partitions { committed.as_slice() } else { &[] };
+    let single = if unread.is_some() { committed.as_slice() } else { &[] };
     put_each(
         page,
         "kafka_consumergroup_current_offset",
@@ -56,6 +63,13 @@ pub(super) fn put(page: &mut Page, groups: &[GroupOverview], ends: &Ends, with_p
         "Records that are left to read; missing where it is not known where the partition ends.",
         single,
         |at| at.lag,
+    );
+    put_each(
+        page,
+        "ottla_group_lag_seconds",
+        "How old the oldest record is that is left to read, by its batch's time; 0 at the end, missing where no replica here has it.",
+        single,
+        |at| at.lag_seconds,
     );
     put_sums(
         page,
@@ -73,12 +87,12 @@ pub(super) fn put(page: &mut Page, groups: &[GroupOverview], ends: &Ends, with_p
     );
 }
 
-fn put_each(
+fn put_each<T: std::fmt::Display>(
     page: &mut Page,
     name: &'static str,
     help: &str,
     committed: &[Committed<'_>],
-    value: fn(&Committed<'_>) -> Option<i64>,
+    value: fn(&Committed<'_>) -> Option<T>,
 ) {
     let mut family = page.family(name, Kind::Gauge, help);
     for at in committed {

@@ -1,6 +1,5 @@
 //! Metrics of the process, its memory and its disks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::exposition::{Kind, Page};
@@ -68,18 +67,16 @@ fn idle_share(admin: &Admin, busy: Duration) -> Option<f64> {
     Some((1.0 - share).clamp(0.0, 1.0))
 }
 
-/// The volumes of the log directories, and how long they take.
-pub(super) async fn put_disks(page: &mut Page, serving: &Serving) {
-    let replicas = Arc::clone(&serving.services.replicas);
+/// The volumes of the log directories, and how long they take. Blocks for the disk.
+pub(super) fn put_disks(page: &mut Page, serving: &Serving) {
+    let replicas = &serving.services.replicas;
     let mut synced = page.family(
         "ottla_fsync_duration_seconds",
         Kind::Histogram,
         "Making a log durable: an fdatasync, and a few more where a segment was finished.",
     );
     synced.durations(&[], &replicas.flush_durations().counts());
-    let tasks = &serving.services.env.tasks;
-    let look = move || replicas.describe_log_dirs();
-    let described = tasks.spawn_blocking("disk-space", look).await;
+    let described = replicas.describe_log_dirs();
     // A directory that is not in use or cannot be looked at has no samples.
     let in_use = described.iter().filter_map(|dir| Some((&dir.path, dir.content.as_ref()?.space)));
     let in_use: Vec<_> = in_use.collect();

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::is_small;
+use super::{shows_partitions, topics};
 use crate::admin::Serving;
 use crate::admin::exposition::{Kind, Page};
 use crate::api::Services;
@@ -21,15 +21,21 @@ type Direction = (&'static str, fn(&TrafficCounts) -> u64);
 
 /// Writes the page.
 pub(in crate::admin) async fn page(serving: &Serving) -> String {
+    let services = Arc::clone(&serving.services);
+    let (topics, groups) = (topics(&services).await, services.groups_overview().await);
+    let tasks = services.env.tasks.clone();
+    tasks.spawn_blocking("metrics", move || write(&services, &topics, &groups)).await
+}
+
+fn write(services: &Services, topics: &[TopicOverview], groups: &[GroupOverview]) -> String {
     let mut page = Page::default();
-    let services = &serving.services;
-    let (topics, groups) = (services.topics(), services.groups_overview().await);
     put_application(&mut page, services);
-    put_cluster(&mut page, services, &topics);
-    put_requests(&mut page, services, &topics);
-    put_topics(&mut page, &topics);
-    put_groups(&mut page, &groups, is_small(&topics));
-    put_disks(&mut page, services).await;
+    put_cluster(&mut page, services, topics);
+    put_requests(&mut page, services, topics);
+    let with_partitions = shows_partitions(services, topics);
+    put_topics(&mut page, topics, with_partitions);
+    put_groups(&mut page, groups, with_partitions);
+    put_disks(&mut page, services);
     page.finish()
 }
 
@@ -85,7 +91,7 @@ fn put_requests(page: &mut Page, services: &Services, topics: &[TopicOverview]) 
     }
 }
 
-fn put_topics(page: &mut Page, topics: &[TopicOverview]) {
+fn put_topics(page: &mut Page, topics: &[TopicOverview], with_partitions: bool) {
     let mut each = |name, help, value: fn(&TopicOverview) -> usize| {
         let mut family = page.family(name, Kind::Gauge, help);
         for topic in topics {
@@ -98,7 +104,7 @@ fn put_topics(page: &mut Page, topics: &[TopicOverview]) {
     });
     let mut each = |name, help, value: fn(&PartitionOverview) -> Option<i64>| {
         let mut family = page.family(name, Kind::Gauge, help);
-        for topic in topics.iter().filter(|_| is_small(topics)) {
+        for topic in topics.iter().filter(|_| with_partitions) {
             for partition in &topic.partitions {
                 let labels: [(_, &dyn Display); 3] = [
                     NAMESPACE,
@@ -159,10 +165,8 @@ fn put_groups(page: &mut Page, groups: &[GroupOverview], with_partitions: bool) 
 }
 
 /// The volume of the first log directory, which is the one that Redpanda has.
-async fn put_disks(page: &mut Page, services: &Services) {
-    let replicas = Arc::clone(&services.replicas);
-    let look = move || replicas.describe_log_dirs();
-    let described = services.env.tasks.spawn_blocking("disk-space", look).await;
+fn put_disks(page: &mut Page, services: &Services) {
+    let described = services.replicas.describe_log_dirs();
     let space = described.iter().find_map(|dir| Some(dir.content.as_ref()?.space));
     page.gauge(
         "redpanda_storage_disk_total_bytes",

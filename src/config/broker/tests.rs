@@ -44,6 +44,7 @@ fn defaults_are_those_of_kafka_or_listed_as_ours() {
             advertised_controller: None,
             external: External::At { host: "localhost".into(), port: None },
             http: HttpListener::Unset,
+            partition_level: PartitionLevel::Auto,
             start_topics: vec![],
             log_dirs: vec!["./ottla-data".into()],
             cordoned_log_dirs: Vec::new(),

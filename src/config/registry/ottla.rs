@@ -22,6 +22,9 @@ table! {
     /// port 8092 of the host of the first listener, or any free port if the listener has that too; and if that port is taken,
     /// the broker starts without HTTP and says so.
     Active "ottla.http.listener": String, special("host:port, :port or off", is_http_listener);
+    /// Whether `/metrics` has samples of single partitions: always (`partition`), never (`topic`), or while there are at most
+    /// 2,000 partitions (`auto`). Sums by topic are always there.
+    Active "ottla.metrics.partition.level": String = "auto", one_of(&["auto", "partition", "topic"]), cluster_wide;
     /// The most bytes of requests that are being received at the same time, over all connections. -1 means a fraction
     /// of the machine's memory.
     Active "ottla.request.memory.bytes": Long = -1, at_least(-1);

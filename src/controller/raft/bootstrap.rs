@@ -163,6 +163,7 @@ pub async fn join(
         proposals,
         prepares,
         connections: AtomicUsize::new(0),
+        metrics: Arc::default(),
         address: joining.address.clone(),
         clients: joining.clients,
     });
@@ -517,7 +518,7 @@ async fn start(
     config: Config,
 ) -> Result<Running, ClusterError> {
     let purged = found.log.state().purged;
-    let store = Store::new(&seat.env, found);
+    let store = Store::new(&seat.env, Arc::clone(&seat.metrics), found);
     let machine = Machine::load(store.clone()).map_err(|error| {
         let path = snapshot_path(path, purged.map_or(0, |purged| purged.index));
         RaftLogError::Newer { path, position: 0, problem: error.to_string() }

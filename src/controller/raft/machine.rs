@@ -316,7 +316,7 @@ mod tests {
         env.disk.create_dir_all(Path::new("m")).unwrap();
         let log = raft_log::RaftLog::create(Arc::clone(&env.disk), Path::new("m"), state).unwrap();
         let found = raft_log::Found { log, snapshot: None, entries: Vec::new() };
-        Machine::load(Store::new(&env, found)).unwrap()
+        Machine::load(Store::new(&env, Arc::default(), found)).unwrap()
     }
 
     async fn apply(machine: &mut Machine, index: u64, commands: Vec<Command>) {

@@ -32,6 +32,7 @@ use crate::controller::{
 };
 use crate::env::{BoxStream, Env};
 use crate::model::{BrokerId, Instant, UuidText};
+use crate::telemetry::QuorumMetrics;
 
 /// How long a proposal may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -131,6 +132,7 @@ pub(super) struct Seat {
     pub(super) address: String,
     /// Where clients go that come to the listener of nodes; none if this node is no controller.
     pub(super) clients: Option<mpsc::Sender<BoxStream>>,
+    pub(super) metrics: Arc<QuorumMetrics>,
     pub(super) prepares: mpsc::Sender<(String, oneshot::Sender<Result<(), String>>)>,
 }
 
@@ -386,6 +388,10 @@ impl Quorum for RaftQuorum {
         self.seat.status()
     }
 
+    fn metrics(&self) -> &QuorumMetrics {
+        &self.seat.metrics
+    }
+
     fn status_of_leader(&self) -> Pin<Box<dyn Future<Output = QuorumStatus> + Send + '_>> {
         Box::pin(async {
             match ask_leader(&self.seat, Ask::Status, STATUS_PATIENCE).await {
@@ -501,10 +507,12 @@ async fn write(
     commands: Vec<Command>,
     deadline: Instant,
 ) -> Attempt {
+    let (begun, count) = (seat.env.steady.now(), commands.len());
     let written = running.raft.client_write(commands);
     match seat.env.steady.timeout_at(deadline, written).await {
         Ok(Ok(response)) => {
-            let index = response.log_id.index;
+            let (now, index) = (seat.env.steady.now(), response.log_id.index);
+            seat.metrics.committed(now, count, now.since(begun));
             Attempt::Done(Proposed { index, outcomes: response.data })
         }
         // Also said of an entry that another leader's has replaced.

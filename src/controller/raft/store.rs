@@ -19,6 +19,7 @@ use crate::controller::RaftLogError;
 use crate::controller::raft_log::{self, AppendFailure, EntryId, RaftLog, Snapshot};
 use crate::env::Env;
 use crate::model::WithCauses;
+use crate::telemetry::{MadeSnapshot, QuorumMetrics};
 
 /// The log of a node. Clones share it.
 #[derive(Clone, Debug)]
@@ -27,6 +28,7 @@ pub(super) struct Store(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     env: Env,
+    metrics: Arc<QuorumMetrics>,
     /// The files, used by one job of the pool at a time.
     log: Mutex<RaftLog>,
     held: Mutex<Held>,
@@ -58,7 +60,7 @@ impl Held {
 
 impl Store {
     /// The store on a log that was opened.
-    pub(super) fn new(env: &Env, found: raft_log::Found) -> Self {
+    pub(super) fn new(env: &Env, metrics: Arc<QuorumMetrics>, found: raft_log::Found) -> Self {
         let state = *found.log.state();
         let held = Held {
             vote: state.vote,
@@ -71,6 +73,7 @@ impl Store {
         let snapshot_end = watch::Sender::new(state.purged);
         Self(Arc::new(Shared {
             env: env.clone(),
+            metrics,
             log: Mutex::new(found.log),
             held: Mutex::new(held),
             snapshot_end,
@@ -96,8 +99,12 @@ impl Store {
     pub(super) async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StorageError> {
         let snapshot = Arc::new(snapshot);
         let saved = Arc::clone(&snapshot);
+        let env = &self.0.env;
+        let begun = env.steady.now();
         let result = self.on_files("snapshot", move |log| log.save_snapshot(&saved)).await;
         result.map_err(|error| StorageIOError::write_snapshot(None, any(&error)))?;
+        let took = env.steady.now().since(begun);
+        self.0.metrics.made_snapshot(MadeSnapshot { at: env.clock.now(), took });
         let end = snapshot.meta.last;
         self.0.held.lock().snapshot = Some(snapshot);
         self.0.snapshot_end.send_replace(Some(end));

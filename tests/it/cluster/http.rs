@@ -139,6 +139,14 @@ async fn lag_is_told_of_partitions_that_others_lead() {
     let told = metrics(&cluster, coordinator).await;
     assert_eq!([0, 1, 2].map(|partition| told.get(&each(partition))), [2.0, 3.0, 3.0]);
     assert_eq!(told.get(sum), 8.0);
+    // Only who has a replica knows how old a record is.
+    let seconds = |partition: i32| {
+        told.samples
+            .get(&each(partition).replace("kafka_consumergroup_lag", "ottla_group_lag_seconds"))
+    };
+    for partition in 0..3 {
+        assert_eq!(seconds(partition).is_some(), leader(partition) == coordinator, "{partition}");
+    }
     let groups = get_json(&cluster, coordinator, "/api/v1/groups").await;
     let offsets = groups[0]["offsets"].as_array().unwrap();
     assert!(offsets.len() == 3 && offsets.iter().all(|it| it["lag"].is_number()), "{groups}");
@@ -178,4 +186,32 @@ async fn leaders_that_may_lack_records_are_counted() {
     cluster.start_these(&[follower]).await;
     eventually("counted", async || (metrics(&cluster, 1).await.get(count) == 1.0).then_some(()))
         .await;
+}
+
+/// Who asks for all replicas waits for them; the leader of the quorum tells how long its changes take.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_replicas_is_told_from_appending() {
+    let cluster = Cluster::start(3, &[]).await;
+    let mut asked = creation("t", 1, &[]);
+    asked.topics[0].replication_factor = 3;
+    let created = cluster.client(1).await.call(7, &asked).await;
+    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+    let seen = cluster.seen("t").await.remove(0).topics.remove(0).partitions.remove(0);
+    let leader = usize::try_from(seen.leader_id.0).unwrap();
+    let mut client = cluster.client(leader).await;
+    eventually("appended", async || {
+        client.produce("t", 0, batch(&["a"])).await.error_code.is_none().then_some(())
+    })
+    .await;
+    let told = metrics(&cluster, leader).await;
+    let of = |phase: &str| {
+        told.samples
+            .get(&format!("ottla_request_phase_seconds_sum{{api=\"Produce\",phase=\"{phase}\"}}"))
+    };
+    assert!(of("purgatory").is_some_and(|seconds| *seconds > 0.0), "{:?}", told.samples);
+    assert_eq!(of("fsync"), None);
+    let quorum = cluster.leader().await;
+    let told = metrics(&cluster, quorum).await;
+    assert!(told.get("kafka_server_raftmetrics_append_records_rate") > 0.0);
+    assert!(told.get("kafka_server_raftmetrics_commit_latency_avg") > 0.0);
 }
