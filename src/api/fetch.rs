@@ -45,7 +45,7 @@ const CURRENT_LEADER_SINCE: i16 = 16;
 const DIVERGING_EPOCH_SINCE: i16 = 12;
 
 pub(super) fn start(context: RequestContext, request: FetchRequest) -> Answer<FetchResponse> {
-    let now = context.services.env.steady.now();
+    let now = context.phase_begun;
     let fetching = match context.services.sessions.begin(&request, context.version(), now) {
         Ok(fetching) => fetching,
         Err(error_code) => {

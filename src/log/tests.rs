@@ -912,6 +912,36 @@ fn times_lead_to_records() {
 }
 
 #[test]
+fn the_time_at_an_offset_is_that_of_its_batch() {
+    let rig = Rig::new();
+    assert_eq!(rig.log.time_at(Offset::ZERO).unwrap(), None, "there is nothing");
+    // Two records each, over several segments.
+    let mut times = Vec::new();
+    while rig.segment_files().len() < 3 {
+        let time = UnixMillis(5_000 - times.len() as i64 * 10);
+        let mut builder = BatchBuilder::new();
+        builder.push(time, None, Some(b"some value"));
+        builder.push(time.plus_millis(7), None, Some(b"some value"));
+        rig.append(builder.build()).unwrap();
+        times.push(time);
+    }
+    let end = rig.log.ends().end;
+    for offset in 0..end.0 {
+        let expected = times[offset as usize / 2];
+        assert_eq!(rig.log.time_at(Offset(offset)).unwrap(), Some(expected), "at {offset}");
+    }
+    assert_eq!(rig.log.time_at(end).unwrap(), None);
+    // What is gone is not left to read, and what is not committed is not there yet.
+    rig.begin_at(Offset(5));
+    assert_eq!(rig.log.time_at(Offset::ZERO).unwrap(), Some(times[2]));
+    let batch = plain(1, 1);
+    let (batch, now) = (ValidBatch::trusted(&batch).unwrap(), UnixMillis(1_000_000));
+    let (leader_epoch, origin) = (LeaderEpoch(0), Origin::Client);
+    rig.log.append(&Append { batch, leader_epoch, origin, now }).unwrap();
+    assert_eq!(rig.log.time_at(end).unwrap(), None);
+}
+
+#[test]
 fn a_late_record_below_the_start_of_the_log_hides_no_later_one() {
     let rig = Rig::new();
     let append = |timestamp| {
