@@ -42,6 +42,7 @@ mod kafka;
 mod log_lines;
 mod logs;
 mod output;
+mod pace;
 mod personality;
 mod place;
 mod produce;
