@@ -206,7 +206,7 @@ impl std::fmt::Display for Table {
 }
 
 /// A name as people are shown it: what would break a line, or do something to a terminal, is escaped.
-fn shown(cell: &str) -> String {
+pub(super) fn shown(cell: &str) -> String {
     let escaped = |letter: char| match letter.is_control() {
         true => letter.escape_default().to_string(),
         false => letter.to_string(),

@@ -43,7 +43,10 @@ mod tests {
         let mut pace = Pace { interval: Duration::from_millis(4), next: at(0) };
         assert_eq!([pace.due(at(0)), pace.due(at(0))], [None, Some(at(4))]);
         // Woken late: those in between are done at once, the next one is on time again.
-        assert_eq!([pace.due(at(13)), pace.due(at(13)), pace.due(at(13))], [None, None, Some(at(16))]);
+        assert_eq!(
+            [pace.due(at(13)), pace.due(at(13)), pace.due(at(13))],
+            [None, None, Some(at(16))]
+        );
         // After a long time there is one, not hundreds.
         assert_eq!([pace.due(at(1000)), pace.due(at(1000))], [None, Some(at(1004))]);
     }

@@ -167,6 +167,14 @@ impl Form {
         }
     }
 
+    /// What input has one by one.
+    const fn unit(&self) -> &'static str {
+        match self {
+            Self::Template(reader) => reader.unit(),
+            Self::Value | Self::KeyAndValue(_) | Self::Json => "line",
+        }
+    }
+
     /// The next record, if it is there without waiting, or in words why there is none. Counts in `number` what it has taken.
     fn take(&self, input: &mut Input, number: &mut u64) -> Option<Result<Line, String>> {
         let mut take = || {
@@ -280,7 +288,8 @@ async fn write(
             Some(Ok(line)) => line,
             Some(Err(words)) => {
                 let before = if arguments.txn.is_some() { 0 } else { records };
-                return Err(bad_input(producer, before, &format!("line {number}: {words}")).await?);
+                let message = format!("{} {number}: {words}", form.unit());
+                return Err(bad_input(producer, before, &message).await?);
             }
             None if !more => return Ok(End::Input),
             None => {

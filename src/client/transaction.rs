@@ -113,9 +113,8 @@ impl Transaction {
                 let response = self.cluster.request_with(at, LAST_EXPLICIT_ADD, make).await?;
                 let topics = &response.results_by_topic_v3_and_below;
                 for result in topics.iter().flat_map(|topic| &topic.results_by_partition) {
-                    let subject = || {
-                        format!("{topic} partition {partition} in the {}", subject(&self.id))
-                    };
+                    let subject =
+                        || format!("{topic} partition {partition} in the {}", subject(&self.id));
                     let code = result.partition_error_code;
                     check(ApiKey::AddPartitionsToTxn, code, subject, None)?;
                 }

@@ -22,6 +22,9 @@ pub(in crate::cli) struct RecordReader {
     line_end: Option<Vec<u8>>,
 }
 
+/// Names and values, which may be none.
+type Headers = Vec<(String, Option<Vec<u8>>)>;
+
 /// What a record says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Fields {
@@ -29,7 +32,7 @@ pub(in crate::cli) struct Fields {
     pub(in crate::cli) topic: Option<String>,
     pub(in crate::cli) key: Option<Vec<u8>>,
     pub(in crate::cli) value: Option<Vec<u8>>,
-    pub(in crate::cli) headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(in crate::cli) headers: Headers,
     pub(in crate::cli) timestamp: Option<i64>,
     pub(in crate::cli) partition: Option<i32>,
 }
@@ -108,6 +111,11 @@ impl RecordReader {
         Delimiter(self.line_end.clone().unwrap_or_else(|| b"\n".to_vec()))
     }
 
+    /// What it takes from input, one by one.
+    pub(in crate::cli) const fn unit(&self) -> &'static str {
+        if self.line_end.is_some() { "line" } else { "record" }
+    }
+
     /// The next record of the input, if it is there without waiting; or in words why there is none.
     pub(in crate::cli) fn take(&self, input: &mut Input) -> Option<Result<Fields, String>> {
         if self.line_end.is_some() {
@@ -128,7 +136,7 @@ impl RecordReader {
     /// Takes one line apart, which has no line end.
     fn read(&self, line: &[u8]) -> Result<Fields, String> {
         match self.read_steps(line, true) {
-            Ok((fields, rest)) if rest.is_empty() => Ok(fields),
+            Ok((fields, [])) => Ok(fields),
             Ok(_) => Err("there is more behind the last token".to_owned()),
             Err(Trouble::Short(words) | Trouble::Wrong(words)) => Err(words),
         }
@@ -136,11 +144,7 @@ impl RecordReader {
 
     /// Takes a record from the start of `bytes`, and says how many bytes it has; none if it has more than are there, which is
     /// wrong if they are `all`.
-    fn read_sized(
-        &self,
-        bytes: &[u8],
-        all: bool,
-    ) -> Result<Option<(Fields, usize)>, String> {
+    fn read_sized(&self, bytes: &[u8], all: bool) -> Result<Option<(Fields, usize)>, String> {
         match self.read_steps(bytes, all) {
             Ok((fields, rest)) => Ok(Some((fields, bytes.len() - rest.len()))),
             Err(Trouble::Short(_)) if !all => Ok(None),
@@ -280,10 +284,7 @@ fn check_number(number: Number, form: NumberForm, behind: &[Piece]) -> Result<()
         Piece::Bytes(_) | Piece::Number(..) | Piece::Date(_) | Piece::Compression => false,
     });
     match number {
-        Number::ValueLength
-        | Number::KeyLength
-        | Number::HeaderCount
-        | Number::TopicLength => {
+        Number::ValueLength | Number::KeyLength | Number::HeaderCount | Number::TopicLength => {
             let token = size_of(number).unwrap_or_default();
             let words = format!("a format for input has a size that no {token} follows");
             if is_followed { Ok(()) } else { Err(words) }
@@ -294,10 +295,9 @@ fn check_number(number: Number, form: NumberForm, behind: &[Piece]) -> Result<()
             | NumberForm::Hex(16)
             | NumberForm::Big(8)
             | NumberForm::Little(8) => Ok(()),
-            NumberForm::Hex(_)
-            | NumberForm::Big(_)
-            | NumberForm::Little(_)
-            | NumberForm::Bool => Err("a timestamp needs 64 bits to be read back".to_owned()),
+            NumberForm::Hex(_) | NumberForm::Big(_) | NumberForm::Little(_) | NumberForm::Bool => {
+                Err("a timestamp needs 64 bits to be read back".to_owned())
+            }
         },
         Number::Offset => Err(decided("offset (%o)")),
         Number::LeaderEpoch => Err(decided("leader epoch (%e)")),
@@ -353,7 +353,9 @@ impl<'a> Reading<'a> {
                 }
                 Step::Headers(encoding, stop) => {
                     let list = self.slice(stop)?;
-                    self.fields.headers.extend(header_list(list, encoding).map_err(Trouble::Wrong)?);
+                    self.fields
+                        .headers
+                        .extend(header_list(list, encoding).map_err(Trouble::Wrong)?);
                 }
                 Step::EachHeader(steps, stop) => self.each_header(steps, stop)?,
                 Step::Date(stop) => {
@@ -521,10 +523,7 @@ impl<'a> Reading<'a> {
 }
 
 /// `a=1,b=2`; as kcat prints it, `NULL` is none where values are plain.
-fn header_list(
-    list: &[u8],
-    encoding: &Encoding,
-) -> Result<Vec<(String, Option<Vec<u8>>)>, String> {
+fn header_list(list: &[u8], encoding: &Encoding) -> Result<Headers, String> {
     let mut headers = Vec::new();
     let mut reading = Reading { rest: list, all: true, ..Reading::default() };
     while !reading.rest.is_empty() {
@@ -686,15 +685,16 @@ mod tests {
         let fields = read("%h|%s", "a=1,b=NULL|v").unwrap();
         assert_eq!(fields.headers, [("a".into(), Some(b"1".to_vec())), ("b".into(), None)]);
         let fields = read("%d %k{json}%s{json}", "2023-11-14T22:13:20.123Z \"a\\n\"null").unwrap();
-        assert_eq!((fields.timestamp, fields.key.unwrap()), (Some(1_700_000_000_123), b"a\n".into()));
+        assert_eq!(
+            (fields.timestamp, fields.key.unwrap()),
+            (Some(1_700_000_000_123), b"a\n".into())
+        );
         assert_eq!(fields.value, None);
     }
 
     #[test]
     fn a_line_ends_as_the_format_does() {
-        let end = |format: &str, given: Option<&[u8]>| {
-            reader(format, given).unwrap().line_end
-        };
+        let end = |format: &str, given: Option<&[u8]>| reader(format, given).unwrap().line_end;
         assert_eq!(end("%k:%s", None).unwrap(), b"\n");
         assert_eq!(end("%k:%s\\n", None).unwrap(), b"\n");
         assert_eq!(end("%k:%s;\\0", None).unwrap(), b";\0");
@@ -735,7 +735,8 @@ mod tests {
         ] {
             assert!(read(format, line).is_err(), "{format} {line}");
         }
-        let sized = |bytes: &[u8]| reader("%K{byte}%S{byte}%k%s", None).unwrap().read_sized(bytes, true);
+        let sized =
+            |bytes: &[u8]| reader("%K{byte}%S{byte}%k%s", None).unwrap().read_sized(bytes, true);
         assert!(sized(b"\x01\x01a").unwrap_err().contains("1 bytes are due"));
         let bounded = reader("%S{big64}%s", None).unwrap();
         assert!(bounded.read_sized(b"\0\xff\xff\xff\xff\xff\xff\xff", false).is_err());
@@ -773,7 +774,10 @@ mod tests {
         text: Option<Vec<u8>>,
     }
 
-    fn part(formats: Vec<&str>, text: impl Strategy<Value = Option<Vec<u8>>> + 'static) -> BoxedStrategy<Part> {
+    fn part(
+        formats: Vec<&str>,
+        text: impl Strategy<Value = Option<Vec<u8>>> + 'static,
+    ) -> BoxedStrategy<Part> {
         let formats: Vec<String> = formats.into_iter().map(str::to_owned).collect();
         (proptest::sample::select(formats), text)
             .prop_map(|(format, text)| Part { format, text })
@@ -786,25 +790,42 @@ mod tests {
             suffixes.iter().map(|suffix| format!("%{token}{suffix}")).collect::<Vec<_>>()
         };
         let encodings = owned(&["", "{hex}", "{base64}"]);
-        let forms = ["{big32}", "{little32}", "{big16}", "{little16}", "{hex32}", "{hex16}", "{big64}", "{byte}", "|", "{ascii} "];
+        let forms = [
+            "{big32}",
+            "{little32}",
+            "{big16}",
+            "{little16}",
+            "{hex32}",
+            "{hex16}",
+            "{big64}",
+            "{byte}",
+            "|",
+            "{ascii} ",
+        ];
         let sized: Vec<String> = forms
             .iter()
             .flat_map(|form| encodings.iter().map(move |token| format!("%{size}{form}{token}")))
             .collect();
-        let refs = |all: &[String]| all.iter().map(|one| -> &str { Box::leak(one.clone().into_boxed_str()) }).collect::<Vec<_>>();
+        let refs = |all: &[String]| {
+            all.iter()
+                .map(|one| -> &str { Box::leak(one.clone().into_boxed_str()) })
+                .collect::<Vec<_>>()
+        };
         prop_oneof![
             part(refs(&owned(&[""])), "[a-z]{0,6}".prop_map(|text| Some(text.into_bytes()))),
             part(refs(&owned(&["{hex}", "{base64}"])), vec(any::<u8>(), 0..9).prop_map(Some)),
-            part(refs(&owned(&["{json}"])), option::of("[^|/;]{0,8}").prop_map(|text| text.map(String::into_bytes))),
+            part(
+                refs(&owned(&["{json}"])),
+                option::of("[^|/;]{0,8}").prop_map(|text| text.map(String::into_bytes))
+            ),
             part(refs(&sized), option::of(vec(any::<u8>(), 0..9))),
         ]
         .boxed()
     }
 
-    type Headers = Vec<(String, Option<Vec<u8>>)>;
-
     fn headers_part() -> BoxedStrategy<(String, Headers)> {
-        let plain = || vec(("[a-z]{1,3}", "[a-z]{0,3}".prop_map(|text| Some(text.into_bytes()))), 0..3);
+        let plain =
+            || vec(("[a-z]{1,3}", "[a-z]{0,3}".prop_map(|text| Some(text.into_bytes()))), 0..3);
         let free = || vec((any::<String>(), option::of(vec(any::<u8>(), 0..5))), 0..3);
         let coded = || vec(("[a-z]{1,3}", vec(any::<u8>(), 0..5).prop_map(Some)), 0..3);
         prop_oneof![

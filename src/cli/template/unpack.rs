@@ -19,11 +19,7 @@ pub(in crate::cli) struct Unpack(Vec<Step>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Number {
-        letter: char,
-        bytes: usize,
-        is_little: bool,
-    },
+    Number { letter: char, bytes: usize, is_little: bool },
     Byte,
     Rest,
     End,
