@@ -120,6 +120,7 @@ const MAY_WAIT: &[&str] = &[
 /// The modules, mostly one, that may name a dependency.
 const HOMES: &[(&str, &str)] = &[
     ("anyhow", "cli"),
+    ("cel", "cli"),
     ("clap", "cli"),
     ("clap_complete", "cli"),
     ("crc_fast", "record"),

@@ -6,20 +6,23 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
+use regex::bytes::Regex;
 
 use super::connect::ConnectionArguments;
 use super::failure::Failure;
-use super::json_record::{HeaderForm, write_json};
+use super::filter::Filter;
+use super::json_record::{Field, HeaderForm, write_json};
 use super::place::{Place, PlaceRange};
 use super::reading::Reading;
+use super::record_table::RecordTable;
 use super::rpk::write_object;
 use super::signals::Signals;
 use super::template::{Bounds, Shown, Template, write_record};
 use super::topic::known_topics;
-
 use crate::client::{
     Cluster, Fetched, Fetcher, GroupConsumer, GroupOptions, OffsetQuery, ResetPolicy,
 };
+use crate::env::terminal_columns;
 use crate::model::{Offset, PartitionId};
 use crate::record::scan;
 
@@ -35,7 +38,7 @@ pub(super) struct ConsumeArguments {
     /// Only these partitions
     #[arg(short = 'p', long = "partition", value_delimiter = ',', conflicts_with = "group")]
     partitions: Vec<i32>,
-    /// Stop after so many records
+    /// Stop after so many records that were printed
     #[arg(short = 'n', long = "count", alias = "num", visible_short_alias = 'c')]
     count: Option<u64>,
     /// Stop at the end of what is there, also if the range ends later
@@ -45,12 +48,25 @@ pub(super) struct ConsumeArguments {
     #[arg(short = 'f', long = "format", value_name = "FORMAT", conflicts_with = "json")]
     format: Option<String>,
     /// Print JSON lines, as `ottla produce --json` reads them
-    #[arg(short = 'J', long)]
+    #[arg(short = 'J', long, visible_alias = "ndjson")]
     json: bool,
+    /// Of what --json prints, only these fields
+    #[arg(long, value_enum, value_name = "FIELD,…", value_delimiter = ',', requires = "json")]
+    keep: Vec<Field>,
+    /// Print a table for people: a row for each record, cut to the terminal
+    #[arg(long, conflicts_with_all = ["format", "json"])]
+    table: bool,
+    /// Only records of which the key, the value or the value of a header matches
+    #[arg(long, value_name = "RE", value_parser = Regex::new)]
+    grep: Option<Regex>,
+    /// Only records for which this holds, such as 'value.total > 10'. CEL over topic, partition, offset, timestamp, key, value (what
+    /// it is as JSON, else text) and headers
+    #[arg(long = "where", value_name = "CEL")]
+    condition: Option<String>,
     /// Print objects as rpk does.
     #[arg(skip)]
     pub(super) as_rpk: bool,
-    /// Read as a member of this group, and commit what was printed
+    /// Read as a member of this group, and commit what was printed or left out
     #[arg(short = 'G', long)]
     group: Option<String>,
     /// Leave out records of open and aborted transactions
@@ -66,7 +82,8 @@ pub(super) struct ConsumeArguments {
 pub(super) fn run(arguments: &ConsumeArguments) -> ExitCode {
     let text = arguments.format.as_deref().unwrap_or("%s\\n");
     let outcome = Template::parse(text).map_err(Failure::usage).and_then(|template| {
-        let printer = Printer::new(arguments, template);
+        let filter = Filter::new(arguments.grep.as_ref(), arguments.condition.as_deref())?;
+        let printer = Printer::new(arguments, template, filter);
         arguments.connection.run(async |cluster| match &arguments.group {
             Some(group) => consume_group(&cluster, arguments, printer, group).await,
             None => consume(&cluster, arguments, printer).await,
@@ -99,6 +116,7 @@ async fn consume(
     let mut fetcher = Fetcher::new(cluster.clone(), spans, reading.fetcher_options());
     let mut signals = Signals::listen()?;
     let mut exit = ExitCode::SUCCESS;
+    printer.begin()?;
     while !open.is_empty() && !printer.is_done() {
         let fetched = tokio::select! {
             fetched = fetcher.next() => fetched?,
@@ -160,6 +178,7 @@ async fn read_group(
     let mut at_end: BTreeSet<(String, PartitionId)> = BTreeSet::new();
     let mut signals = Signals::listen()?;
     let mut exit = ExitCode::SUCCESS;
+    printer.begin()?;
     while !printer.is_done() {
         let fetched = tokio::select! {
             fetched = consumer.next() => fetched?,
@@ -191,6 +210,8 @@ async fn read_group(
 struct Printer<'a> {
     arguments: &'a ConsumeArguments,
     template: Template,
+    filter: Filter,
+    table: Option<RecordTable>,
     out: BufWriter<io::StdoutLock<'static>>,
     count: u64,
     bounds: Bounds,
@@ -199,9 +220,20 @@ struct Printer<'a> {
 const OUT_BYTES: usize = 256 << 10;
 
 impl<'a> Printer<'a> {
-    fn new(arguments: &'a ConsumeArguments, template: Template) -> Self {
+    fn new(arguments: &'a ConsumeArguments, template: Template, filter: Filter) -> Self {
         let out = BufWriter::with_capacity(OUT_BYTES, io::stdout().lock());
-        Self { arguments, template, out, count: 0, bounds: Bounds::default() }
+        let table =
+            arguments.table.then(|| RecordTable::new(&arguments.topics, terminal_columns()));
+        Self { arguments, template, filter, table, out, count: 0, bounds: Bounds::default() }
+    }
+
+    /// Prints what stands before the first record.
+    fn begin(&mut self) -> Result<(), Failure> {
+        if let Some(table) = &self.table {
+            table.write_head(&mut self.out)?;
+            self.out.flush()?;
+        }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -239,35 +271,27 @@ impl<'a> Printer<'a> {
                 header = headers.next();
             }
             let Some(batch) = header else { return ControlFlow::Break(()) };
-            self.count += 1;
             let shown = Shown {
                 topic: &fetched.topic,
                 partition: fetched.partition.0,
                 record,
                 batch: &batch,
-                count: self.count,
+                count: self.count + 1,
                 bounds: self.bounds,
             };
-            let written = match self.arguments {
-                ConsumeArguments { json: true, .. } => {
-                    write_json(&shown, HeaderForm::Object, &mut self.out)
-                }
-                ConsumeArguments { as_rpk: true, .. } => write_object(&shown, &mut self.out),
-                _ => write_record(&self.template, &shown, &mut self.out),
-            };
-            let written = written.and_then(|()| match self.arguments.unbuffered {
-                true => self.out.flush(),
+            let printed = self.filter.passes(&shown).and_then(|passes| match passes {
+                true => Ok(self.print_one(&shown)?),
                 false => Ok(()),
             });
-            if let Err(error) = written {
-                broken = Some(error);
+            if let Err(failure) = printed {
+                broken = Some(failure);
                 return ControlFlow::Break(());
             }
             next = record.offset.plus(1);
             ControlFlow::Continue(())
         })?;
-        if let Some(error) = broken {
-            return Err(error.into());
+        if let Some(failure) = broken {
+            return Err(failure);
         }
         // What nobody else is to see is behind us too, if all was printed.
         if !self.is_done() && until.is_none() {
@@ -278,7 +302,24 @@ impl<'a> Printer<'a> {
         Ok(next)
     }
 
+    fn print_one(&mut self, shown: &Shown<'_>) -> io::Result<()> {
+        self.count += 1;
+        match (self.arguments, &self.table) {
+            (_, Some(table)) => table.write(shown, &mut self.out)?,
+            (ConsumeArguments { json: true, keep, .. }, _) => {
+                write_json(shown, HeaderForm::Object, keep, &mut self.out)?;
+            }
+            (ConsumeArguments { as_rpk: true, .. }, _) => write_object(shown, &mut self.out)?,
+            _ => write_record(&self.template, shown, &mut self.out)?,
+        }
+        if self.arguments.unbuffered { self.out.flush() } else { Ok(()) }
+    }
+
     fn finish(&mut self) -> Result<(), Failure> {
-        Ok(self.out.flush()?)
+        self.out.flush()?;
+        if let Some(note) = self.filter.note() {
+            note!("ottla: {note}");
+        }
+        Ok(())
     }
 }

@@ -76,6 +76,17 @@ impl Input {
         None
     }
 
+    /// What was read and not taken, and whether that is all of a file.
+    pub(super) fn held(&self) -> (&[u8], bool) {
+        (&self.held, self.file_ended || self.ended)
+    }
+
+    /// Takes so many bytes of what is held.
+    pub(super) fn advance(&mut self, used: usize) {
+        self.held.advance(used);
+        self.searched = 0;
+    }
+
     /// Whether [`fill`](Self::fill) will not wait.
     pub(super) fn is_ready(&self) -> bool {
         self.ended || !self.chunks.is_empty()

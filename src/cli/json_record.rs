@@ -12,6 +12,7 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use super::template::{Fields, Shown};
@@ -26,27 +27,59 @@ pub(super) enum HeaderForm {
     Pairs,
 }
 
-/// Prints a record as one line.
+/// A field of such an object, by its name there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Field {
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    Key,
+    Value,
+    Headers,
+}
+
+/// Prints a record as one line, with these fields of it; with all of them if there are none.
 ///
 /// # Errors
 /// Those of `out`.
 pub(super) fn write_json(
     shown: &Shown<'_>,
     form: HeaderForm,
+    keep: &[Field],
     out: &mut impl Write,
 ) -> io::Result<()> {
     let record = shown.record;
-    write!(out, "{{\"topic\":")?;
-    serde_json::to_writer(&mut *out, shown.topic)?;
-    write!(
-        out,
-        ",\"partition\":{},\"offset\":{},\"timestamp\":{},\"key\":",
-        shown.partition, record.offset, record.timestamp
-    )?;
-    write_bytes(record.key, out)?;
-    out.write_all(b",\"value\":")?;
-    write_bytes(record.value, out)?;
-    write_headers(record, form, out)?;
+    let mut before = "{";
+    for field in Field::value_variants() {
+        let is_there = *field != Field::Headers || record.headers.clone().next().is_some();
+        if !is_there || !(keep.is_empty() || keep.contains(field)) {
+            continue;
+        }
+        out.write_all(before.as_bytes())?;
+        before = ",";
+        match field {
+            Field::Topic => {
+                out.write_all(b"\"topic\":")?;
+                serde_json::to_writer(&mut *out, shown.topic)?;
+            }
+            Field::Partition => write!(out, "\"partition\":{}", shown.partition)?,
+            Field::Offset => write!(out, "\"offset\":{}", record.offset)?,
+            Field::Timestamp => write!(out, "\"timestamp\":{}", record.timestamp)?,
+            Field::Key => {
+                out.write_all(b"\"key\":")?;
+                write_bytes(record.key, out)?;
+            }
+            Field::Value => {
+                out.write_all(b"\"value\":")?;
+                write_bytes(record.value, out)?;
+            }
+            Field::Headers => write_headers(record, form, out)?,
+        }
+    }
+    if before == "{" {
+        out.write_all(b"{")?;
+    }
     out.write_all(b"}\n")
 }
 
@@ -60,14 +93,11 @@ fn write_bytes(bytes: Option<&[u8]>, out: &mut impl Write) -> io::Result<()> {
 
 fn write_headers(record: &Record<'_>, form: HeaderForm, out: &mut impl Write) -> io::Result<()> {
     let mut names: Vec<&[u8]> = record.headers.clone().map(|(name, _)| name).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
     let count = names.len();
     names.sort_unstable();
     names.dedup();
     let is_object = form == HeaderForm::Object && names.len() == count;
-    out.write_all(if is_object { b",\"headers\":{" } else { b",\"headers\":[" })?;
+    out.write_all(if is_object { b"\"headers\":{" } else { b"\"headers\":[" })?;
     for (index, (name, value)) in record.headers.clone().enumerate() {
         if index > 0 {
             out.write_all(b",")?;
@@ -179,7 +209,7 @@ mod tests {
                 count: 1,
                 bounds: Bounds::default(),
             };
-            write_json(&shown, form, &mut out).unwrap();
+            write_json(&shown, form, &[], &mut out).unwrap();
             ControlFlow::Continue(())
         })
         .unwrap();

@@ -137,7 +137,7 @@ impl OutputArguments {
 pub(super) fn wants_json(words: &[OsString]) -> bool {
     let words: Vec<&str> = words.iter().map_while(|word| word.to_str()).collect();
     let words = words.split(|word| *word == "--").next().unwrap_or_default();
-    words.iter().any(|word| matches!(*word, "-J" | "--json" | "--format=json"))
+    words.iter().any(|word| matches!(*word, "-J" | "--json" | "--ndjson" | "--format=json"))
         || words.windows(2).any(|pair| pair == ["--format", "json"])
 }
 

@@ -1,7 +1,8 @@
-//! `ottla produce`: lines become records.
+//! `ottla produce`: lines, or bytes of another form, become records.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
@@ -10,8 +11,9 @@ use super::connect::ConnectionArguments;
 use super::failure::{Failure, REFUSED};
 use super::input::{self, Delimiter, Input};
 use super::json_record::read_json;
+use super::pace::Pace;
 use super::signals::Signals;
-use super::template::{Fields, LineReader, Template};
+use super::template::{Fields, RecordReader, Template};
 use super::topic::key_value;
 use super::transfer::is_description;
 use super::units;
@@ -32,9 +34,9 @@ pub(super) struct ProduceArguments {
     /// Lines are a key, this, and a value
     #[arg(short = 'K', long, value_name = "TEXT", value_parser = input::delimiter)]
     key_delimiter: Option<Delimiter>,
-    /// What stands between records
-    #[arg(short = 'D', long, value_name = "TEXT", default_value = "\\n", value_parser = input::delimiter)]
-    delimiter: Delimiter,
+    /// What stands between records [default: what the format ends with, else \n]
+    #[arg(short = 'D', long, value_name = "TEXT", value_parser = input::delimiter)]
+    delimiter: Option<Delimiter>,
     /// A header of all records
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = key_value)]
     headers: Vec<(String, String)>,
@@ -47,15 +49,28 @@ pub(super) struct ProduceArguments {
     /// How batches are compressed
     #[arg(short = 'z', long, value_enum, default_value_t = Codec::None)]
     compression: Codec,
-    /// The form of a line, such as '%k %s'
+    /// The form of a record, such as '%k %s' or '%R%s', as `ottla consume -f` prints it; a topic in it is passed over
     #[arg(short = 'f', long = "format", value_name = "FORMAT", conflicts_with_all = ["json", "key_delimiter"])]
     format: Option<String>,
     /// Lines are JSON objects, as `ottla consume --json` prints them
-    #[arg(short = 'J', long, conflicts_with = "key_delimiter")]
+    #[arg(short = 'J', long, visible_alias = "ndjson", conflicts_with = "key_delimiter")]
     json: bool,
     /// An empty value is none: a tombstone
     #[arg(short = 'Z', long)]
     null: bool,
+    /// Write one record with the key and no value, and read no input
+    #[arg(long, requires = "key", conflicts_with_all = ["files", "format", "json", "null"])]
+    tombstone: bool,
+    /// Write so many records in a time, evenly, such as 100/s, 5/m or 1k/s
+    #[arg(long, value_name = "RATE", value_parser = units::interval)]
+    rate: Option<Duration>,
+    /// Write all in one transaction, with this transactional id or one that is made up. It is committed at the end of the input,
+    /// and aborted by whatever ends it before
+    #[arg(long, value_name = "ID", num_args = 0..=1, require_equals = true, conflicts_with = "no_idempotence")]
+    txn: Option<Option<String>>,
+    /// How long the transaction may take before the broker aborts it
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "1m", requires = "txn")]
+    txn_timeout: Duration,
     /// How many replicas have to have a record: all that are in sync, or the leader alone
     #[arg(long, value_enum, default_value_t = Acks::All)]
     acks: Acks,
@@ -111,19 +126,24 @@ pub(super) fn run(arguments: &ProduceArguments) -> ExitCode {
     outcome.unwrap_or_else(|failure| failure.report(arguments.json))
 }
 
-/// How a line becomes a record.
+/// How input becomes records.
 enum Form {
     Value,
     KeyAndValue(Vec<u8>),
-    Template(LineReader),
+    Template(RecordReader),
     Json,
 }
 
 fn form(arguments: &ProduceArguments) -> Result<Form, Failure> {
+    if arguments.txn.is_some() && arguments.acks != Acks::All {
+        return Err(Failure::usage("--txn needs --acks all"));
+    }
+    let line_end = arguments.delimiter.as_ref().map(|delimiter| &*delimiter.0);
     Ok(match (&arguments.format, &arguments.key_delimiter) {
         _ if arguments.json => Form::Json,
         (Some(format), _) => {
-            let reader = Template::parse(format).and_then(|template| LineReader::new(&template));
+            let template = Template::parse(format);
+            let reader = template.and_then(|template| RecordReader::new(&template, line_end));
             Form::Template(reader.map_err(Failure::usage)?)
         }
         (None, Some(delimiter)) => Form::KeyAndValue(delimiter.0.clone()),
@@ -131,30 +151,64 @@ fn form(arguments: &ProduceArguments) -> Result<Form, Failure> {
     })
 }
 
-/// A line taken apart without a copy where that can be.
+/// A record of the input, without a copy where that can be.
 enum Line {
     Plain { key: Option<Bytes>, value: Bytes },
     Fields(Fields),
 }
 
 impl Form {
-    fn read(&self, line: Bytes) -> Result<Line, String> {
-        Ok(match self {
-            Self::Value => Line::Plain { key: None, value: line },
-            Self::KeyAndValue(delimiter) => {
-                let mut windows = line.windows(delimiter.len());
-                match windows.position(|window| window == delimiter) {
-                    Some(at) => Line::Plain {
-                        key: Some(line.slice(..at)),
-                        value: line.slice(at + delimiter.len()..),
-                    },
-                    // As kcat: a line without a key.
-                    None => Line::Plain { key: None, value: line },
-                }
+    fn delimiter(&self, arguments: &ProduceArguments) -> Delimiter {
+        match self {
+            Self::Template(reader) => reader.delimiter(),
+            Self::Value | Self::KeyAndValue(_) | Self::Json => {
+                arguments.delimiter.clone().unwrap_or_else(|| Delimiter(b"\n".to_vec()))
             }
-            Self::Template(reader) => Line::Fields(reader.read(&line)?),
-            Self::Json => Line::Fields(read_json(&line)?),
-        })
+        }
+    }
+
+    /// What input has one by one.
+    const fn unit(&self) -> &'static str {
+        match self {
+            Self::Template(reader) => reader.unit(),
+            Self::Value | Self::KeyAndValue(_) | Self::Json => "line",
+        }
+    }
+
+    /// The next record, if it is there without waiting, or in words why there is none. Counts in `number` what it has taken.
+    fn take(&self, input: &mut Input, number: &mut u64) -> Option<Result<Line, String>> {
+        let mut take = || {
+            let line = input.take()?;
+            *number += 1;
+            Some(line)
+        };
+        match self {
+            Self::Value => Some(Ok(Line::Plain { key: None, value: take()? })),
+            Self::KeyAndValue(delimiter) => Some(Ok(split(take()?, delimiter))),
+            Self::Json => {
+                let mut line = take()?;
+                // The line of an export that describes its topics is no record.
+                while line.iter().all(u8::is_ascii_whitespace) || is_description(&line) {
+                    line = take()?;
+                }
+                Some(read_json(&line).map(Line::Fields))
+            }
+            Self::Template(reader) => {
+                let fields = reader.take(input)?;
+                *number += 1;
+                Some(fields.map(Line::Fields))
+            }
+        }
+    }
+}
+
+/// A key, the delimiter, a value; as kcat has it, a line without the delimiter has no key.
+fn split(line: Bytes, delimiter: &[u8]) -> Line {
+    match line.windows(delimiter.len()).position(|window| window == delimiter) {
+        Some(at) => {
+            Line::Plain { key: Some(line.slice(..at)), value: line.slice(at + delimiter.len()..) }
+        }
+        None => Line::Plain { key: None, value: line },
     }
 }
 
@@ -164,6 +218,24 @@ async fn produce(
     form: &Form,
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
+    let mut producer = match open(cluster, arguments).await {
+        Ok(producer) => producer,
+        Err(error) => return Err(opening_failed(cluster, &arguments.topic, error).await),
+    };
+    let written = write(cluster, arguments, form, &mut producer, &mut signals).await;
+    let outcome = match arguments.txn {
+        Some(_) => end_transaction(&mut producer, written).await,
+        None => match written {
+            // Also after an interruption: what was read is written.
+            Ok(end) => producer.flush().await.map(|()| end.exit()).map_err(Failure::from),
+            Err(failure) => Err(failure),
+        },
+    };
+    report(&mut producer, arguments);
+    outcome
+}
+
+async fn open(cluster: &Cluster, arguments: &ProduceArguments) -> Result<Producer, ClientError> {
     let options = ProducerOptions {
         compression: arguments.compression.into(),
         batch_bytes: arguments.batch_size.max(1),
@@ -172,73 +244,121 @@ async fn produce(
         create_topic: !arguments.no_create,
         delivery_timeout: cluster.options().operation_timeout,
     };
-    let producer = Producer::open(cluster.clone(), &arguments.topic, options).await;
-    let mut producer = match producer {
-        Ok(producer) => producer,
-        Err(error) => return Err(opening_failed(cluster, &arguments.topic, error).await),
+    let (topic, timeout) = (arguments.topic.as_str(), arguments.txn_timeout);
+    let Some(id) = &arguments.txn else {
+        return Producer::open(cluster.clone(), topic, options).await;
     };
-    let files = arguments.files.clone();
-    let mut input = Input::open(cluster.env(), files, arguments.delimiter.clone());
-    let mut lines = Lines { arguments, form, number: 0, records: 0 };
-    let exit = loop {
-        while let Some(line) = input.take() {
-            lines.push(&mut producer, line).await?;
-        }
-        if !input.is_ready() {
-            // Nothing to read for the moment: what was read is not kept waiting.
-            producer.send_open().await?;
-        }
-        report(&mut producer, arguments);
-        let more = tokio::select! {
-            more = input.fill() => more?,
-            exit = signals.next() => break exit,
-        };
-        if !more {
-            while let Some(line) = input.take() {
-                lines.push(&mut producer, line).await?;
-            }
-            break ExitCode::SUCCESS;
-        }
-    };
-    // Also after an interruption: what was read is written.
-    producer.flush().await?;
-    report(&mut producer, arguments);
-    Ok(exit)
+    let id = id.clone().unwrap_or_else(|| format!("ottla-{}", cluster.env().rng.uuid()));
+    Producer::open_transactional(cluster.clone(), topic, options, &id, timeout).await
 }
 
-/// Lines on their way to the producer.
-struct Lines<'a> {
-    arguments: &'a ProduceArguments,
-    form: &'a Form,
-    number: u64,
-    records: u64,
+/// Why no more is written.
+enum End {
+    /// All input was read.
+    Input,
+    Interrupted(ExitCode),
 }
 
-impl Lines<'_> {
-    async fn push(&mut self, producer: &mut Producer, line: Bytes) -> Result<(), Failure> {
-        self.number += 1;
-        // The line of an export that describes its topics is no record.
-        let is_none = line.iter().all(u8::is_ascii_whitespace) || is_description(&line);
-        if matches!(self.form, Form::Json) && is_none {
-            return Ok(());
-        }
-        match self.form.read(line) {
-            Ok(line) => {
-                push(producer, self.arguments, &line).await?;
-                self.records += 1;
-                Ok(())
-            }
-            Err(words) => {
-                producer.flush().await?;
-                let message = format!("line {}: {words}", self.number);
-                let failure = Failure::new("BAD_INPUT", REFUSED, message);
-                Err(match self.records {
-                    0 => failure,
-                    before => failure.hint(format!("{before} before it were written")),
-                })
-            }
+impl End {
+    const fn exit(&self) -> ExitCode {
+        match self {
+            Self::Input => ExitCode::SUCCESS,
+            Self::Interrupted(exit) => *exit,
         }
     }
+}
+
+async fn write(
+    cluster: &Cluster,
+    arguments: &ProduceArguments,
+    form: &Form,
+    producer: &mut Producer,
+    signals: &mut Signals,
+) -> Result<End, Failure> {
+    if arguments.tombstone {
+        push(producer, arguments, &Line::Fields(Fields::default())).await?;
+        return Ok(End::Input);
+    }
+    let env = cluster.env();
+    let mut input = Input::open(env, arguments.files.clone(), form.delimiter(arguments));
+    let mut pace = arguments.rate.map(|interval| Pace::new(&env.steady, interval));
+    let (mut number, mut records, mut more) = (0, 0, true);
+    loop {
+        let line = match form.take(&mut input, &mut number) {
+            Some(Ok(line)) => line,
+            Some(Err(words)) => {
+                let before = if arguments.txn.is_some() { 0 } else { records };
+                let message = format!("{} {number}: {words}", form.unit());
+                return Err(bad_input(producer, before, &message).await?);
+            }
+            None if !more => return Ok(End::Input),
+            None => {
+                if !input.is_ready() {
+                    // Nothing to read for the moment: what was read is not kept waiting.
+                    producer.send_open().await?;
+                }
+                report(producer, arguments);
+                more = tokio::select! {
+                    more = input.fill() => more?,
+                    exit = signals.next() => return Ok(End::Interrupted(exit)),
+                };
+                continue;
+            }
+        };
+        if let Some(due) = pace.as_mut().and_then(|pace| pace.due(env.steady.now())) {
+            if due.since(env.steady.now()) > LONG_PAUSE {
+                producer.flush().await?;
+            } else {
+                producer.send_open().await?;
+            }
+            report(producer, arguments);
+            tokio::select! {
+                () = env.steady.sleep_until(due) => {}
+                exit = signals.next() => return Ok(End::Interrupted(exit)),
+            }
+        }
+        push(producer, arguments, &line).await?;
+        records += 1_u64;
+    }
+}
+
+/// A pause that is long enough to hear what became of what was sent.
+const LONG_PAUSE: Duration = Duration::from_millis(200);
+
+/// What is said of input that is no record, once what was before it is written.
+async fn bad_input(
+    producer: &mut Producer,
+    before: u64,
+    message: &str,
+) -> Result<Failure, ClientError> {
+    let failure = Failure::new("BAD_INPUT", REFUSED, message);
+    if before == 0 {
+        return Ok(failure);
+    }
+    producer.flush().await?;
+    Ok(failure.hint(format!("{before} before it were written")))
+}
+
+/// Commits what is whole, and aborts what is not.
+async fn end_transaction(
+    producer: &mut Producer,
+    written: Result<End, Failure>,
+) -> Result<ExitCode, Failure> {
+    let outcome = match written {
+        Ok(end @ End::Input) => match producer.commit().await {
+            Ok(()) => return Ok(end.exit()),
+            Err(error) => Err(error.into()),
+        },
+        Ok(end @ End::Interrupted(_)) => Ok(end.exit()),
+        Err(failure) => Err(failure),
+    };
+    match producer.abort().await {
+        Ok(()) => note!("ottla: the transaction was aborted"),
+        Err(error) => eprintln!(
+            "ottla: the transaction could not be aborted, which the broker does when its time is over: {error}"
+        ),
+    }
+    outcome
 }
 
 async fn push(

@@ -62,6 +62,33 @@ pub(super) fn shown_bytes(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
 }
 
+/// Reads `100/s`, `5/m`, `1k/s`, `2M/h` and `100`, which is of a second; gives the time from one to the next. k and M are of 1000.
+///
+/// # Errors
+/// In words, when it is none of these, or so many that there is no time between them.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a rate such as 100, 100/s, 5/m or 1k/s");
+    let (count, unit) = text.split_once('/').unwrap_or((text, "s"));
+    let seconds = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let digits = count.find(|c: char| !c.is_ascii_digit()).unwrap_or(count.len());
+    let (number, unit) = count.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit {
+        "" => 1,
+        "k" | "K" => 1000,
+        "M" => 1_000_000,
+        _ => return Err(wrong()),
+    };
+    let all = number.checked_mul(factor).ok_or_else(wrong)?;
+    let nanos = (seconds * 1_000_000_000_u64).checked_div(all).filter(|nanos| *nanos > 0);
+    nanos.map(Duration::from_nanos).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +109,18 @@ mod tests {
         assert_eq!(times, ["0ms", "1ms", "1500ms", "90s", "2h", "7d"]);
         let sizes = [0, 1023, 1024, 1_600_000, u64::MAX].map(shown_bytes);
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "16384.0 PiB"]);
+    }
+
+    #[test]
+    fn rates() {
+        for (text, millis) in
+            [("100/s", 10), ("100", 10), ("5/m", 12_000), ("1k/s", 1), ("2/h", 1_800_000)]
+        {
+            assert_eq!(interval(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(interval("1M"), Ok(Duration::from_micros(1)));
+        for text in ["", "0", "k", "5/d", "5/", "1x/s", "-1", "9000M/s", "99999999999999999999"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
     }
 }

@@ -28,6 +28,7 @@ mod refusal;
 mod replica;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 pub use address::{Address, AddressError};
 pub use assignment::{Assignment, Subscription, assign_ranges};

@@ -6,6 +6,8 @@
 //!
 //! **Invariant:** batches of a partition are sent, and sent again, in the order of their sequence numbers; a batch is
 //! given up only when its time is over or the broker says that it will never take it.
+//!
+//! All that a transactional producer writes is one transaction ([`Producer::open_transactional`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use super::error::ClientError;
 use super::metadata::{Metadata, Topics};
 use super::partitioner::Partitioner;
 use super::refusal::{check, is_retriable};
+use super::transaction::{End, Transaction};
 use crate::model::{
     BrokerId, ErrorCode, Instant, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId,
     UnixMillis,
@@ -103,6 +106,7 @@ pub struct Producer {
     metadata: Metadata,
     partitioner: Partitioner,
     identity: Option<(ProducerId, ProducerEpoch)>,
+    transaction: Option<Transaction>,
     partitions: BTreeMap<PartitionId, Open>,
     /// Requests on their way, in the order in which they were sent.
     in_flight: VecDeque<InFlight>,
@@ -148,10 +152,41 @@ impl Producer {
             true => Some(cluster.retry(async || producer_id(&cluster).await).await?),
             false => None,
         };
+        Ok(Self::new(cluster, topic, metadata, options, identity))
+    }
+
+    /// The same for one transaction, in which all is that will be written until [`commit`](Self::commit) or
+    /// [`abort`](Self::abort). Who has this transactional id can write no more, and what they have not committed is aborted; so
+    /// will this be, by the broker, if it is not ended within `timeout`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); or when the coordinator of the transaction refuses.
+    pub async fn open_transactional(
+        cluster: Cluster,
+        topic: &str,
+        options: ProducerOptions,
+        id: &str,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let metadata = find_topic(&cluster, topic, options.create_topic).await?;
+        let transaction = Transaction::begin(cluster.clone(), id, timeout).await?;
+        let options = ProducerOptions { all_replicas: true, idempotent: true, ..options };
+        let identity = Some(transaction.producer());
+        let producer = Self::new(cluster, topic, metadata, options, identity);
+        Ok(Self { transaction: Some(transaction), ..producer })
+    }
+
+    fn new(
+        cluster: Cluster,
+        topic: &str,
+        metadata: Metadata,
+        options: ProducerOptions,
+        identity: Option<(ProducerId, ProducerEpoch)>,
+    ) -> Self {
         let found = metadata.topic(topic);
         let count = found.map_or(1, |topic| topic.partitions.len());
         let start = cluster.env().rng.below(1 << 20);
-        Ok(Self {
+        Self {
             topic_id: found.map_or(TopicId::ZERO, |topic| topic.id),
             partitioner: Partitioner::new(u32::try_from(count).unwrap_or(1), start),
             topic: topic.to_owned(),
@@ -159,10 +194,11 @@ impl Producer {
             cluster,
             options,
             identity,
+            transaction: None,
             partitions: BTreeMap::new(),
             in_flight: VecDeque::new(),
             delivered: Vec::new(),
-        })
+        }
     }
 
     /// Takes a record. Waits when too much is on its way.
@@ -215,6 +251,36 @@ impl Producer {
         Ok(())
     }
 
+    /// Writes what was collected, and commits it if there is a transaction.
+    ///
+    /// # Errors
+    /// When a batch could not be written: then the transaction is still open. When the coordinator does not end it.
+    pub async fn commit(&mut self) -> Result<(), ClientError> {
+        self.flush().await?;
+        match &mut self.transaction {
+            Some(transaction) => transaction.end(End::Commit).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets what was collected, and aborts what was written if there is a transaction.
+    ///
+    /// # Errors
+    /// When the coordinator does not end it.
+    pub async fn abort(&mut self) -> Result<(), ClientError> {
+        self.partitions.clear();
+        // What is on its way would come behind the end.
+        while let Some(InFlight { pending, batch }) = self.in_flight.pop_front() {
+            if let Err(error) = self.outcome(pending, &batch).await {
+                tracing::debug!(%error, "a batch of an aborted transaction was not taken");
+            }
+        }
+        match &mut self.transaction {
+            Some(transaction) => transaction.end(End::Abort).await,
+            None => Ok(()),
+        }
+    }
+
     /// What was written since this was last asked.
     pub fn take_delivered(&mut self) -> Vec<Delivered> {
         std::mem::take(&mut self.delivered)
@@ -246,12 +312,18 @@ impl Producer {
     }
 
     async fn seal(&mut self, partition: PartitionId) -> Result<(), ClientError> {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.add(&self.topic, partition).await?;
+        }
         let connection = self.way_to(partition).await?;
         let identity = self.identity;
         let open = self.partitions.entry(partition).or_default();
         let mut builder = std::mem::take(&mut open.builder);
         let records = std::mem::take(&mut open.records);
         builder.compression(self.options.compression);
+        if self.transaction.is_some() {
+            builder.transactional();
+        }
         let mut base_sequence = -1;
         if let Some((id, epoch)) = identity {
             base_sequence = open.next_sequence;
@@ -309,10 +381,12 @@ impl Producer {
     ) -> Result<Pending<ProduceRequest>, ClientError> {
         // Without an id the topic goes by its name.
         let max = if self.topic_id.is_zero() { LAST_WITH_NAMES } else { i16::MAX };
+        let transaction = self.transaction.as_ref();
+        let max = transaction.map_or(max, |transaction| transaction.produce_version_max().min(max));
         let version = connection.version_up_to(ApiKey::Produce, max)?;
         let timeout = self.cluster.options().request_timeout.as_millis();
         let request = ProduceRequest {
-            transactional_id: None,
+            transactional_id: transaction.map(Transaction::id),
             acks: if self.options.all_replicas { -1 } else { 1 },
             timeout_ms: i32::try_from(timeout).unwrap_or(i32::MAX),
             topics: vec![ProduceTopic {

@@ -13,6 +13,13 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// How many letters a line of standard output has, if that is a terminal that says so.
+#[must_use]
+pub fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// Memory that this process may use: that of the machine, or of the container if that is less. `None` if neither says.
 #[must_use]
 pub fn memory_bytes() -> Option<u64> {

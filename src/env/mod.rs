@@ -40,6 +40,7 @@ pub use disk_watched::{Crash, WatchedDisk};
 pub use gate::{Flow, Gate};
 pub use machine::{
     default_gateways, give_back_code, host_name, memory_bytes, port_owner, raise_descriptor_limit,
+    terminal_columns,
 };
 pub use net::{BoxStream, Listener, Net, Reserved, Stream, preceded};
 pub use network::Network;

@@ -15,7 +15,7 @@ use regex::Regex;
 use crate::process::Program;
 use crate::transactions::{committed_values, with_kafkas_partition};
 
-fn broker() -> Program {
+pub(crate) fn broker() -> Program {
     Program::start(&["serve", "--memory", "--listen", "127.0.0.1:0", "--http", "off"])
 }
 
@@ -24,7 +24,7 @@ fn binary_folder() -> PathBuf {
 }
 
 /// A command with our binary in its path and this broker to begin with.
-fn command(program: &str, broker: &str) -> Command {
+pub(crate) fn command(program: &str, broker: &str) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
@@ -37,7 +37,7 @@ fn command(program: &str, broker: &str) -> Command {
     command
 }
 
-fn ottla(broker: &str, arguments: &[&str]) -> Output {
+pub(crate) fn ottla(broker: &str, arguments: &[&str]) -> Output {
     command("ottla", broker).args(arguments).output().unwrap()
 }
 
@@ -106,6 +106,11 @@ fn transcript_of_topics() {
 #[test]
 fn transcript_of_records() {
     run_transcript("records.txt");
+}
+
+#[test]
+fn transcript_of_formats_and_filters() {
+    run_transcript("formats.txt");
 }
 
 #[test]

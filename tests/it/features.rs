@@ -41,7 +41,7 @@ async fn levels(client: &mut Client) -> (Vec<(String, i16)>, i64) {
 }
 
 /// Sets the level of `transaction.version`, from wherever it is.
-async fn set_level(client: &mut Client, level: i16) {
+pub(crate) async fn set_level(client: &mut Client, level: i16) {
     for direction in [UPGRADE, SAFE_DOWNGRADE] {
         let request = update(&[("transaction.version", level, direction)]);
         let answer: UpdateFeaturesResponse = client.call(2, &request).await;

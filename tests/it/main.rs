@@ -51,6 +51,7 @@ mod netns;
 mod nodes_killed;
 mod process;
 mod produce;
+mod producing;
 mod restart;
 mod simulation;
 mod topics;

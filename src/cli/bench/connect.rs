@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &ConnectBench) -> Result<ExitCode, Failure> {
     let settings = json!({
         "connections": arguments.connections, "count": arguments.count,
         "duration_ms": arguments.count.is_none().then_some(duration),
-        "metadata": arguments.metadata, "rate": arguments.rate.rate,
+        "metadata": arguments.metadata, "rate": arguments.rate.per_second(),
     });
     let report = arguments.report.report("connect", settings)?;
     arguments.connection.run(async |cluster| {

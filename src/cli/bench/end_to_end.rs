@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -33,7 +32,7 @@ pub(super) struct EndToEndBench {
 
 pub(super) fn run(arguments: &EndToEndBench) -> Result<ExitCode, Failure> {
     let settings = json!({
-        "size": arguments.size, "records": arguments.records, "rate": arguments.rate.rate,
+        "size": arguments.size, "records": arguments.records, "rate": arguments.rate.per_second(),
     });
     arguments.common.run("e2e", settings, async |cluster, topic, meter| {
         measure(arguments, cluster, topic, meter).await
@@ -59,9 +58,8 @@ async fn measure(
     meter.begin();
     let mut awaited = end;
     while meter.counted() < arguments.records {
-        if let Some(rate) = arguments.rate.rate {
-            let due = u128::from(meter.counted()) * 1_000_000 / u128::from(rate);
-            let due = Duration::from_micros(u64::try_from(due).unwrap_or(u64::MAX));
+        if let Some(interval) = arguments.rate.rate {
+            let due = interval.saturating_mul(u32::try_from(meter.counted()).unwrap_or(u32::MAX));
             steady.sleep(due.saturating_sub(meter.elapsed())).await;
         }
         let began = steady.now();

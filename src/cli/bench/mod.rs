@@ -23,6 +23,7 @@ use super::failure::Failure;
 use super::scratch;
 use super::signals::Signals;
 use super::topic::known_topics;
+use super::units;
 use crate::client::{Cluster, ProducerOptions};
 use meter::{Counted, Meter};
 use report::{Report, ReportArguments};
@@ -48,25 +49,25 @@ enum BenchVerb {
 /// How fast, at most.
 #[derive(Clone, Debug, Args)]
 struct RateArguments {
-    /// So many a second at most: 100 or 100/s
-    #[arg(long, value_name = "N[/s]", value_parser = rate)]
-    rate: Option<u64>,
+    /// So many in a time at most, such as 100/s, 5/m or 1k/s
+    #[arg(long, value_name = "RATE", value_parser = units::interval)]
+    rate: Option<Duration>,
     /// As many as go; this is what is done unless --rate is given
     #[arg(long, conflicts_with = "rate")]
     max: bool,
 }
 
 impl RateArguments {
+    /// How many in a second.
+    fn per_second(&self) -> Option<f64> {
+        self.rate.map(|interval| 1.0 / interval.as_secs_f64())
+    }
+
     /// How many may have begun after this time.
     fn due(&self, elapsed: Duration) -> u64 {
-        let due = |rate: u64| u128::from(rate) * elapsed.as_micros() / 1_000_000 + 1;
-        self.rate.map_or(u64::MAX, |rate| u64::try_from(due(rate)).unwrap_or(u64::MAX))
+        let due = |interval: Duration| elapsed.as_nanos() / interval.as_nanos() + 1;
+        self.rate.map_or(u64::MAX, |interval| u64::try_from(due(interval)).unwrap_or(u64::MAX))
     }
-}
-
-fn rate(text: &str) -> Result<u64, String> {
-    let rate = text.strip_suffix("/s").unwrap_or(text).parse().ok().filter(|rate| *rate > 0);
-    rate.ok_or_else(|| format!("'{text}' is not a rate such as 100 or 100/s"))
 }
 
 /// What all of them take.

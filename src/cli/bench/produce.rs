@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &ProduceBench) -> Result<ExitCode, Failure> {
     let settings = json!({
         "size": arguments.size, "records": arguments.records,
         "duration_ms": arguments.records.is_none().then_some(duration),
-        "rate": arguments.rate.rate, "batch_size": arguments.batch_size,
+        "rate": arguments.rate.per_second(), "batch_size": arguments.batch_size,
         "compression": format!("{:?}", arguments.compression).to_lowercase(),
     });
     arguments.common.run("produce", settings, async |cluster, topic, meter| {

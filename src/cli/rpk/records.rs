@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::Connection;
 use crate::cli::consume;
 use crate::cli::failure::{Failure, REFUSED};
-use crate::cli::input::{Delimiter, Input};
+use crate::cli::input::Input;
 use crate::cli::output::print_text;
 use crate::cli::produce::Codec;
-use crate::cli::template::{Fields, LineReader, Shown, Template};
+use crate::cli::template::{Fields, RecordReader, Shown, Template};
 use crate::client::{Cluster, NewRecord, Producer, ProducerOptions};
 use crate::model::{PartitionId, UnixMillis};
 
@@ -78,8 +78,8 @@ pub(super) async fn produce(
     cluster: &Cluster,
     arguments: &ProduceArguments,
 ) -> Result<ExitCode, Failure> {
-    let form = arguments.format.strip_suffix("\\n").unwrap_or(&arguments.format);
-    let reader = Template::parse(form).and_then(|template| LineReader::new(&template));
+    let template = Template::parse(&arguments.format);
+    let reader = template.and_then(|template| RecordReader::new(&template, None));
     let reader = reader.map_err(Failure::usage)?;
     let options = ProducerOptions {
         compression: arguments.compression.into(),
@@ -90,13 +90,12 @@ pub(super) async fn produce(
         delivery_timeout: cluster.options().operation_timeout,
     };
     let mut producer = Producer::open(cluster.clone(), &arguments.topic, options).await?;
-    let mut input = Input::open(cluster.env(), Vec::new(), Delimiter(b"\n".to_vec()));
+    let mut input = Input::open(cluster.env(), Vec::new(), reader.delimiter());
     let mut more = true;
     while more {
         more = input.fill().await?;
         let now = cluster.env().clock.now();
-        while let Some(line) = input.take() {
-            let fields = reader.read(&line);
+        while let Some(fields) = reader.take(&mut input) {
             let fields = fields.map_err(|words| Failure::new("BAD_INPUT", REFUSED, words))?;
             push(&mut producer, arguments, &fields, now).await?;
         }

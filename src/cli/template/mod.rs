@@ -1,4 +1,4 @@
-//! Format strings: how records are printed, and how lines become records.
+//! Format strings: how records are printed, and how what was printed becomes records.
 //!
 //! | token | | token | |
 //! |---|---|---|---|
@@ -13,15 +13,16 @@
 //! | `%[` `%]` | log start, high watermark | `%\|` | last stable offset |
 //! | `%R` | length of the value in four bytes, big-endian | | |
 //!
-//! Values, keys and headers take `{hex}`, `{base64}` and `{json}`; `%t{len}` is the length of the topic. `%h{%k=%v;}` prints each
-//! header by a format of its own. Numbers take `{hex64}`, `{big64}` and `{little64}`, also with 32, 16 and 8 bits, `{hex4}`,
-//! `{byte}` and `{bool}`. `\n`, `\t`, `\r`, `\0`, `\\` and `\xNN` are one byte each. Source: `-f` of kcat 1.7, and of rpk where it
-//! does not differ.
+//! Values, keys and headers take `{hex}`, `{base64}`, `{json}` and `{unpack[>iq$]}` for numbers that are packed in them (`unpack`);
+//! `%t{len}` is the length of the topic. `%h{%k=%v;}` prints each header by a format of its own. Numbers take `{hex64}`, `{big64}` and
+//! `{little64}`, also with 32, 16 and 8 bits, `{hex4}`, `{byte}` and `{bool}`. `\n`, `\t`, `\r`, `\0`, `\\` and `\xNN` are one byte
+//! each. `read` says what of it can be read back. Source: `-f` of kcat 1.7, and of rpk where it does not differ.
 
 mod parse;
 mod read;
+mod unpack;
 mod write;
 
 pub(super) use parse::Template;
-pub(super) use read::{Fields, LineReader};
+pub(super) use read::{Fields, RecordReader};
 pub(super) use write::{Bounds, Shown, write_record};

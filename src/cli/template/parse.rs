@@ -1,5 +1,7 @@
 //! From the text of a format string to its pieces.
 
+use super::unpack::Unpack;
+
 /// A format string that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Template(pub(super) Vec<Piece>);
@@ -82,7 +84,7 @@ impl NumberForm {
 }
 
 /// How bytes are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Encoding {
     /// As they are.
     Raw,
@@ -90,6 +92,8 @@ pub(in crate::cli) enum Encoding {
     Base64,
     /// A JSON string; what is not UTF-8 is replaced.
     Json,
+    /// As the packed numbers that they are.
+    Unpack(Unpack),
 }
 
 impl Template {
@@ -200,18 +204,38 @@ impl Pieces {
 /// The `{…}` at the start of `text`, and what is behind it.
 fn modifier(text: &str) -> Result<(Option<&str>, &str), String> {
     let Some(inner) = text.strip_prefix('{') else { return Ok((None, text)) };
-    // Only a date has brackets within, only headers have braces.
+    let unclosed = || format!("'{{{inner}' has no end");
+    // What these have within may be braces; headers have braces that belong together.
+    for word in [DATE, UNPACK] {
+        if let Some(bracket) = inner.strip_prefix(word) {
+            let (_, rest) = bracketed(bracket).ok_or_else(unclosed)?;
+            let rest = rest.strip_prefix('}').ok_or_else(unclosed)?;
+            return Ok((Some(&inner[..inner.len() - rest.len() - 1]), rest));
+        }
+    }
     let mut depth = 0;
     let closes = |c: char| {
         depth += i32::from(c == '{') - i32::from(c == '}');
         depth < 0
     };
-    let end = match inner.strip_prefix("strftime[") {
-        Some(_) => inner.find("]}").map(|at| at + 1),
-        None => inner.find(closes),
-    };
-    let end = end.ok_or_else(|| format!("'{{{inner}' has no end"))?;
+    let end = inner.find(closes).ok_or_else(unclosed)?;
     Ok((Some(&inner[..end]), &inner[end + 1..]))
+}
+
+/// What stands between brackets, and what is behind them. As in rpk they may be of any kind, and several of a kind: `[…]`, `{{…}}`,
+/// `##…##`.
+fn bracketed(text: &str) -> Option<(&str, &str)> {
+    let opening = text.chars().next()?;
+    let closing = match opening {
+        '[' => ']',
+        '{' => '}',
+        '(' => ')',
+        '<' => '>',
+        other => other,
+    };
+    let inner = text.trim_start_matches(opening);
+    let count = (text.len() - inner.len()) / opening.len_utf8();
+    inner.split_once(&closing.to_string().repeat(count))
 }
 
 fn piece(letter: char, modifier: Option<&str>) -> Result<Piece, String> {
@@ -219,12 +243,17 @@ fn piece(letter: char, modifier: Option<&str>) -> Result<Piece, String> {
         let modifier = modifier.map(|text| format!("{{{text}}}")).unwrap_or_default();
         Err(format!("'%{letter}{modifier}' is not known in a format"))
     };
+    // What is between the brackets that follow this word.
+    let inner = |word: &str| {
+        let (inner, _) = bracketed(modifier?.strip_prefix(word)?)?;
+        Some(inner)
+    };
     let encoding = match modifier {
         None => Some(Encoding::Raw),
         Some("hex") => Some(Encoding::Hex),
         Some("base64") => Some(Encoding::Base64),
         Some("json") => Some(Encoding::Json),
-        Some(_) => None,
+        Some(_) => inner(UNPACK).map(Unpack::parse).transpose()?.map(Encoding::Unpack),
     };
     let with_encoding = match (letter, encoding) {
         ('s' | 'v', Some(encoding)) => Some(Piece::Value(encoding)),
@@ -238,16 +267,10 @@ fn piece(letter: char, modifier: Option<&str>) -> Result<Piece, String> {
     if let ('h', Some(format)) = (letter, modifier.filter(|text| text.contains('%'))) {
         return Template::parse(format).map(Piece::EachHeader);
     }
-    if letter == 'd' {
-        let pattern = match modifier {
-            None => None,
-            Some(text) => {
-                let inner = text.strip_prefix("strftime[").and_then(|text| text.strip_suffix(']'));
-                let Some(pattern) = inner else { return wrong() };
-                Some(pattern.to_owned())
-            }
-        };
-        return Ok(Piece::Date(pattern));
+    match (letter, modifier, inner(DATE)) {
+        ('d', None, _) => return Ok(Piece::Date(None)),
+        ('d', _, Some(pattern)) => return Ok(Piece::Date(Some(pattern.to_owned()))),
+        _ => {}
     }
     match (letter, modifier) {
         ('t', None) => return Ok(Piece::Topic),
@@ -278,6 +301,10 @@ fn piece(letter: char, modifier: Option<&str>) -> Result<Piece, String> {
     }
 }
 
+/// The modifiers that have brackets within.
+const DATE: &str = "strftime";
+const UNPACK: &str = "unpack";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,6 +324,20 @@ mod tests {
                 Piece::Number(Number::TopicLength, NumberForm::Decimal),
             ]
         );
+    }
+
+    #[test]
+    fn brackets_are_of_any_kind() {
+        let unpacked = |text: &str| match &Template::parse(text).unwrap().0[..] {
+            [Piece::Value(Encoding::Unpack(layout)), Piece::Bytes(_)] => layout.clone(),
+            other => panic!("{other:?}"),
+        };
+        let wanted = Unpack::parse(">iq$").unwrap();
+        for text in ["%v{unpack[>iq$]}.", "%v{unpack{>iq$}}.", "%s{unpack##>iq$##}."] {
+            assert_eq!(unpacked(text), wanted, "{text}");
+        }
+        let date = Template::parse("%d{strftime{{%F}}}").unwrap();
+        assert_eq!(date.0, [Piece::Date(Some("%F".to_owned()))]);
     }
 
     #[test]
@@ -320,6 +361,10 @@ mod tests {
             ("%h{%k{hex}", "has no end"),
             ("%o{big3}", "'%o{big3}' is not known"),
             ("%a{big32}", "'%a{big32}' is not known"),
+            ("%s{unpack[k]}", "'k' in 'k' unpacks nothing"),
+            ("%s{unpack[i}", "has no end"),
+            ("%s{unpack[i]", "has no end"),
+            ("%o{unpack[i]}", "'%o{unpack[i]}' is not known"),
             ("\\xg1", "two hex digits"),
             ("\\q", "is not known"),
         ] {

@@ -46,9 +46,9 @@ pub(in crate::cli) fn write_record(
     for piece in &template.0 {
         match piece {
             Piece::Bytes(bytes) => out.write_all(bytes)?,
-            Piece::Value(encoding) => write_bytes(record.value, *encoding, out)?,
-            Piece::Key(encoding) => write_bytes(record.key, *encoding, out)?,
-            Piece::Headers(encoding) => write_headers(record, *encoding, out)?,
+            Piece::Value(encoding) => write_bytes(record.value, encoding, out)?,
+            Piece::Key(encoding) => write_bytes(record.key, encoding, out)?,
+            Piece::Headers(encoding) => write_headers(record, encoding, out)?,
             Piece::EachHeader(template) => {
                 for (key, value) in record.headers.clone() {
                     let header = Record { key: Some(key), value, ..record.clone() };
@@ -110,10 +110,11 @@ fn length(bytes: Option<&[u8]>) -> i64 {
     bytes.map_or(-1, |bytes| saturated(bytes.len()))
 }
 
-fn write_bytes(bytes: Option<&[u8]>, encoding: Encoding, out: &mut impl Write) -> io::Result<()> {
+fn write_bytes(bytes: Option<&[u8]>, encoding: &Encoding, out: &mut impl Write) -> io::Result<()> {
     let bytes = match (bytes, encoding) {
         (Some(bytes), _) => bytes,
         (None, Encoding::Json) => return out.write_all(b"null"),
+        (None, Encoding::Unpack(_)) => &[],
         (None, Encoding::Raw | Encoding::Hex | Encoding::Base64) => return Ok(()),
     };
     match encoding {
@@ -121,11 +122,12 @@ fn write_bytes(bytes: Option<&[u8]>, encoding: Encoding, out: &mut impl Write) -
         Encoding::Hex => bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
         Encoding::Base64 => out.write_all(STANDARD.encode(bytes).as_bytes()),
         Encoding::Json => Ok(serde_json::to_writer(out, &*String::from_utf8_lossy(bytes))?),
+        Encoding::Unpack(layout) => layout.write(bytes, out),
     }
 }
 
 /// As kcat does: `key=value` with commas between, `key=NULL` for those without a value.
-fn write_headers(record: &Record<'_>, encoding: Encoding, out: &mut impl Write) -> io::Result<()> {
+fn write_headers(record: &Record<'_>, encoding: &Encoding, out: &mut impl Write) -> io::Result<()> {
     for (index, (key, value)) in record.headers.clone().enumerate() {
         if index > 0 {
             out.write_all(b",")?;
@@ -133,7 +135,7 @@ fn write_headers(record: &Record<'_>, encoding: Encoding, out: &mut impl Write) 
         out.write_all(key)?;
         out.write_all(b"=")?;
         match value {
-            None if encoding == Encoding::Raw => out.write_all(b"NULL")?,
+            None if *encoding == Encoding::Raw => out.write_all(b"NULL")?,
             value => write_bytes(value, encoding, out)?,
         }
     }
@@ -203,6 +205,8 @@ mod tests {
             ("%h{<%k{hex}:%v:%S>}", "<61:1:1><62::-1>"),
             ("%]{hex64} %]{hex16} %[{hex4} %x{hex8}", "0000000102030405 0405 8 ff"),
             ("%[{bool} %p{ascii}", "true 3"),
+            ("%k{unpack[>HBc$]} %s{unpack[b]}", "2749334y %!b(have 0 bytes, need 1)"),
+            ("%h{%k=%v{unpack[c$]};}", "a=1;b=%!c(no bytes available);"),
         ] {
             assert_eq!(String::from_utf8(printed(format)).unwrap(), text, "{format}");
         }

@@ -170,7 +170,7 @@ fn write(
         let (topic, partition) = (&*fetched.topic, fetched.partition.0);
         let bounds = Bounds::default();
         let shown = Shown { topic, partition, record, batch: &batch, count: records, bounds };
-        match write_json(&shown, form, out) {
+        match write_json(&shown, form, &[], out) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 failed = Some(error);
