@@ -158,34 +158,24 @@ impl Api {
     }
 }
 
-/// Whether what a request waits for are members of its group, or that replicas have what its coordinator or leader wrote for it.
+/// Whose requests wait for members of their group, or until replicas have what their coordinator or leader wrote for them. Those of
 /// Produce and Fetch wait too; they tell one reason from another themselves.
-const fn waits_for_others(key: i16) -> bool {
-    const WAITING: [ApiKey; 14] = [
-        ApiKey::JoinGroup,
-        ApiKey::SyncGroup,
-        ApiKey::LeaveGroup,
-        ApiKey::ConsumerGroupHeartbeat,
-        ApiKey::OffsetCommit,
-        ApiKey::OffsetDelete,
-        ApiKey::DeleteGroups,
-        ApiKey::DeleteRecords,
-        ApiKey::InitProducerId,
-        ApiKey::AddPartitionsToTxn,
-        ApiKey::AddOffsetsToTxn,
-        ApiKey::TxnOffsetCommit,
-        ApiKey::EndTxn,
-        ApiKey::WriteTxnMarkers,
-    ];
-    let mut index = 0;
-    while index < WAITING.len() {
-        if WAITING[index].code() == key {
-            return true;
-        }
-        index += 1;
-    }
-    false
-}
+const WAIT_FOR_OTHERS: [ApiKey; 14] = [
+    ApiKey::JoinGroup,
+    ApiKey::SyncGroup,
+    ApiKey::LeaveGroup,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetDelete,
+    ApiKey::DeleteGroups,
+    ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::TxnOffsetCommit,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+];
 
 /// Whether Apache Kafka's brokers leave such a request to the controller: it is decided by what was agreed on before.
 const fn is_left_to_controllers(key: ApiKey) -> bool {
@@ -351,7 +341,7 @@ impl Count {
     /// As [`end`](Self::end), for a request that has waited.
     fn end_waiting(self, reply: Reply) -> Reply {
         let now = self.services.env.steady.now();
-        if waits_for_others(self.key)
+        if WAIT_FOR_OTHERS.iter().any(|api| api.code() == self.key)
             && let Some(counts) = self.services.metrics.requests.of(self.key)
         {
             counts.phases.record(Phase::Purgatory, now.since(self.parsed_at));

@@ -67,8 +67,8 @@ pub struct Incoming {
     /// How much the buffer is to hold: grows with what comes in at a time.
     capacity: usize,
     frame: Option<Partial>,
-    /// When bytes came in at last. A frame that is whole without reading on was whole then: no frame is read beyond what is
-    /// needed for one.
+    /// When bytes came in at last. Nothing is read while a frame in the buffer is whole: one that is taken without reading has been
+    /// whole since then.
     filled_at: Instant,
     /// Set while there is no budget for what comes next.
     freed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
