@@ -224,7 +224,7 @@ async fn produce(
     };
     let written = write(cluster, arguments, form, &mut producer, &mut signals).await;
     let outcome = match arguments.txn {
-        Some(_) => end_transaction(&mut producer, written).await,
+        Some(_) => end_transaction(cluster, &mut producer, &mut signals, written).await,
         None => match written {
             // Also after an interruption: what was read is written.
             Ok(end) => producer.flush().await.map(|()| end.exit()).map_err(Failure::from),
@@ -341,14 +341,13 @@ async fn bad_input(
 
 /// Commits what is whole, and aborts what is not.
 async fn end_transaction(
+    cluster: &Cluster,
     producer: &mut Producer,
+    signals: &mut Signals,
     written: Result<End, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let outcome = match written {
-        Ok(end @ End::Input) => match producer.commit().await {
-            Ok(()) => return Ok(end.exit()),
-            Err(error) => Err(error.into()),
-        },
+    let outcome = match commit(cluster, producer, signals, written).await {
+        Ok(End::Input) => return Ok(End::Input.exit()),
         Ok(end @ End::Interrupted(_)) => Ok(end.exit()),
         Err(failure) => Err(failure),
     };
@@ -360,6 +359,30 @@ async fn end_transaction(
     }
     outcome
 }
+
+/// Commits the transaction if all input was read and nobody has interrupted that.
+async fn commit(
+    cluster: &Cluster,
+    producer: &mut Producer,
+    signals: &mut Signals,
+    written: Result<End, Failure>,
+) -> Result<End, Failure> {
+    if let End::Interrupted(exit) = written? {
+        return Ok(End::Interrupted(exit));
+    }
+    producer.flush().await?;
+    let steady = &cluster.env().steady;
+    tokio::select! {
+        biased;
+        exit = signals.next() => return Ok(End::Interrupted(exit)),
+        () = steady.sleep_until(steady.now().plus(SIGNAL_LATE)) => {}
+    }
+    producer.commit().await?;
+    Ok(End::Input)
+}
+
+/// Ctrl-C at a terminal ends whoever writes the input too: its end may be seen before the signal, by less than this.
+const SIGNAL_LATE: Duration = Duration::from_millis(20);
 
 async fn push(
     producer: &mut Producer,

@@ -27,7 +27,7 @@ fn start(broker: &str, arguments: &[&str], lines: &str) -> Child {
     child
 }
 
-/// Ends it with Ctrl-C.
+/// Ends it with Ctrl-C; its input ends at the same time, as that of a pipeline does.
 fn interrupt(child: Child) -> Output {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
