@@ -157,7 +157,7 @@ fn disk(broker: BrokerId, directory: &LogDir) -> Finding {
     );
     match percent < FREE_PERCENT_MIN {
         false => fine("disk", text),
-        true => bad(
+        true => odd(
             "disk",
             text,
             "lower retention.ms or retention.bytes of large topics (ottla topic list --format wide), or give it a larger disk"
@@ -242,7 +242,7 @@ mod tests {
     fn disks_without_room_are_told_of() {
         let found = |code, total, usable| {
             let found = disk(BrokerId(1), &directory(code, total, usable));
-            (found.is_fine(), found.text)
+            (found.fix.is_none(), found.text)
         };
         let text = "broker 1 has 512 B of 1.0 KiB free (50 %) in /data";
         assert_eq!(found(ErrorCode::None, 1024, 512), (true, text.to_owned()));
@@ -250,8 +250,12 @@ mod tests {
         assert!(found(ErrorCode::None, i64::MAX, i64::MAX).0);
         let (is_fine, text) = found(ErrorCode::None, -1, -1);
         assert!(is_fine && text.contains("does not tell"), "{text}");
-        let (is_fine, text) = found(ErrorCode::KafkaStorageError, -1, -1);
-        assert!(!is_fine && text.contains("KAFKA_STORAGE_ERROR"), "{text}");
+        let broken = disk(BrokerId(1), &directory(ErrorCode::KafkaStorageError, -1, -1));
+        assert!(
+            !broken.is_fine() && broken.text.contains("KAFKA_STORAGE_ERROR"),
+            "{}",
+            broken.text
+        );
     }
 
     #[test]
