@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::transaction::{End, Transaction};
 use super::*;
 use crate::env::{BoxStream, Env, Listener};
 use crate::model::{BrokerId, ErrorCode, Offset, PartitionId};
 use crate::wire::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorResponse, HeartbeatRequest,
-    HeartbeatResponse, InitProducerIdResponse, JoinGroupResponse, MetadataResponse, WireBrokerId,
-    WireTopicName, api_versions_response, find_coordinator_response, metadata_response,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiVersionsRequest, ApiVersionsResponse,
+    EndTxnRequest, EndTxnResponse, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
+    InitProducerIdResponse, JoinGroupResponse, MetadataResponse, WireBrokerId, WireTopicName,
+    add_partitions_to_txn_response, api_versions_response, find_coordinator_response,
+    metadata_response,
 };
 use crate::wire::{ApiKey, RequestHeader, Response, Text, decode_request, encode_response};
 
@@ -322,6 +325,25 @@ async fn a_fetch_and_a_batch_end_with_the_time_of_an_operation() {
     assert!(took < PATIENCE, "{took:?}");
 }
 
+/// The metadata of a cluster of one broker, without topics.
+fn only_broker(port: u16) -> MetadataResponse {
+    let mut broker = metadata_response::MetadataResponseBroker::default();
+    (broker.node_id, broker.port) = (WireBrokerId(1), i32::from(port));
+    broker.host = Text::from_static_str("127.0.0.1");
+    let mut all = MetadataResponse::default();
+    all.brokers = vec![broker];
+    all
+}
+
+/// That this broker is the coordinator of what was asked for.
+fn it_coordinates() -> FindCoordinatorResponse {
+    let mut one = find_coordinator_response::Coordinator::default();
+    one.node_id = WireBrokerId(1);
+    let mut response = FindCoordinatorResponse::default();
+    response.coordinators = vec![one];
+    response
+}
+
 /// A broker that coordinates the group of one member, and answers JoinGroup once `joins` has passed; or from then on nothing
 /// any more, on no connection, if it never does.
 async fn serve_a_group(
@@ -345,20 +367,9 @@ async fn serve_a_group(
                 ];
                 answer(&mut stream, version, id, &speaks(&keys)).await;
             }
-            Some(ApiKey::Metadata) => {
-                let mut broker = metadata_response::MetadataResponseBroker::default();
-                (broker.node_id, broker.port) = (WireBrokerId(1), i32::from(port));
-                broker.host = Text::from_static_str("127.0.0.1");
-                let mut all = MetadataResponse::default();
-                all.brokers = vec![broker];
-                answer(&mut stream, version, id, &all).await;
-            }
+            Some(ApiKey::Metadata) => answer(&mut stream, version, id, &only_broker(port)).await,
             Some(ApiKey::FindCoordinator) => {
-                let mut one = find_coordinator_response::Coordinator::default();
-                one.node_id = WireBrokerId(1);
-                let mut response = FindCoordinatorResponse::default();
-                response.coordinators = vec![one];
-                answer(&mut stream, version, id, &response).await;
+                answer(&mut stream, version, id, &it_coordinates()).await
             }
             Some(ApiKey::JoinGroup) => {
                 let Some(joins) = joins else {
@@ -413,4 +424,89 @@ async fn a_member_waits_for_others_and_not_for_a_coordinator_that_stands_still()
     let (error, took) = joining(None).await;
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// A broker that coordinates a transaction, and says of each of its requests once that it cannot do that yet.
+async fn serve_a_transaction(
+    mut stream: BoxStream,
+    port: u16,
+    asked: std::sync::Arc<parking_lot::Mutex<Vec<Option<ApiKey>>>>,
+) {
+    while let Some((header, body)) = next_request(&mut stream).await {
+        let (version, id) = (header.api_version, header.correlation_id);
+        let key = ApiKey::from_code(header.api_key);
+        let is_first = !asked.lock().contains(&key);
+        asked.lock().push(key);
+        let code = |first: ErrorCode| if is_first { first.code() } else { 0 };
+        match key {
+            Some(ApiKey::ApiVersions) => {
+                let keys = [
+                    (ApiKey::Metadata, 9, 9),
+                    (ApiKey::FindCoordinator, 4, 4),
+                    (ApiKey::InitProducerId, 4, 4),
+                    (ApiKey::AddPartitionsToTxn, 3, 3),
+                    (ApiKey::EndTxn, 3, 3),
+                ];
+                answer(&mut stream, version, id, &speaks(&keys)).await;
+            }
+            Some(ApiKey::Metadata) => answer(&mut stream, version, id, &only_broker(port)).await,
+            Some(ApiKey::FindCoordinator) => {
+                answer(&mut stream, version, id, &it_coordinates()).await
+            }
+            Some(ApiKey::InitProducerId) => {
+                let mut response = InitProducerIdResponse::default();
+                response.error_code = code(ErrorCode::ConcurrentTransactions);
+                (response.producer_id, response.producer_epoch) = (7.into(), 3);
+                answer(&mut stream, version, id, &response).await;
+            }
+            Some(ApiKey::AddPartitionsToTxn) => {
+                let request: AddPartitionsToTxnRequest = decode_request(&header, body).unwrap();
+                assert_eq!(request.v3_and_below_producer_epoch, 3);
+                let mut partition =
+                    add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult::default();
+                partition.partition_error_code = code(ErrorCode::NotCoordinator);
+                let mut topic =
+                    add_partitions_to_txn_response::AddPartitionsToTxnTopicResult::default();
+                topic.results_by_partition = vec![partition];
+                let mut response = AddPartitionsToTxnResponse::default();
+                response.results_by_topic_v3_and_below = vec![topic];
+                answer(&mut stream, version, id, &response).await;
+            }
+            Some(ApiKey::EndTxn) => {
+                let request: EndTxnRequest = decode_request(&header, body).unwrap();
+                assert!(request.committed && request.producer_epoch == 3);
+                let mut response = EndTxnResponse::default();
+                response.error_code = code(ErrorCode::CoordinatorLoadInProgress);
+                answer(&mut stream, version, id, &response).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_goes_on_when_its_coordinator_can() {
+    let env = Env::in_memory();
+    let (listener, address) = listen(&env).await;
+    let (of_task, port, asked) = (env.clone(), address.port, std::sync::Arc::default());
+    let of_broker = std::sync::Arc::clone(&asked);
+    env.tasks.spawn("listener of a test", async move {
+        while let Ok(stream) = listener.accept().await {
+            let serve = serve_a_transaction(stream, port, std::sync::Arc::clone(&of_broker));
+            of_task.tasks.spawn("connection of a test", serve);
+        }
+    });
+    let cluster = Cluster::connect(env, ClusterOptions::new(vec![address])).await.unwrap();
+    let mut transaction = Transaction::begin(cluster, "t", PATIENCE).await.unwrap();
+    assert_eq!((transaction.producer().0.0, transaction.producer().1.0), (7, 3));
+    // A partition is made part of it once.
+    for _ in 0..2 {
+        transaction.add("topic", PartitionId(0)).await.unwrap();
+    }
+    transaction.end(End::Commit).await.unwrap();
+    // It has ended, so there is nothing to abort.
+    transaction.end(End::Abort).await.unwrap();
+    let told = |key| asked.lock().iter().filter(|asked| **asked == Some(key)).count();
+    let keys = [ApiKey::InitProducerId, ApiKey::AddPartitionsToTxn, ApiKey::EndTxn];
+    assert_eq!(keys.map(told), [2, 2, 2]);
 }
