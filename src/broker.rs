@@ -27,8 +27,8 @@ use crate::cluster::{
 };
 use crate::config::{BrokerConfig, Effective, HttpListener, Overrides, QuorumConfig, Roles};
 use crate::controller::{
-    AppliedBatch, Caught, ClusterError, LocalQuorum, Proposed, Quorum, QuorumError, RaftLogError,
-    RaftQuorum, Started, Storage, place,
+    AppliedBatch, Caught, ClusterError, Lifecycle, LocalQuorum, Proposed, Quorum, QuorumError,
+    RaftLogError, RaftQuorum, Started, Storage, place,
 };
 use crate::coordinator::{self, Coordinator, ImageSource, Others};
 use crate::env::{Env, Listener, Tasks, default_gateways, memory_bytes};
@@ -169,6 +169,8 @@ impl Broker {
                 membership = Some(cluster::serve(&env, raft, &services).await?);
             }
             create_start_topics(&services, &config).await?;
+        } else if let Some(raft) = &raft {
+            Lifecycle::without_broker(raft);
         }
         let api = Arc::new(Api::new(Arc::clone(&services)));
         let select = |endpoint: EndpointType, name: &Arc<str>| {

@@ -99,6 +99,7 @@ messages! {
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse,
     AddRaftVoter AddRaftVoterRequest AddRaftVoterResponse,
     RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse,
+    UpdateRaftVoter UpdateRaftVoterRequest UpdateRaftVoterResponse,
 }
 
 /// Runs one input.

@@ -197,7 +197,7 @@ const fn is_left_to_controllers(key: ApiKey) -> bool {
 /// Whether an API is answered there.
 pub(super) const fn is_served(entry: &ApiEntry, endpoint: EndpointType) -> bool {
     let at_endpoint = match endpoint {
-        EndpointType::Broker => true,
+        EndpointType::Broker => entry.key.is_for_brokers(),
         EndpointType::Controller => entry.key.is_for_controllers(),
     };
     entry.served.is_some() && at_endpoint
@@ -267,6 +267,7 @@ fn handle(context: RequestContext, count: Count, key: ApiKey, body: Bytes) -> Re
         ApiKey::ListTransactions => run(context, count, body, list_transactions::start),
         ApiKey::AddRaftVoter => run(context, count, body, raft_voters::start_add),
         ApiKey::RemoveRaftVoter => run(context, count, body, raft_voters::start_remove),
+        ApiKey::UpdateRaftVoter => run(context, count, body, raft_voters::start_update),
         other => Reply::Close(format!("{other} is not served")),
     }
 }

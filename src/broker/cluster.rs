@@ -14,7 +14,9 @@ use super::{BrokerOptions, Founded, StartError, backlog};
 use crate::api::{Services, View};
 use crate::cluster::{ClusterImage, Command, Endpoint, Outcome};
 use crate::config::{BrokerConfig, QuorumConfig};
-use crate::controller::{Joining, Lifecycle, Quorum as _, RaftQuorum, Session, join};
+use crate::controller::{
+    Joining, Lifecycle, Quorum as _, RaftQuorum, Session, host_and_port, join,
+};
 use crate::env::{BoxStream, Env, Listener, host_name};
 use crate::log::{DataDirs, TakenDirs};
 use crate::model::{BrokerId, UuidText};
@@ -62,8 +64,8 @@ pub(super) async fn bind(
     quorum: &QuorumConfig,
 ) -> Result<(NodeListener, Option<ControllerClients>), ListenError> {
     let advertised = config.advertised_controller.as_ref().filter(|_| quorum.is_dynamic());
-    let advertised =
-        advertised.and_then(|listener| Some(joined(listener.host.as_deref()?, listener.port)));
+    let advertised = advertised
+        .and_then(|listener| Some(host_and_port(listener.host.as_deref()?, listener.port)));
     let told = quorum.address(config.node_id).map(str::to_owned).or(advertised);
     let told_host_and_port = told.as_ref().and_then(|address| {
         let (host, port) = address.rsplit_once(':')?;
@@ -78,7 +80,7 @@ pub(super) async fn bind(
     };
     let bound =
         server.bind(&host, port, backlog(config), "controller.quorum.voters or listeners").await?;
-    let fallback = || joined(&reachable(&host), bound.local_address().port());
+    let fallback = || host_and_port(&reachable(&host), bound.local_address().port());
     let address = told.unwrap_or_else(fallback);
     let (sender, streams) = mpsc::channel(CLIENTS_WAITING_MAX);
     let is_controller = config.roles.is_controller();
@@ -86,14 +88,6 @@ pub(super) async fn bind(
         is_controller.then(|| ControllerClients { address: bound.local_address(), streams });
     let sender = is_controller.then_some(sender);
     Ok((NodeListener { listener: bound, address, clients: sender }, clients))
-}
-
-/// `host:port`, with brackets around an address that has colons itself.
-fn joined(host: &str, port: u16) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
 }
 
 /// A host by which others reach a listener that is bound to `host`: that, or the name of this machine.

@@ -23,7 +23,9 @@ use std::sync::Arc;
 pub use decide::{place, preferred_elections};
 pub use inspect::{MetadataReport, inspect_metadata};
 pub use local::{LocalQuorum, Started, Storage};
-pub use raft::{Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, join};
+pub use raft::{
+    Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, host_and_port, join,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +82,17 @@ pub trait Quorum: fmt::Debug + Send + Sync {
         &self,
         change: VoterChange,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>>;
+
+    /// Has the cluster take note that a voter is reached at `address`, which is `host:port`, if this node leads. A voter that is configured is
+    /// reached where it is configured, whatever is said here. May be dropped: it is noted or not.
+    ///
+    /// # Errors
+    /// The code that Apache Kafka's UpdateRaftVoter has for it. With REQUEST_TIMED_OUT it may be noted yet.
+    fn move_voter(
+        &self,
+        voter: Voter,
+        address: String,
+    ) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>>;
 }
 
 /// A change of the voters (KIP-853).
@@ -87,9 +100,41 @@ pub trait Quorum: fmt::Debug + Send + Sync {
 #[serde(rename_all = "camelCase")]
 pub enum VoterChange {
     /// A controller that has listened so far votes from now on.
-    Add(Voter),
+    Add(Addition),
     /// A controller only listens from now on.
     Remove(Voter),
+}
+
+impl VoterChange {
+    /// Who votes or does not.
+    const fn voter(&self) -> &Voter {
+        match self {
+            Self::Add(Addition { voter, .. }) | Self::Remove(voter) => voter,
+        }
+    }
+}
+
+/// A controller that is to vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Addition {
+    /// The controller.
+    #[serde(flatten)]
+    pub voter: Voter,
+    /// When the answer comes. What nodes of versions before this one ask for is agreed on.
+    #[serde(default)]
+    pub answer: Answered,
+}
+
+/// What the answer to a change of the voters waits for (KIP-1186).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answered {
+    /// That the voters have agreed.
+    #[default]
+    Agreed,
+    /// That the leader has written it. It is not made if another one leads before the voters have agreed.
+    Written,
 }
 
 /// A controller with one of its directories: on another one it is another voter.
@@ -131,14 +176,18 @@ impl QuorumStatus {
         let shown = || keys.iter().map(Voter::to_string).collect::<Vec<_>>().join(", ");
         let refuse = |code, message| Some(Refusal { code, message });
         match change {
-            VoterChange::Add(voter) if keys.iter().any(|key| key.broker == voter.broker) => refuse(
-                ErrorCode::DuplicateVoter,
-                format!(
-                    "The voter id for {voter} is already part of the set of voters [{}].",
-                    shown()
-                ),
-            ),
-            VoterChange::Add(voter) => {
+            VoterChange::Add(Addition { voter, .. })
+                if keys.iter().any(|key| key.broker == voter.broker) =>
+            {
+                refuse(
+                    ErrorCode::DuplicateVoter,
+                    format!(
+                        "The voter id for {voter} is already part of the set of voters [{}].",
+                        shown()
+                    ),
+                )
+            }
+            VoterChange::Add(Addition { voter, .. }) => {
                 let listens = self.observers.iter().any(|observer| observer.key() == *voter);
                 (!listens).then(|| lagging(voter))
             }

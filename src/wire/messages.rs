@@ -97,10 +97,11 @@ pub use kafka_protocol::messages::{
     DescribeQuorumResponse, ElectLeadersRequest, ElectLeadersResponse,
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, RemoveRaftVoterRequest,
     RemoveRaftVoterResponse, UnregisterBrokerRequest, UnregisterBrokerResponse,
-    alter_partition_reassignments_request, alter_partition_reassignments_response,
-    alter_replica_log_dirs_request, alter_replica_log_dirs_response, describe_quorum_request,
-    describe_quorum_response, elect_leaders_request, elect_leaders_response,
-    list_partition_reassignments_request, list_partition_reassignments_response,
+    UpdateRaftVoterRequest, UpdateRaftVoterResponse, alter_partition_reassignments_request,
+    alter_partition_reassignments_response, alter_replica_log_dirs_request,
+    alter_replica_log_dirs_response, describe_quorum_request, describe_quorum_response,
+    elect_leaders_request, elect_leaders_response, list_partition_reassignments_request,
+    list_partition_reassignments_response, update_raft_voter_request, update_raft_voter_response,
 };
 
 use super::codec::{Request, Response};
@@ -198,6 +199,7 @@ crate_messages! {
     ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse LIST_CONFIG_RESOURCES,
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse DESCRIBE_TOPIC_PARTITIONS,
     RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse REMOVE_RAFT_VOTER,
+    UpdateRaftVoter UpdateRaftVoterRequest UpdateRaftVoterResponse UPDATE_RAFT_VOTER,
 }
 
 /// The gate, then the crate.

@@ -5,7 +5,8 @@
 //!
 //! **Invariant:** `served` lies within `kafka`, and every served version has a codec (tests here and in `messages.rs`).
 //!
-//! Source: `ApiKeys` and the message schemas of Apache Kafka 4.3.1; the ranges are those that one of its brokers lists.
+//! Source: `ApiKeys` and the message schemas of Apache Kafka 4.3.1; the ranges are those that one of its brokers lists, or else one of its
+//! controllers.
 
 use std::fmt;
 
@@ -55,10 +56,10 @@ pub struct ApiEntry {
 }
 
 impl ApiEntry {
-    /// All APIs of a client listener, in the order of their keys.
+    /// All APIs of a client listener and of a controller's, in the order of their keys.
     pub const ALL: &[&Self] = ENTRIES;
 
-    /// The entry for the key of a request header; `None` for a key that no client listener knows.
+    /// The entry for the key of a request header; `None` for a key that no such listener knows.
     #[must_use]
     pub const fn of(key: i16) -> Option<&'static Self> {
         match ApiKey::from_code(key) {
@@ -137,7 +138,14 @@ impl ApiKey {
                 | Self::UnregisterBroker
                 | Self::AddRaftVoter
                 | Self::RemoveRaftVoter
+                | Self::UpdateRaftVoter
         )
+    }
+
+    /// Whether Apache Kafka's brokers answer it, and not only its controllers on their own listener.
+    #[must_use]
+    pub const fn is_for_brokers(self) -> bool {
+        !matches!(self, Self::UpdateRaftVoter)
     }
 }
 
@@ -167,7 +175,7 @@ macro_rules! flexible {
 
 macro_rules! apis {
     ($($code:literal $name:ident $min:literal..=$max:literal [$($served:tt)+] [$($flexible:tt)+],)*) => {
-        /// An API of the client listener.
+        /// An API of the client listener, or of the controller's.
         #[allow(missing_docs, reason = "the names are the protocol's own")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
@@ -176,7 +184,7 @@ macro_rules! apis {
         }
 
         impl ApiKey {
-            /// The API with this key, if a client listener knows one.
+            /// The API with this key, if a listener knows one that tools come to.
             #[must_use]
             pub const fn from_code(code: i16) -> Option<Self> {
                 match code {
@@ -288,6 +296,7 @@ apis! {
     79  ShareAcknowledge               1..=2    [-]        [since 0],
     80  AddRaftVoter                   0..=1    [0..=1]    [since 0],
     81  RemoveRaftVoter                0..=0    [0..=0]    [since 0],
+    82  UpdateRaftVoter                0..=0    [0..=0]    [since 0],
     83  InitializeShareGroupState      0..=0    [-]        [since 0],
     84  ReadShareGroupState            0..=0    [-]        [since 0],
     85  WriteShareGroupState           0..=1    [-]        [since 0],
@@ -310,8 +319,9 @@ mod tests {
     #[test]
     fn names_and_versions_are_kafkas() {
         let printed: Vec<&str> = KAFKA.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(printed.len(), ApiEntry::ALL.len());
-        for (line, entry) in printed.iter().zip(ApiEntry::ALL) {
+        let brokers = ApiEntry::ALL.iter().filter(|entry| entry.key.is_for_brokers());
+        assert_eq!(printed.len(), brokers.clone().count());
+        for (line, entry) in printed.iter().zip(brokers) {
             // Kafka lists these two only while a telemetry receiver is configured.
             let telemetry = [ApiKey::GetTelemetrySubscriptions, ApiKey::PushTelemetry];
             let versions = if telemetry.contains(&entry.key) {

@@ -27,7 +27,7 @@ use ottla::wire::messages::{
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
     ListGroupsRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest,
     OffsetDeleteRequest, OffsetForLeaderEpochRequest, RemoveRaftVoterRequest, SyncGroupRequest,
-    TxnOffsetCommitRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    TxnOffsetCommitRequest, UnregisterBrokerRequest, UpdateFeaturesRequest, UpdateRaftVoterRequest,
 };
 use ottla::wire::{
     AddRaftVoterRequest, ApiEntry, ApiKey, DescribeLogDirsRequest, FetchRequest,
@@ -103,6 +103,7 @@ const APIS: &[Api] = &[
     api::<DescribeTopicPartitionsRequest>(),
     api::<AddRaftVoterRequest>(),
     api::<RemoveRaftVoterRequest>(),
+    api::<UpdateRaftVoterRequest>(),
 ];
 
 /// APIs whose codec is ours and drops unknown tagged fields.

@@ -38,6 +38,7 @@ async fn versions(cluster: &Cluster, node: &Node) -> String {
 fn text(versions: &BTreeMap<i16, VersionRange>) -> String {
     let mut lines: BTreeMap<i16, String> = ApiEntry::ALL
         .iter()
+        .filter(|entry| entry.key.is_for_brokers())
         .map(|entry| {
             let code = entry.key.code();
             (code, format!("{}({code}): UNSUPPORTED", entry.key))

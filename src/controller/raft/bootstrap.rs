@@ -28,7 +28,7 @@ use super::peer::{Peer, PeerError, Target};
 use super::quorum::{Peers, RaftQuorum, Running, Seat, take_proposals};
 use super::sessions::Sessions;
 use super::store::Store;
-use super::voters::keep_known;
+use super::voters::{Known, keep_known};
 use super::{Raft, lifecycle};
 use crate::config::{QuorumConfig, Voter};
 use crate::controller::raft_log::{
@@ -170,9 +170,10 @@ pub async fn join(
     env.tasks.spawn_service("nodes", listener::accept(Arc::clone(&seat), joining.listener));
     env.tasks.spawn_service("proposals", take_proposals(Arc::clone(&seat), inbox));
     let other = |id: Option<BrokerId>, address: String| {
-        let peer = peers.new_peer(Target { address: address.clone(), raft_id: None });
+        let peer = peers.new_peer(Target { address: address.clone(), also: None, raft_id: None });
         Other { id, address, peer }
     };
+    let servers_known = servers.clone().map(|server| other(None, server.clone()).peer).collect();
     let others = others.into_iter().map(|voter| other(Some(voter.id), voter.address));
     let others = others.chain(servers.map(|server| other(None, server.clone())));
     let candidate = Candidate {
@@ -192,12 +193,13 @@ pub async fn join(
         dirs = candidate.find(found) => dirs?,
         () = env.tasks.cancelled() => return Err(ClusterError::Stopped),
     };
-    if is_dynamic {
-        let node = seat.node();
-        let kept =
-            keep_known(Arc::clone(&seat), node, joining.quorum.auto_join && seat.is_controller());
-        env.tasks.spawn_service("voters", kept);
-    }
+    let known = Known {
+        node: seat.node(),
+        is_dynamic,
+        auto_join: is_dynamic && joining.quorum.auto_join && seat.is_controller(),
+        servers: servers_known,
+    };
+    env.tasks.spawn_service("voters", keep_known(Arc::clone(&seat), known));
     if let Some(interval) = joining.quorum.balance_interval {
         env.tasks.spawn_service("leader-balance", balance(Arc::clone(&seat), interval));
     }

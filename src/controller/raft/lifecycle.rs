@@ -12,8 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::frames::{Ask, Heartbeat, Told};
 use super::peer::{PeerError, Target};
 use super::quorum::{RaftQuorum, Running, Seat};
-use super::voters::{give_way, has_caught_up};
-use crate::cluster::features::KRAFT_VERSION;
+use super::voters::{ask_leader, finish, give_way, has_caught_up};
 use crate::cluster::{BrokerImage, ClusterImage, Command};
 use crate::config::QuorumConfig;
 use crate::controller::raft_log::Node;
@@ -101,6 +100,13 @@ impl Lifecycle {
         let end = quorum.seat.session_end.subscribe();
         let session = Session { steady: quorum.seat.env.steady.clone(), end };
         Self { ready, changed, session }
+    }
+
+    /// Has a node that is no broker ask the leader from now on whether a majority is behind it, as the heartbeats of a broker do: who
+    /// follows a leader without one would believe in it for as long as it is heard of.
+    pub fn without_broker(quorum: &RaftQuorum) {
+        let seat = Arc::clone(&quorum.seat);
+        quorum.seat.env.tasks.spawn_service("leader-watch", watch_leader(seat));
     }
 
     /// The broker may be let serve: its logs are recovered.
@@ -209,6 +215,35 @@ impl<V: Send + Sync + 'static> Life<V> {
     }
 }
 
+/// Asks the leader again and again whether a majority is behind it, until the node stops.
+async fn watch_leader(seat: Arc<Seat>) {
+    let running = seat.running().expect("a node serves after it has found the cluster");
+    let (mut servers, mut leader) = (running.raft.server_metrics(), None);
+    let (session, patience) = (seat.timers.leader_session(), seat.timers.session);
+    // Which is time to ask.
+    prolong(&seat.session_end, seat.env.steady.now().plus(patience));
+    let watched = async {
+        loop {
+            let now = seat.env.steady.now();
+            // A leader knows by itself.
+            if !seat.leads()
+                && let Some(Told::Status(status)) = ask_leader(&seat, Ask::Status, patience).await
+                && status.leader.is_some()
+            {
+                prolong(&seat.session_end, now.plus(session));
+            }
+            tokio::select! {
+                () = seat.env.steady.sleep(seat.timers.broker_heartbeat) => {}
+                () = another_leads(&mut servers, &mut leader) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = watched => {}
+        () = seat.env.tasks.cancelled() => {}
+    }
+}
+
 /// Waits until another node leads than before.
 async fn another_leads(
     servers: &mut watch::Receiver<RaftServerMetrics<u64, Node>>,
@@ -239,7 +274,7 @@ fn prolong(session_end: &watch::Sender<Option<Instant>>, end: Instant) {
 /// Does what a leader has to, for as long as this node is one: fences and unfences brokers, makes voters of nodes that are
 /// configured so, and has the log replaced by a snapshot when it has grown (which every node does for itself).
 pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
-    let mut known = Leadership::default();
+    let (mut known, mut unfinished) = (Leadership::default(), None);
     loop {
         tokio::select! {
             () = next_look(&seat, &mut known) => {}
@@ -258,6 +293,7 @@ pub(super) async fn lead(seat: Arc<Seat>, config: QuorumConfig) {
         known.look(&seat, &running);
         let work = async {
             mind_brokers(&seat, &running).await;
+            unfinished = finish(&running, unfinished).await;
             promote(&running, &config).await;
         };
         tokio::select! {
@@ -371,15 +407,24 @@ async fn mind_brokers(seat: &Seat, running: &Running) {
     }
 }
 
-/// Whether it is certain that an incarnation of a broker is gone: nobody is at its address, or another incarnation.
+/// Whether it is certain that an incarnation of a broker is gone: nobody is where it may be, or another incarnation.
 async fn is_gone(seat: &Seat, broker: &BrokerImage) -> bool {
     let Some(running) = seat.running() else { return false };
     let membership = running.membership();
     let node = membership.nodes.values().find(|node| node.broker_id == broker.id);
-    let configured = seat.peers.configured.get(&broker.id);
-    let address = configured.or_else(|| node.and_then(|node| node.endpoints.first()));
-    let Some(address) = address.cloned() else { return false };
-    let peer = seat.peers.new_peer(Target { address, raft_id: None });
+    let addresses = node.map(|node| seat.peers.addresses(node).map(str::to_owned));
+    let addresses: Vec<String> = addresses.into_iter().flatten().collect();
+    for address in &addresses {
+        if !is_not_at(seat, broker, address.clone()).await {
+            return false;
+        }
+    }
+    !addresses.is_empty()
+}
+
+/// Whether nobody is at an address, or another incarnation.
+async fn is_not_at(seat: &Seat, broker: &BrokerImage, address: String) -> bool {
+    let peer = seat.peers.new_peer(Target { address, also: None, raft_id: None });
     match peer.standing(PROBE_PATIENCE).await {
         Ok(standing) => standing.identity.incarnation != broker.incarnation,
         Err(PeerError::Unreachable { source, .. }) => {
@@ -391,7 +436,7 @@ async fn is_gone(seat: &Seat, broker: &BrokerImage) -> bool {
 
 /// Makes a voter of a node that is configured as one, when it has caught up, unless voters are added by hand.
 async fn promote(running: &Running, config: &QuorumConfig) {
-    if running.machine.applied().borrow().image.feature(KRAFT_VERSION) > 0 {
+    if running.level() > 0 {
         return;
     }
     let metrics = running.raft.metrics().borrow().clone();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,10 +46,12 @@ pub(super) enum PeerError {
 }
 
 /// Whom to ask, and as who.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target {
     /// `host:port`.
     pub(super) address: String,
+    /// Another address at which it may be, if it is not at that one.
+    pub(super) also: Option<String>,
     /// The raft id that is meant; none if any node there will do.
     pub(super) raft_id: Option<u64>,
 }
@@ -62,6 +64,8 @@ pub(super) struct Peer {
     own: Identity,
     cluster_id: watch::Receiver<Option<String>>,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    /// Whether the other address is tried first.
+    turned: AtomicBool,
 }
 
 type Awaited = Arc<Mutex<Option<BTreeMap<u64, oneshot::Sender<Told>>>>>;
@@ -94,7 +98,8 @@ impl Peer {
         own: Identity,
         cluster_id: watch::Receiver<Option<String>>,
     ) -> Self {
-        Self { env: env.clone(), target, own, cluster_id, link: tokio::sync::Mutex::default() }
+        let (link, turned) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
+        Self { env: env.clone(), target, own, cluster_id, link, turned }
     }
 
     /// Asks, and waits for the answer no longer than `patience`. May be dropped: what was asked may be done then.
@@ -142,8 +147,19 @@ impl Peer {
     }
 
     async fn open(&self) -> Result<Link, PeerError> {
-        let connected = connect(&self.env, &self.target.address).await;
-        let stream = connected.map_err(|source| self.unreachable(source))?;
+        let address = &self.target.address;
+        let Some(also) = &self.target.also else { return self.open_at(address).await };
+        // Whoever asks may lose patience with an address where nothing is answered: then the next one begins with the other.
+        let turned = self.turned.fetch_not(Ordering::Relaxed);
+        let (first, second) = if turned { (also, address) } else { (address, also) };
+        let Ok(link) = self.open_at(first).await else { return self.open_at(second).await };
+        self.turned.store(turned, Ordering::Relaxed);
+        Ok(link)
+    }
+
+    async fn open_at(&self, address: &str) -> Result<Link, PeerError> {
+        let unreachable = |source| PeerError::Unreachable { address: address.to_owned(), source };
+        let stream = connect(&self.env, address).await.map_err(unreachable)?;
         let (read, mut write) = tokio::io::split(stream);
         let mut read = BufReader::new(read);
         let hello = Hello {
@@ -153,13 +169,15 @@ impl Peer {
             to: self.target.raft_id,
         };
         let hello = frames::write(0, &hello);
-        write.write_all(&hello).await.map_err(|source| self.unreachable(source))?;
+        write.write_all(&hello).await.map_err(unreachable)?;
         let welcome = frames::read::<Welcome>(&mut read).await;
-        let welcome = welcome.map_err(|source| self.unreachable(source))?;
+        let welcome = welcome.map_err(unreachable)?;
         match welcome {
             Some((_, Welcome::Here(_))) => {}
-            Some((_, Welcome::Refused(reason))) => return Err(self.refused(reason)),
-            None => return Err(self.unreachable(io::ErrorKind::UnexpectedEof.into())),
+            Some((_, Welcome::Refused(reason))) => {
+                return Err(PeerError::Refused { address: address.to_owned(), reason });
+            }
+            None => return Err(unreachable(io::ErrorKind::UnexpectedEof.into())),
         }
         let (queue, frames) = mpsc::channel(QUEUE);
         let awaited: Awaited = Arc::new(Mutex::new(Some(BTreeMap::new())));
@@ -242,7 +260,8 @@ mod tests {
         let id = UuidText(Uuid::from_u128(1));
         let own = Identity { broker: BrokerId(1), raft_id: 1, directory: id, incarnation: id };
         let (_id, cluster_id) = watch::channel(None);
-        let target = Target { address: silent.local_address().to_string(), raft_id: None };
+        let address = silent.local_address().to_string();
+        let target = Target { address, also: None, raft_id: None };
         let peer = Peer::new(&env, target, own, cluster_id);
         let second = async {
             // The first one is connected, and nobody welcomes it.

@@ -21,17 +21,18 @@ use super::machine::{Applied, Machine};
 use super::peer::{Peer, PeerError, Target};
 use super::sessions::Sessions;
 use super::store::Store;
-use super::voters::{ask_leader, change_voters};
+use super::voters::{ask_leader, change_voters, move_voter};
 use super::{Raft, stored_membership};
+use crate::cluster::features::KRAFT_VERSION;
 use crate::cluster::{ClusterImage, Command, Refusal};
 use crate::config::QuorumTimers;
 use crate::controller::BATCH_LENGTH;
 use crate::controller::raft_log::{Membership, Node};
 use crate::controller::{
-    AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus, VoterChange,
+    AppliedBatch, Proposed, Quorum, QuorumError, QuorumMember, QuorumStatus, Voter, VoterChange,
 };
 use crate::env::{BoxStream, Env};
-use crate::model::{BrokerId, Instant, UuidText};
+use crate::model::{BrokerId, ErrorCode, Instant, UuidText};
 use crate::telemetry::QuorumMetrics;
 
 /// How long a proposal may take.
@@ -49,26 +50,27 @@ pub(super) struct Peers {
     pub(super) cluster_id: watch::Receiver<Option<String>>,
     /// The addresses of the voters that are configured.
     pub(super) configured: BTreeMap<BrokerId, String>,
-    pub(super) members: Mutex<BTreeMap<(u64, String), Arc<Peer>>>,
+    pub(super) members: Mutex<BTreeMap<Target, Arc<Peer>>>,
     /// Who of them follows this node.
     pub(super) backing: Backing,
 }
 
 impl Peers {
-    /// The way to a member. Its configured address counts more than the one that it once had.
+    /// The way to a member. It is looked for at its configured address first, and then at the one that it has told.
     pub(super) fn member(&self, raft_id: u64, node: &Node) -> Arc<Peer> {
-        let address = self.address(node).unwrap_or_default().to_owned();
+        let mut addresses = self.addresses(node).map(str::to_owned);
+        let (address, also) = (addresses.next().unwrap_or_default(), addresses.next());
+        let target = Target { address, also, raft_id: Some(raft_id) };
         let mut members = self.members.lock();
-        let peer = members
-            .entry((raft_id, address.clone()))
-            .or_insert_with(|| Arc::new(self.new_peer(Target { address, raft_id: Some(raft_id) })));
+        let peer = members.entry(target.clone()).or_insert_with(|| Arc::new(self.new_peer(target)));
         Arc::clone(peer)
     }
 
-    /// The address of a member.
-    fn address<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
+    /// Where a member may be.
+    pub(super) fn addresses<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a str> {
         let configured = self.configured.get(&node.broker_id);
-        configured.or_else(|| node.endpoints.first()).map(String::as_str)
+        let told = node.endpoints.first().filter(|told| Some(*told) != configured);
+        configured.into_iter().chain(told).map(String::as_str)
     }
 
     /// A way to whoever is at an address.
@@ -97,6 +99,11 @@ impl Running {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         stored_membership(metrics.membership_config.membership())
+    }
+
+    /// The level of `kraft.version`: above 0 voters come and go.
+    pub(super) fn level(&self) -> i16 {
+        self.machine.applied().borrow().image.feature(KRAFT_VERSION)
     }
 
     /// The leader, as far as this node knows. One that has ceased to vote counts as none: it gives way to another one.
@@ -228,6 +235,7 @@ impl Seat {
         let metrics = running.raft.metrics().borrow().clone();
         let membership = running.machine.members();
         let own_end = running.store.next_index();
+        let level = running.level();
         let member = |(raft_id, node): (&u64, &Node)| {
             let replicated = metrics.replication.as_ref().and_then(|all| all.get(raft_id).copied());
             let end = match replicated {
@@ -235,7 +243,10 @@ impl Seat {
                 Some(matched) => Some(matched.map_or(0, |matched| matched.index + 1)),
                 None => None,
             };
-            let endpoint = self.peers.address(node).and_then(|address| {
+            // Where voters come and go, the log says where they are.
+            let told = node.endpoints.first().filter(|_| level > 0).map(String::as_str);
+            let address = told.or_else(|| self.peers.addresses(node).next());
+            let endpoint = address.and_then(|address| {
                 let (host, port) = address.rsplit_once(':')?;
                 Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
             });
@@ -410,6 +421,14 @@ impl Quorum for RaftQuorum {
         change: VoterChange,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>> {
         Box::pin(change_voters(&self.seat, change))
+    }
+
+    fn move_voter(
+        &self,
+        voter: Voter,
+        address: String,
+    ) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>> {
+        Box::pin(move_voter(&self.seat, voter, address))
     }
 }
 

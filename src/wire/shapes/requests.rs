@@ -60,6 +60,7 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DescribeTopicPartitions, &DESCRIBE_TOPIC_PARTITIONS),
     (ApiKey::AddRaftVoter, &ADD_RAFT_VOTER),
     (ApiKey::RemoveRaftVoter, &REMOVE_RAFT_VOTER),
+    (ApiKey::UpdateRaftVoter, &UPDATE_RAFT_VOTER),
 ];
 
 pub(in crate::wire) static PRODUCE: Shape = shape("ProduceRequest", 3..=13, 9, &[
@@ -603,4 +604,20 @@ pub(in crate::wire) static REMOVE_RAFT_VOTER: Shape = shape("RemoveRaftVoterRequ
     field("cluster_id", String).nullable(),
     field("voter_id", Int32),
     field("voter_directory_id", Uuid),
+]);
+
+pub(in crate::wire) static UPDATE_RAFT_VOTER: Shape = shape("UpdateRaftVoterRequest", 0..=0, 0, &[
+    field("cluster_id", String).nullable(),
+    field("current_leader_epoch", Int32),
+    field("voter_id", Int32),
+    field("voter_directory_id", Uuid),
+    field("listeners", Structs(&[
+        field("name", String),
+        field("host", String),
+        field("port", Int16),
+    ])),
+    field("k_raft_version_feature", Struct(&[
+        field("min_supported_version", Int16),
+        field("max_supported_version", Int16),
+    ])),
 ]);

@@ -60,6 +60,7 @@ pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
     (ApiKey::DescribeTopicPartitions, &DESCRIBE_TOPIC_PARTITIONS),
     (ApiKey::AddRaftVoter, &ADD_RAFT_VOTER),
     (ApiKey::RemoveRaftVoter, &REMOVE_RAFT_VOTER),
+    (ApiKey::UpdateRaftVoter, &UPDATE_RAFT_VOTER),
 ];
 
 pub(in crate::wire) static PRODUCE: Shape = shape("ProduceResponse", 3..=13, 9, &[
@@ -856,4 +857,15 @@ pub(in crate::wire) static REMOVE_RAFT_VOTER: Shape = shape("RemoveRaftVoterResp
     field("throttle_time_ms", Int32),
     field("error_code", Int16),
     field("error_message", String).nullable(),
+]);
+
+pub(in crate::wire) static UPDATE_RAFT_VOTER: Shape = shape("UpdateRaftVoterResponse", 0..=0, 0, &[
+    field("throttle_time_ms", Int32),
+    field("error_code", Int16),
+    field("current_leader", Struct(&[
+        field("leader_id", Int32),
+        field("leader_epoch", Int32),
+        field("host", String),
+        field("port", Int32),
+    ])).tagged(0),
 ]);

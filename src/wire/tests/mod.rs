@@ -155,6 +155,7 @@ fn all_messages() -> Vec<Message> {
         DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
         add_raft_voter::AddRaftVoterRequest, add_raft_voter::AddRaftVoterResponse;
         RemoveRaftVoterRequest, RemoveRaftVoterResponse;
+        UpdateRaftVoterRequest, UpdateRaftVoterResponse;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Several brokers in one process that are a cluster, each with an address of the loopback network of its own, so that ports are
 //! the same after a restart and nobody else's.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ottla::api::AllowAll;
+use ottla::api::{AllowAll, Authorizer};
 use ottla::broker::{Broker, BrokerOptions, StartError};
 use ottla::config::{self, Effective, Sources};
 use ottla::env::{Disk, Env, FaultyDisk, MemoryDisk};
@@ -23,6 +24,8 @@ use crate::rig::{Client, DATA, PATIENCE, batch_once, log_filter, wire_name};
 const PORT: u16 = 19_092;
 const NODE_PORT: u16 = 19_093;
 const HTTP_PORT: u16 = 19_094;
+/// Where a controller is that has moved.
+pub(crate) const OTHER_NODE_PORT: u16 = 19_095;
 /// The nodes of a cluster are numbered below this.
 const NODES_MAX: u32 = 8;
 /// So many clusters of one process can be told apart, and so many processes.
@@ -43,6 +46,10 @@ pub(crate) struct Cluster {
     founders: usize,
     /// The data directories of each node.
     data: DataPaths,
+    /// The nodes that are at another address than others are configured with.
+    moved: BTreeSet<usize>,
+    /// What each node asks for access.
+    pub(crate) authorizer: Arc<dyn Authorizer>,
 }
 
 impl Cluster {
@@ -66,6 +73,8 @@ impl Cluster {
             controllers: 0,
             founders: 0,
             data: DataPaths::one(Path::new(DATA)),
+            moved: BTreeSet::new(),
+            authorizer: Arc::new(AllowAll),
         }
     }
 
@@ -124,14 +133,17 @@ impl Cluster {
             voters if id <= voters => (voters, "controller"),
             voters => (voters, "broker"),
         };
-        let voter = |id| format!("{id}@{}:{NODE_PORT}", self.address(id));
+        // A node knows where it is itself.
+        let own_port = self.node_port(id);
+        let port_of = |other| if other == id { own_port } else { NODE_PORT };
+        let voter = |id| format!("{id}@{}:{}", self.address(id), port_of(id));
         let voters: Vec<String> = (1..=voters).map(voter).collect();
         let servers = |count| {
-            let server = |id| format!("{}:{NODE_PORT}", self.address(id));
+            let server = |id| format!("{}:{}", self.address(id), port_of(id));
             (1..=count).map(server).collect::<Vec<_>>().join(",")
         };
         let listener = match roles {
-            "controller" => format!("CONTROLLER://{}:{NODE_PORT}", self.address(id)),
+            "controller" => format!("CONTROLLER://{}:{own_port}", self.address(id)),
             _ => format!("PLAINTEXT://{}:{PORT}", self.address(id)),
         };
         let mut all = vec![
@@ -149,8 +161,8 @@ impl Cluster {
     }
 
     async fn start_with(
-        disk: Arc<dyn Disk>,
-        data: DataPaths,
+        (disk, data): (Arc<dyn Disk>, DataPaths),
+        authorizer: Arc<dyn Authorizer>,
         settings: Vec<String>,
     ) -> Result<Broker, StartError> {
         loop {
@@ -159,7 +171,7 @@ impl Cluster {
                 settings: Effective::new(config::load(sources).unwrap()),
                 data: data.clone(),
                 durable: true,
-                authorizer: Arc::new(AllowAll),
+                authorizer: Arc::clone(&authorizer),
             };
             let env = Env::with_disk(Arc::clone(&disk));
             let started = Broker::start(env.clone(), options).await;
@@ -179,8 +191,9 @@ impl Cluster {
 
     /// A node on its own, which knows of no other.
     pub(crate) async fn start_alone(&mut self, id: usize) {
-        let (disk, data) = (Arc::clone(&self.disks[id - 1]), self.data.clone());
-        let broker = Self::start_with(disk, data, self.settings(id, id));
+        let files = (Arc::clone(&self.disks[id - 1]), self.data.clone());
+        let authorizer = Arc::clone(&self.authorizer);
+        let broker = Self::start_with(files, authorizer, self.settings(id, id));
         self.brokers[id - 1] = Some(broker.await.unwrap());
     }
 
@@ -195,8 +208,9 @@ impl Cluster {
     pub(crate) async fn start_these(&mut self, ids: &[usize]) {
         let count = self.brokers.len();
         let start = |id: &usize| {
-            let (disk, data) = (Arc::clone(&self.disks[id - 1]), self.data.clone());
-            let started = Self::start_with(disk, data, self.settings(*id, count));
+            let files = (Arc::clone(&self.disks[id - 1]), self.data.clone());
+            let authorizer = Arc::clone(&self.authorizer);
+            let started = Self::start_with(files, authorizer, self.settings(*id, count));
             (*id, tokio::spawn(started))
         };
         let starts: Vec<_> = ids.iter().map(start).collect();
@@ -217,8 +231,10 @@ impl Cluster {
     pub(crate) async fn refusal(&self, id: usize, changes: &[String]) -> String {
         let mut settings = self.settings(id, self.brokers.len());
         settings.extend_from_slice(changes);
-        let (disk, data) = (Arc::clone(&self.disks[id - 1]), self.data.clone());
-        let started = tokio::time::timeout(PATIENCE, Self::start_with(disk, data, settings));
+        let files = (Arc::clone(&self.disks[id - 1]), self.data.clone());
+        let authorizer = Arc::clone(&self.authorizer);
+        let started = Self::start_with(files, authorizer, settings);
+        let started = tokio::time::timeout(PATIENCE, started);
         let started = started.await.unwrap_or_else(|_| panic!("node {id} only waits"));
         started.err().unwrap_or_else(|| panic!("node {id} starts")).to_string()
     }
@@ -260,7 +276,17 @@ impl Cluster {
 
     /// A new connection to the controller's listener of a node.
     pub(crate) async fn tool(&self, id: usize) -> Client {
-        Client::to((self.address(id), NODE_PORT)).await
+        Client::to((self.address(id), self.node_port(id))).await
+    }
+
+    fn node_port(&self, id: usize) -> u16 {
+        if self.moved.contains(&id) { OTHER_NODE_PORT } else { NODE_PORT }
+    }
+
+    /// Gives a node, which does not run, another address for other nodes, of which their configurations know nothing.
+    pub(crate) fn move_node(&mut self, id: usize) {
+        assert!(!self.running().contains(&id), "it does not run");
+        self.moved.insert(id);
     }
 
     /// The node that leads the quorum, as another one knows it.

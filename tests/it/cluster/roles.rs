@@ -15,9 +15,12 @@ use super::rig::{Cluster, GAP_MAX, describe_quorum, eventually};
 use crate::rig::{Client, DATA, batch, creation, wire_name};
 
 /// What the protocol calls a controller (KIP-919).
-const CONTROLLERS: i8 = 2;
+pub(super) const CONTROLLERS: i8 = 2;
 
-async fn describe_cluster(client: &mut Client, endpoint_type: i8) -> DescribeClusterResponse {
+pub(super) async fn describe_cluster(
+    client: &mut Client,
+    endpoint_type: i8,
+) -> DescribeClusterResponse {
     let mut request = DescribeClusterRequest::default();
     request.endpoint_type = endpoint_type;
     client.call(2, &request).await
@@ -124,6 +127,24 @@ async fn a_controller_answers_what_apache_kafkas_answers_to_tools() {
 
     tool.send(13, &MetadataRequest::default()).await;
     assert!(tool.is_closed().await, "what only brokers answer ends the connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_does_not_believe_in_a_leader_without_a_majority() {
+    let mut cluster = Cluster::apart(5, 1, &["offsets.topic.replication.factor=1"]).await;
+    let leader = cluster.leader().await;
+    let follower = (1..=5).find(|id| *id != leader).unwrap();
+    let mut tool = cluster.tool(follower).await;
+    let told = async |tool: &mut Client| describe_cluster(tool, CONTROLLERS).await.controller_id.0;
+    eventually("the leader", async || (told(&mut tool).await == leader as i32).then_some(())).await;
+    let others = (1..=5).filter(|id| ![leader, follower].contains(id));
+    for other in others.clone() {
+        cluster.kill(other).await;
+    }
+    // It is still heard of, as its messages come; but nothing is agreed on any more.
+    eventually("no leader", async || (told(&mut tool).await == -1).then_some(())).await;
+    cluster.start_these(&others.collect::<Vec<_>>()).await;
+    eventually("a leader again", async || (told(&mut tool).await >= 1).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,21 @@
 //! Voters that come and go while the cluster runs (KIP-853).
 
 use std::path::Path;
+use std::sync::Arc;
 
+use ottla::api::{Authorizer, Operation, Resource};
 use ottla::log::MetaProperties;
 use ottla::model::{BrokerId, ErrorCode};
 use ottla::wire::add_raft_voter::AddRaftVoterListener;
 use ottla::wire::messages::{
-    RemoveRaftVoterRequest, UpdateFeaturesRequest, UpdateFeaturesResponse, update_features_request,
+    RemoveRaftVoterRequest, UpdateFeaturesRequest, UpdateFeaturesResponse, UpdateRaftVoterRequest,
+    update_features_request, update_raft_voter_request,
 };
 use ottla::wire::{AddRaftVoterRequest, Text};
 use uuid::Uuid;
 
 use super::quorum::{create, voters};
-use super::rig::{Cluster, describe_quorum, eventually};
+use super::rig::{Cluster, OTHER_NODE_PORT, describe_quorum, eventually};
 use super::roles::{create_on_both, described, described_controllers};
 use crate::rig::{Client, DATA};
 
@@ -137,9 +140,12 @@ async fn what_cannot_be_changed_is_refused_as_by_apache_kafka() {
     foreign.cluster_id = Some(Text::from_static_str("another"));
     let mut elsewhere = addition(2, other);
     elsewhere.listeners[0].name = Text::from_static_str("OTHER");
+    let mut nowhere = addition(2, other);
+    nowhere.listeners.clear();
     for (request, expected) in [
         (foreign, ErrorCode::InconsistentClusterId),
         (elsewhere, ErrorCode::InvalidRequest),
+        (nowhere, ErrorCode::InvalidRequest),
         (addition(2, Uuid::nil()), ErrorCode::InvalidRequest),
         (addition(1, other), ErrorCode::DuplicateVoter),
         // It is not there, and so has not caught up.
@@ -191,4 +197,206 @@ async fn a_controller_may_join_the_voters_by_itself() {
     voting(&mut client, &[1, 2, 3]).await;
     cluster.kill(1).await;
     create(&mut client, "without").await;
+}
+
+/// Where a node is, as another one says.
+async fn port_of(client: &mut Client, node: usize) -> Option<u16> {
+    let nodes = described(client).await.nodes;
+    let node = nodes.into_iter().find(|it| it.node_id.0 == node as i32)?;
+    Some(node.listeners.first()?.port)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_comes_back_at_another_address() {
+    let mut cluster = Cluster::to_be_founded(3, (3, 1), &["default.replication.factor=1"]);
+    cluster.start_these(&[1, 2, 3, 4]).await;
+    let leader = cluster.leader().await;
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    let mut client = cluster.client(4).await;
+    for (round, node) in [follower, leader].into_iter().enumerate() {
+        cluster.kill(node).await;
+        cluster.move_node(node);
+        cluster.start_these(&[node]).await;
+        eventually("its new address", async || {
+            (port_of(&mut client, node).await == Some(OTHER_NODE_PORT)).then_some(())
+        })
+        .await;
+        // Without another one it is needed for a majority, and so has to be reached.
+        let other = (1..=3).find(|id| ![follower, leader].contains(id)).unwrap();
+        cluster.kill(other).await;
+        create(&mut client, &format!("t-{round}")).await;
+        cluster.start_these(&[other]).await;
+    }
+    voting(&mut client, &[1, 2, 3]).await;
+    // All know it from the log, when none has heard of another since its start.
+    cluster.kill_all().await;
+    cluster.start_these(&[1, 2, 3, 4]).await;
+    create(&mut cluster.client(4).await, "again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_voter_comes_back_at_another_address_once_the_level_is_raised() {
+    let mut cluster = Cluster::apart(3, 1, &["default.replication.factor=1"]).await;
+    let mut client = cluster.client(4).await;
+    assert_eq!(set_kraft_version(&mut client, 1, 1).await.error_code, 0);
+    let leader = cluster.leader().await;
+    let [moved, other] = [1, 2].map(|more| (leader + more - 1) % 3 + 1);
+    cluster.kill(moved).await;
+    cluster.move_node(moved);
+    cluster.start_these(&[moved]).await;
+    eventually("its new address", async || {
+        (port_of(&mut client, moved).await == Some(OTHER_NODE_PORT)).then_some(())
+    })
+    .await;
+    cluster.kill(other).await;
+    create(&mut client, "t").await;
+}
+
+/// A request to the leader to take note of where a voter is.
+async fn update(client: &mut Client, node: usize, directory: Uuid) -> UpdateRaftVoterRequest {
+    let mut listener = update_raft_voter_request::Listener::default();
+    listener.name = Text::from_static_str("CONTROLLER");
+    (listener.host, listener.port) = (Text::from_static_str("localhost"), 9);
+    let mut request = UpdateRaftVoterRequest::default();
+    request.cluster_id = None;
+    request.current_leader_epoch = describe_quorum(client).await.leader_epoch;
+    (request.voter_id, request.voter_directory_id) = (node as i32, directory);
+    request.listeners = vec![listener];
+    request.k_raft_version_feature.max_supported_version = 1;
+    request
+}
+
+/// What is wrong with a request, and how that is answered.
+type Wrong = (fn(&mut UpdateRaftVoterRequest), ErrorCode);
+
+const WRONG: [Wrong; 11] = [
+    (|it| it.cluster_id = Some(Text::from_static_str("x")), ErrorCode::InconsistentClusterId),
+    (|it| it.current_leader_epoch -= 1, ErrorCode::FencedLeaderEpoch),
+    (|it| it.current_leader_epoch = -1, ErrorCode::FencedLeaderEpoch),
+    (|it| it.current_leader_epoch += 1, ErrorCode::UnknownLeaderEpoch),
+    (|it| it.voter_id = -1, ErrorCode::InvalidRequest),
+    (|it| it.voter_directory_id = Uuid::nil(), ErrorCode::InvalidRequest),
+    (|it| it.listeners.clear(), ErrorCode::InvalidRequest),
+    (|it| it.listeners[0].name = Text::from_static_str("OTHER"), ErrorCode::InvalidRequest),
+    (|it| it.k_raft_version_feature.min_supported_version = -1, ErrorCode::InvalidRequest),
+    (|it| it.k_raft_version_feature.min_supported_version = 2, ErrorCode::InvalidRequest),
+    (|it| it.voter_id = 7, ErrorCode::VoterNotFound),
+];
+
+/// Asks the leader for each, and a follower; gives a request that can be granted, for a voter that does not lead.
+async fn refused(cluster: &Cluster, leader: usize) -> (usize, UpdateRaftVoterRequest) {
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    let mut client = cluster.tool(leader).await;
+    let right = update(&mut client, follower, directory(cluster, follower)).await;
+    for (spoil, expected) in WRONG {
+        let mut request = right.clone();
+        spoil(&mut request);
+        let response = client.call(0, &request).await;
+        assert_eq!(response.error_code, expected.code(), "{request:?}");
+        let told = response.current_leader;
+        assert_eq!(
+            (told.leader_id.0, &*told.host),
+            (leader as i32, &*cluster.address(leader).to_string())
+        );
+        assert_eq!((told.leader_epoch, told.port), (right.current_leader_epoch, 19_093));
+    }
+    let response = cluster.tool(follower).await.call(0, &right).await;
+    assert_eq!(response.error_code, ErrorCode::NotLeaderOrFollower.code(), "{response:?}");
+    assert_eq!(response.current_leader.leader_id.0, leader as i32);
+    (follower, right)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_is_told_where_a_voter_is() {
+    let mut cluster = Cluster::to_be_founded(3, (3, 1), &["default.replication.factor=1"]);
+    cluster.start_these(&[1, 2, 3, 4]).await;
+    let leader = cluster.leader().await;
+    let (follower, right) = refused(&cluster, leader).await;
+    let mut client = cluster.tool(leader).await;
+    let mut without = right.clone();
+    without.k_raft_version_feature.max_supported_version = 0;
+    let response = client.call(0, &without).await;
+    assert_eq!(response.error_code, ErrorCode::InvalidRequest.code(), "the level is 1");
+    let mut another = right.clone();
+    another.voter_directory_id = Uuid::from_u128(7);
+    let response = client.call(0, &another).await;
+    assert_eq!(response.error_code, ErrorCode::VoterNotFound.code(), "another directory");
+    cluster.kill(follower).await;
+    let response = client.call(0, &right).await;
+    assert_eq!(response.error_code, 0, "{response:?}");
+    assert_eq!(port_of(&mut client, follower).await, Some(9));
+    // It knows better where it is.
+    cluster.start_these(&[follower]).await;
+    eventually("its address", async || {
+        (port_of(&mut client, follower).await == Some(19_093)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_voter_is_where_it_is_configured_whatever_the_leader_is_told() {
+    let cluster = Cluster::apart(3, 1, &["default.replication.factor=1"]).await;
+    let leader = cluster.leader().await;
+    let (follower, right) = refused(&cluster, leader).await;
+    let mut client = cluster.tool(leader).await;
+    let mut above = right.clone();
+    above.k_raft_version_feature.min_supported_version = 1;
+    let response = client.call(0, &above).await;
+    assert_eq!(response.error_code, ErrorCode::InvalidRequest.code(), "the level is 0");
+    // Voters of such a cluster have no directories to Apache Kafka.
+    let mut another = right.clone();
+    another.voter_directory_id = Uuid::from_u128(7);
+    for request in [right, another] {
+        assert_eq!(client.call(0, &request).await.error_code, 0);
+    }
+    assert_eq!(port_of(&mut client, follower).await, Some(19_093));
+}
+
+#[derive(Debug)]
+struct NoClusterAction;
+
+impl Authorizer for NoClusterAction {
+    fn allows(&self, _: &str, operation: Operation, _: Resource<'_>) -> bool {
+        operation != Operation::ClusterAction
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_may_act_for_the_cluster_tells_where_a_voter_is() {
+    let mut cluster = Cluster::to_be_founded(1, (1, 1), &["default.replication.factor=1"]);
+    cluster.authorizer = Arc::new(NoClusterAction);
+    cluster.start_these(&[1, 2]).await;
+    let mut client = cluster.tool(1).await;
+    let request = update(&mut client, 1, directory(&cluster, 1)).await;
+    let response = client.call(0, &request).await;
+    assert_eq!(response.error_code, ErrorCode::ClusterAuthorizationFailed.code());
+    assert_eq!(response.current_leader.leader_id.0, -1, "nothing is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_an_addition_does_not_wait_for_the_voters_unless_it_is_to() {
+    let mut cluster = Cluster::to_be_founded(1, (2, 1), &["default.replication.factor=1"]);
+    cluster.start_these(&[1, 2, 3]).await;
+    let mut client = cluster.tool(1).await;
+    let directory = directory(&cluster, 2);
+    // It is known and has caught up, before it is gone: its own vote is needed for that it votes.
+    eventually("an observer with all entries", async || {
+        let quorum = describe_quorum(&mut client).await;
+        let end = quorum.high_watermark;
+        let mut observers = quorum.observers.iter();
+        observers.any(|it| it.replica_id.0 == 2 && it.log_end_offset >= end - 1).then_some(())
+    })
+    .await;
+    cluster.kill(2).await;
+    let mut request = addition(2, directory);
+    request.ack_when_committed = false;
+    let response = client.call(1, &request).await;
+    assert_eq!(response.error_code, ErrorCode::None, "{response:?}");
+    voting(&mut client, &[1]).await;
+    let response = client.call(1, &request).await;
+    assert_eq!(response.error_code, ErrorCode::RequestTimedOut, "another change is under way");
+    // Whoever leads ends it, also if that has not begun it.
+    cluster.kill(1).await;
+    cluster.start_these(&[1, 2]).await;
+    voting(&mut cluster.client(3).await, &[1, 2]).await;
 }
