@@ -255,6 +255,7 @@ async fn admit(seat: &Seat, running: &Running, raft_id: u64, node: Node) -> Told
         Some(_) => Some(ChangeMembers::SetNodes([(raft_id, node.clone())].into())),
         None => Some(ChangeMembers::AddNodes([(raft_id, node.clone())].into())),
     };
+    let has_changed = change.is_some() || !before.is_empty();
     if let Some(change) = change
         && let Err(error) = running.raft.change_membership(change, true).await
     {
@@ -273,7 +274,9 @@ async fn admit(seat: &Seat, running: &Running, raft_id: u64, node: Node) -> Told
             return not_changed(&error);
         }
     }
-    tracing::info!(node = %node.broker_id, "a node has joined");
+    if has_changed {
+        tracing::info!(node = %node.broker_id, "a node has joined");
+    }
     Told::Done
 }
 

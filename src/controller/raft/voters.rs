@@ -33,6 +33,10 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks of a node at what the cluster knows of it.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Another change has not ended yet.
+const UNDER_WAY: &str =
+    "Request timed out waiting for leader to handle previous voter change request";
+
 /// Whether a node that listens has all entries but a few. Only the leader knows.
 pub(super) fn has_caught_up(metrics: &RaftMetrics<u64, Node>, raft_id: u64) -> bool {
     let last = metrics.last_log_index.unwrap_or(0);
@@ -55,6 +59,12 @@ pub(super) async fn change(seat: &Seat, running: &Running, change: VoterChange) 
         |node: &Node| node.broker_id == voter.broker && node.directory_id == voter.directory;
     let meant = members.nodes().find(|(_, node)| is_meant(node)).map(|(id, _)| *id);
     let Some(raft_id) = meant else { return Told::VotersRefused(lagging(voter)) };
+    let votes = |id: &u64| members.voter_ids().any(|voter| voter == *id);
+    let is_under_way = members.get_joint_config().len() > 1
+        || votes(&raft_id) != matches!(change, VoterChange::Remove(_));
+    if is_under_way {
+        return Told::VotersRefused(timed_out(UNDER_WAY));
+    }
     let members = match &change {
         VoterChange::Add(_) if !has_caught_up(&metrics, raft_id) => {
             return Told::VotersRefused(lagging(voter));
@@ -87,9 +97,7 @@ pub(super) async fn change(seat: &Seat, running: &Running, change: VoterChange) 
         Ok(Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))))) => Told::NotLeader,
         Ok(Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))))) => {
             tracing::debug!(%error, "the voters are not changed");
-            Told::VotersRefused(timed_out(
-                "Request timed out waiting for leader to handle previous voter change request",
-            ))
+            Told::VotersRefused(timed_out(UNDER_WAY))
         }
         Ok(Ok(Err(RaftError::Fatal(error)))) => Told::Refused(error.to_string()),
         Ok(Err(_)) => Told::Refused("it is stopping".to_owned()),
@@ -273,11 +281,13 @@ pub(super) struct Known {
 
 /// Sees to it that the cluster knows where this node is, and adds it to the voters if it is to join by itself, until it stops.
 pub(super) async fn keep_known(seat: Arc<Seat>, known: Known) {
+    let mut is_noted = false;
     loop {
         let asked = tokio::select! {
-            asked = make_known(&seat, &known) => asked,
+            asked = make_known(&seat, &known, is_noted) => asked,
             () = seat.env.tasks.cancelled() => return,
         };
+        is_noted |= matches!(asked, Some(Told::Done));
         if let Some(Told::Refused(reason)) = asked {
             tracing::warn!(%reason, "the cluster does not take note of this node");
         }
@@ -288,15 +298,17 @@ pub(super) async fn keep_known(seat: Arc<Seat>, known: Known) {
     }
 }
 
-/// Tells the leader what it does not know of this node; none if it knows all.
-async fn make_known(seat: &Seat, known: &Known) -> Option<Told> {
+/// Tells the leader what it may not know of this node, which is `is_noted` if it has been told before; none if it knows all.
+async fn make_known(seat: &Seat, known: &Known, is_noted: bool) -> Option<Told> {
     let running = seat.running()?;
     if !known.is_dynamic && running.level() == 0 {
         return None;
     }
     let membership = running.membership();
     let own = seat.own.raft_id;
-    if membership.nodes.get(&own) != Some(&known.node) {
+    // What was said of this node while it was away, it may never hear: the leader looks for it elsewhere.
+    let is_heard_of = is_noted && running.leader().is_some();
+    if !is_heard_of || membership.nodes.get(&own) != Some(&known.node) {
         return join_again(seat, known, &membership).await;
     }
     if !known.auto_join || membership.votes(own) {
