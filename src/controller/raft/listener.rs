@@ -170,12 +170,16 @@ pub(super) async fn answer(seat: &Seat, ask: Ask) -> Told {
                 Err(_) => Told::Unknown,
             };
         }
-        Ask::Append(_)
-        | Ask::Vote(_)
-        | Ask::Snapshot { .. }
-        | Ask::ReadIndex
+        // A node that has only just started leads nothing.
+        Ask::ReadIndex | Ask::Join { .. } | Ask::ChangeVoters(_) if seat.running().is_none() => {
+            return Told::NotLeader;
+        }
+        Ask::ReadIndex
         | Ask::Join { .. }
         | Ask::ChangeVoters(_)
+        | Ask::Append(_)
+        | Ask::Vote(_)
+        | Ask::Snapshot { .. }
         | Ask::Heartbeat(_) => {}
     }
     let Some(running) = seat.running() else {

@@ -12,7 +12,8 @@ fn table() -> String {
     let listed = ApiEntry::ALL.iter().filter_map(|entry| Some((entry, entry.listed()?)));
     for (entry, versions) in listed {
         let (key, kafka) = (entry.key, entry.kafka);
-        table.push_str(&format!("| {key} | {} | {versions} | {kafka} |\n", key.code()));
+        let at = if key.is_for_brokers() { "" } else { ", of controllers" };
+        table.push_str(&format!("| {key}{at} | {} | {versions} | {kafka} |\n", key.code()));
     }
     table
 }

@@ -235,6 +235,25 @@ async fn a_controller_comes_back_at_another_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_has_moved_finds_a_leader_that_it_does_not_know() {
+    let mut cluster = Cluster::to_be_founded(5, (5, 1), &["default.replication.factor=1"]);
+    cluster.start_these(&[1, 2, 3, 4, 5, 6]).await;
+    let leader = cluster.leader().await;
+    let moved = (1..=5).find(|id| *id != leader).unwrap();
+    cluster.kill(moved).await;
+    // By the log of the one that has moved, this one leads.
+    cluster.kill(leader).await;
+    let mut client = cluster.client(6).await;
+    create(&mut client, "t").await;
+    cluster.move_node(moved);
+    cluster.start_these(&[moved]).await;
+    eventually("its new address", async || {
+        (port_of(&mut client, moved).await == Some(OTHER_NODE_PORT)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configured_voter_comes_back_at_another_address_once_the_level_is_raised() {
     let mut cluster = Cluster::apart(3, 1, &["default.replication.factor=1"]).await;
     let mut client = cluster.client(4).await;
