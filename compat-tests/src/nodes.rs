@@ -103,6 +103,21 @@ impl Voters {
         Ok(address)
     }
 
+    /// Has the node that was started last come back where no other node is told to look for it; gives where that is.
+    ///
+    /// # Errors
+    /// When it does not end or start; the error holds the end of its log.
+    pub fn move_last(&mut self) -> Result<String> {
+        let address = free_address()?;
+        let node = self.all.last_mut().context("one was started")?;
+        node.kill()?;
+        let listeners =
+            format!("listeners=PLAINTEXT://{},CONTROLLER://{address}", node.bootstrap());
+        node.configure(&listeners);
+        node.restart()?;
+        Ok(address)
+    }
+
     /// The node with the id 1, which runs all the time.
     #[must_use]
     pub fn first(&self) -> &Server {

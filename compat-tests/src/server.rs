@@ -120,6 +120,13 @@ impl Server {
         Ok(())
     }
 
+    /// Gives it another config from its next start on, `key=value`, instead of what it had for that key.
+    pub(crate) fn configure(&mut self, config: &str) {
+        let key = config.split_once('=').map_or(config, |(key, _)| key);
+        self.configs.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != key));
+        self.configs.push(config.to_owned());
+    }
+
     /// The address for clients, `127.0.0.1:port`.
     #[must_use]
     pub fn bootstrap(&self) -> &str {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use ottla_compat_tests::client::ProduceOptions;
 use ottla_compat_tests::nodes::NODES;
 use ottla_compat_tests::{Client, ClientKind, Nodes, Record, ServerKind, Voters, wait_until};
+use serde_json::Value;
 
 use crate::cli::Cli;
 use crate::crash::{self, PARTITIONS, Start};
@@ -153,19 +154,9 @@ pub(crate) fn tools(_: ServerKind) -> Result<()> {
 pub(crate) fn voters(_: ServerKind) -> Result<()> {
     let mut nodes = Voters::start()?;
     let address = nodes.start_another()?;
+    let bootstrap = nodes.first().bootstrap().to_owned();
+    let nodes_told = voting(&nodes, &[1, 2, 3])?;
     let cli = Cli(nodes.first());
-    let bootstrap = nodes.first().bootstrap();
-    let voting = |expected: &[i64]| {
-        wait_until("the voters", || {
-            let quorum = cli.json("cluster quorum --json")?;
-            let nodes = quorum["nodes"].as_array().context("no nodes")?;
-            let votes = nodes.iter().filter(|node| node["status"] != "observer");
-            let mut ids: Vec<_> = votes.filter_map(|node| node["id"].as_i64()).collect();
-            ids.sort_unstable();
-            Ok((ids == expected && nodes.len() == 4).then_some(quorum["nodes"].clone()))
-        })
-    };
-    let nodes_told = voting(&[1, 2, 3])?;
     let fourth = nodes_told.as_array().and_then(|all| all.iter().find(|node| node["id"] == 4));
     let directory = fourth.and_then(|node| node["directory"].as_str()).context("no directory")?;
 
@@ -173,10 +164,10 @@ pub(crate) fn voters(_: ServerKind) -> Result<()> {
     ensure!(unknown.contains("no controller 5 reads along"), "{unknown}");
     let added = cli.run(&format!("cluster quorum add 4 {address}"), "")?;
     ensure!(added.starts_with("controller 4 votes; voters: "), "{added}");
-    voting(&[1, 2, 3, 4])?;
+    voting(&nodes, &[1, 2, 3, 4])?;
     let removed = cli.json(&format!("cluster quorum remove 4 --directory {directory} --json"))?;
     ensure!(removed["node"] == 4, "{removed}");
-    voting(&[1, 2, 3])?;
+    voting(&nodes, &[1, 2, 3])?;
     ensure!(cli.fails("cluster quorum remove 4", 4)?.contains("no controller 4 votes"));
 
     let properties = tempfile::NamedTempFile::new()?;
@@ -192,15 +183,33 @@ pub(crate) fn voters(_: ServerKind) -> Result<()> {
     std::fs::write(&properties, lines.join("\n"))?;
     let path = properties.path().to_str().context("a path that is not text")?;
     let change = |change: &str| {
-        run_at(&format!("MetadataQuorumCommand --command-config {path}"), bootstrap, change)
+        run_at(&format!("MetadataQuorumCommand --command-config {path}"), &bootstrap, change)
     };
     expect(&change("add-controller")?, &["Added controller 4"])?;
-    voting(&[1, 2, 3, 4])?;
+    voting(&nodes, &[1, 2, 3, 4])?;
+    let moved = nodes.move_last()?;
+    wait_until("its new address", || {
+        let status = run_at("MetadataQuorumCommand", &bootstrap, "describe --status")?;
+        Ok(status.contains(&format!("CONTROLLER://{moved}")).then_some(()))
+    })?;
     let remove =
         format!("remove-controller --controller-id 4 --controller-directory-id {directory}");
     expect(&change(&remove)?, &["KRaft controller 4 with directory id"])?;
-    voting(&[1, 2, 3])?;
+    voting(&nodes, &[1, 2, 3])?;
     Ok(())
+}
+
+/// Waits until these of four nodes vote, and says what each is.
+fn voting(nodes: &Voters, expected: &[i64]) -> Result<Value> {
+    let cli = Cli(nodes.first());
+    wait_until("the voters", || {
+        let quorum = cli.json("cluster quorum --json")?;
+        let nodes = quorum["nodes"].as_array().context("no nodes")?;
+        let votes = nodes.iter().filter(|node| node["status"] != "observer");
+        let mut ids: Vec<_> = votes.filter_map(|node| node["id"].as_i64()).collect();
+        ids.sort_unstable();
+        Ok((ids == expected && nodes.len() == 4).then_some(quorum["nodes"].clone()))
+    })
 }
 
 /// Has the first partition of a topic moved by `kafka-reassign-partitions`, and waits until that says it is done.
