@@ -13,6 +13,8 @@
 //! - **preallocation**: `fdatasync` after each append, to a file that grows, to one whose blocks are reserved, and to one that
 //!   was written before.
 //! - **crc**: the two crates for CRC-32C.
+//! - **decompression**: a payload of 128 KB, in windows as it is validated, by the codecs that are there and by others; and
+//!   Zstandard's context made for each payload, or kept.
 //!
 //! Answers, and what follows from them, are in docs/PERFORMANCE.md.
 
@@ -59,6 +61,7 @@ fn main() {
         ("sync_file_range", writing_back),
         ("preallocation", preallocation),
         ("crc", checksums),
+        ("decompression", decompression),
     ] {
         if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
             ask(&folder);
@@ -341,5 +344,101 @@ fn checksums(_: &Path) {
         };
         let bytes = (times * batch) as u64;
         compare("crc", size, bytes, &[("crc-fast", &fast), ("crc32c", &plain)]);
+    }
+}
+
+/// A way to decompress a payload, and what it is called.
+type Decompression<'a> = (&'a str, &'a dyn Fn(&mut [u8]));
+
+fn decompression(_: &Path) {
+    const TIMES: usize = 4_000;
+    let mut state = 1_u64;
+    // As what `speed` sends: half of it is random.
+    let data: Vec<u8> = (0..128_000)
+        .map(|at| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if at % 2 == 0 { (state >> 56) as u8 } else { b'x' }
+        })
+        .collect();
+    let bytes = (TIMES * data.len()) as u64;
+    let ask = |codec: &str, ways: &[Decompression<'_>]| {
+        let runs: Vec<_> = ways
+            .iter()
+            .map(|&(name, way)| {
+                let run = || {
+                    let mut out = vec![0; data.len()];
+                    for _ in 0..TIMES {
+                        way(std::hint::black_box(&mut out));
+                    }
+                    assert!(out.ends_with(&data[data.len() - 1..]));
+                    String::new()
+                };
+                (name, run)
+            })
+            .collect();
+        let runs: Vec<_> =
+            runs.iter().map(|(name, run)| (*name, run as &dyn Fn() -> String)).collect();
+        compare("decompression", codec, bytes, &runs);
+    };
+
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&data).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zlib = |out: &mut [u8]| drain(flate2::bufread::MultiGzDecoder::new(&gzip[..]), out);
+    let deflate = |out: &mut [u8]| {
+        let decompressed = libdeflater::Decompressor::new().gzip_decompress(&gzip, out).unwrap();
+        assert_eq!(decompressed, out.len());
+    };
+    ask("gzip", &[("zlib-rs, in windows", &zlib), ("libdeflate, all at once", &deflate)]);
+
+    let compress = |block: &[u8]| lz4::block::compress(block, None, false).unwrap();
+    let blocks: Vec<_> = data.chunks(64 << 10).map(compress).collect();
+    let safe = |out: &mut [u8]| {
+        for (block, out) in blocks.iter().zip(out.chunks_mut(64 << 10)) {
+            lz4_flex::block::decompress_into(block, out).unwrap();
+        }
+    };
+    let c = |out: &mut [u8]| {
+        for (block, out) in blocks.iter().zip(out.chunks_mut(64 << 10)) {
+            let size = Some(out.len() as i32);
+            lz4::block::decompress_to_buffer(block, size, out).unwrap();
+        }
+    };
+    ask("lz4", &[("lz4_flex, safe", &safe), ("the C library", &c)]);
+
+    let zstd = zstd::encode_all(&data[..], 3).unwrap();
+    let anew = |out: &mut [u8]| drain(zstd::Decoder::with_buffer(&zstd[..]).unwrap(), out);
+    let kept = std::cell::RefCell::new(zstd::zstd_safe::DCtx::create());
+    let again = |out: &mut [u8]| {
+        let mut context = kept.borrow_mut();
+        drain(zstd::Decoder::with_context(&zstd[..], &mut context), out);
+    };
+    let whole = std::cell::RefCell::new(zstd::bulk::Decompressor::new().unwrap());
+    let at_once = |out: &mut [u8]| {
+        assert_eq!(whole.borrow_mut().decompress_to_buffer(&zstd, out).unwrap(), data.len());
+    };
+    let ways: &[Decompression<'_>] = &[
+        ("a context each", &anew),
+        ("one context", &again),
+        ("one context, all at once", &at_once),
+    ];
+    ask("zstd", ways);
+}
+
+/// Reads all in windows of 64 KiB, each over the one before.
+fn drain(reader: impl std::io::Read, out: &mut [u8]) {
+    use std::io::BufRead as _;
+    let mut reader = std::io::BufReader::with_capacity(64 << 10, reader);
+    loop {
+        let window = reader.fill_buf().unwrap();
+        let length = window.len();
+        if length == 0 {
+            return;
+        }
+        let last = out.len() - 1;
+        out[last] = window[length - 1];
+        reader.consume(length);
     }
 }

@@ -22,9 +22,11 @@ impl Server {
         Self::that_says(command, |line| line.parse().ok())
     }
 
-    /// The broker with these settings. Its data is in memory if no directory is given.
+    /// The broker with these settings, and with HTTP. Its data is in memory if no directory is given.
     pub(crate) fn ottla(data: Option<&Path>, settings: &[&str]) -> Self {
-        Self::ottla_on("127.0.0.1:0", data, settings)
+        let settings: Vec<&str> =
+            settings.iter().copied().chain(["ottla.http.listener=127.0.0.1:0"]).collect();
+        Self::ottla_on("127.0.0.1:0", data, &settings)
     }
 
     /// The same with data in a directory, at this address and without HTTP.
@@ -37,6 +39,8 @@ impl Server {
     fn ottla_on(listen: &str, data: Option<&Path>, settings: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
         command.args(["serve", "--listen", listen]).env_clear().env("RUST_LOG", "warn");
+        // So that other numbers of threads can be tried.
+        command.envs(std::env::vars().filter(|(name, _)| name == "TOKIO_WORKER_THREADS"));
         command.args(settings.iter().flat_map(|setting| ["-o", setting]));
         match data {
             Some(data) => command.arg("--data").arg(data),
