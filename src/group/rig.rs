@@ -281,6 +281,11 @@ impl Rig {
         self.set_time(end);
     }
 
+    /// The time of day is another one, as at a broker whose clock differs.
+    pub(super) fn shift_clock(&mut self, by_ms: i64) {
+        self.now.unix = self.now.unix.plus_millis(by_ms);
+    }
+
     fn set_time(&mut self, instant: Instant) {
         let passed = instant.since(self.now.instant).as_millis();
         self.now.unix = self.now.unix.plus_millis(i64::try_from(passed).unwrap());

@@ -151,9 +151,14 @@ impl Partition {
         })
     }
 
+    /// Whether the controller counts this replica as one in sync.
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.state.read().isr.contains(&self.broker)
+    }
+
     /// When this replica may copy more, if it may not now: it is throttled and not in sync (KIP-73).
     pub(super) fn holds_back(&self) -> Option<Instant> {
-        if !self.is_throttled_as_follower() || self.state.read().isr.contains(&self.broker) {
+        if !self.is_throttled_as_follower() || self.is_in_sync() {
             return None;
         }
         self.peers.follower_throttle.due(self.peers.now())

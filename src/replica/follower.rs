@@ -1,7 +1,8 @@
 //! Following the leaders of this broker's partitions: which task fetches what.
 //!
 //! Owns the tasks, one or more for each leader, and which partitions each has. A partition goes over to another task as soon as
-//! the controller names another leader. What is asked and what an answer does is in `followed.rs`.
+//! the controller names another leader, and when it comes into sync or falls out of it: those in sync, for which clients wait, do
+//! not wait for the bulk of those that catch up. What is asked and what an answer does is in `followed.rs`.
 
 mod requests;
 mod task;
@@ -23,7 +24,7 @@ use crate::model::{BrokerId, Instant, LeaderEpoch, TopicIdPartition};
 /// The first pause after a leader has refused something, or could not be reached; doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// The tasks that fetch, by leader and number.
+/// The tasks that fetch.
 #[derive(Debug, Default)]
 pub(super) struct Fetchers {
     lanes: Mutex<Lanes>,
@@ -33,14 +34,23 @@ pub(super) struct Fetchers {
 struct Lanes {
     /// Whether partitions are followed yet.
     started: bool,
-    by_leader: BTreeMap<(BrokerId, u32), Arc<Lane>>,
+    by_place: BTreeMap<Place, Arc<Lane>>,
+}
+
+/// Which task fetches a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    leader: BrokerId,
+    /// Of as many tasks as are configured.
+    number: u32,
+    /// Whether this broker's replica is in sync.
+    pub(super) in_sync: bool,
 }
 
 /// What one task fetches.
 #[derive(Debug)]
 struct Lane {
-    leader: BrokerId,
-    number: u32,
+    place: Place,
     partitions: Mutex<BTreeMap<TopicIdPartition, Followee>>,
     /// Told when there is something to fetch that the fetch which is under way does not ask for.
     added: Notify,
@@ -146,16 +156,14 @@ impl ReplicaManager {
         if !lanes.started {
             return;
         }
-        let wanted = partition.leader_to_follow().filter(|_| !partition.is_gone());
-        let count = self.settings.read().broker().replication.fetchers.max(1);
-        let number = id.partition.0.unsigned_abs() % count;
-        let place = wanted.map(|(leader, _)| (leader, number));
-        let others = lanes.by_leader.iter().filter(|(key, _)| Some(**key) != place);
+        let wanted = self.place_of(partition).filter(|_| !partition.is_gone());
+        let others =
+            lanes.by_place.iter().filter(|(place, _)| Some(**place) != wanted.map(|it| it.0));
         others.for_each(|(_, lane)| lane.remove(id));
-        if let (Some(key), Some((leader, epoch))) = (place, wanted) {
-            let lane = lanes.by_leader.entry(key).or_insert_with(|| {
+        if let Some((place, epoch)) = wanted {
+            let lane = lanes.by_place.entry(place).or_insert_with(|| {
                 let partitions = Mutex::default();
-                let lane = Arc::new(Lane { leader, number, partitions, added: Notify::new() });
+                let lane = Arc::new(Lane { place, partitions, added: Notify::new() });
                 let task = Task::new(Arc::clone(self), Arc::clone(&lane));
                 self.env.tasks.spawn_service("replica-fetcher", task.run());
                 lane
@@ -164,14 +172,22 @@ impl ReplicaManager {
         }
     }
 
+    /// Where a partition is to be followed, and in which epoch.
+    pub(super) fn place_of(&self, partition: &Partition) -> Option<(Place, LeaderEpoch)> {
+        let (leader, epoch) = partition.leader_to_follow()?;
+        let count = self.settings.read().broker().replication.fetchers.max(1);
+        let number = partition.id().partition.0.unsigned_abs() % count;
+        Some((Place { leader, number, in_sync: partition.is_in_sync() }, epoch))
+    }
+
     /// Nobody follows a partition any more.
     pub(super) fn stop_following(&self, id: TopicIdPartition) {
-        self.fetchers.lanes.lock().by_leader.values().for_each(|lane| lane.remove(id));
+        self.fetchers.lanes.lock().by_place.values().for_each(|lane| lane.remove(id));
     }
 
     /// Brokers may be elsewhere now, or a throttle another one.
     pub(super) fn reach_anew(&self) {
-        self.fetchers.lanes.lock().by_leader.values().for_each(|lane| lane.added.notify_one());
+        self.fetchers.lanes.lock().by_place.values().for_each(|lane| lane.added.notify_one());
     }
 }
 

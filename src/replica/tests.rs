@@ -430,6 +430,29 @@ fn what_all_in_sync_have_is_acknowledged_and_then_known_to_followers() {
     });
 }
 
+/// Clients wait for replicas in sync, which are not to wait for the bulk of those that catch up.
+#[test]
+fn replicas_that_catch_up_are_fetched_apart_from_those_in_sync() {
+    in_runtime(async {
+        let mut world = World::new().await;
+        let in_sync = |world: &World| {
+            let partition = world.partition(3).unwrap();
+            world.nodes[&3].manager.place_of(&partition).unwrap().0.in_sync
+        };
+        world.tell_all();
+        assert!(in_sync(&world));
+        world.kill(3, None);
+        world.append(1);
+        world.start(3).await;
+        world.tell_all();
+        assert!(!in_sync(&world), "it was away");
+        (0..2).for_each(|_| _ = world.fetch(3));
+        world.alter(1);
+        world.tell_all();
+        assert!(in_sync(&world), "it has all");
+    });
+}
+
 #[test]
 fn r5_a_fetch_of_another_epoch_or_history_moves_nothing() {
     in_runtime(async {

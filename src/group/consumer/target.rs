@@ -86,11 +86,13 @@ impl ConsumerGroup {
         self.targets.get(known.unwrap_or(&member.id))
     }
 
-    /// Whether the assignment interval (KIP-1263) has passed.
+    /// Whether the assignment interval (KIP-1263) has passed since the last division. One that is still to come was by another clock:
+    /// how long ago it was is not known, and nobody is kept waiting for that.
     fn may_divide(&self, turn: &Turn<'_>, scope: &Scope<'_>) -> bool {
         let interval_ms = scope.config.assignment_interval_ms;
         self.target_computed_at.is_none_or(|at| {
-            interval_ms == 0 || turn.now.unix >= at.plus_millis(interval_ms.into())
+            let now = turn.now.unix;
+            interval_ms == 0 || now < at || now >= at.plus_millis(interval_ms.into())
         })
     }
 

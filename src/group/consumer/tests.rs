@@ -266,6 +266,19 @@ fn targets_are_not_divided_more_often_than_the_interval_says() {
     assert_eq!(world.heartbeat("m2", 2, |_| {}).epoch, 3);
 }
 
+/// The coordinator that divided last had a clock that was ahead: its successor does not wait until its own shows that time.
+#[test]
+fn targets_are_divided_by_who_has_another_clock() {
+    let mut world = World::new(&[("a", 2)]);
+    world.configure_group(&[("consumer.assignment.interval.ms", "1000")]);
+    world.join("m1", &["a"]);
+    world.restart();
+    world.rig.shift_clock(-3_600_000);
+    world.join("m2", &["a"]);
+    world.advance(1000);
+    assert_eq!(world.heartbeat("m2", 2, |_| {}).epoch, 3);
+}
+
 #[test]
 fn groups_without_members_can_be_deleted_and_leave_nothing() {
     let mut world = World::new(&[("a", 1)]);

@@ -115,7 +115,7 @@ impl Task {
             let steady = &self.manager.env.steady;
             let deadline = steady.now().plus(self.config().backoff_max);
             if steady.timeout_at(deadline, settled.woken()).await.is_err() {
-                tracing::debug!(leader = %self.lane.leader, "what is there is not durable yet");
+                tracing::debug!(leader = %self.lane.place.leader, "what is there is not durable yet");
             }
         }
     }
@@ -148,7 +148,7 @@ impl Task {
                 next = next.into_iter().chain([until]).min();
                 continue;
             }
-            if let Some(question) = followee.partition.question(self.lane.leader) {
+            if let Some(question) = followee.partition.question(self.lane.place.leader) {
                 asked.push((Arc::clone(&followee.partition), question));
             }
         }
@@ -205,12 +205,13 @@ impl Task {
 
     async fn connect(&self, config: &ReplicationConfig) -> Result<Connection, ExchangeError> {
         let image = self.manager.peers.image();
-        let leader = image.broker(self.lane.leader).ok_or(ExchangeError::Unknown)?;
+        let leader = image.broker(self.lane.place.leader).ok_or(ExchangeError::Unknown)?;
         let listener = self.manager.settings.read().broker().inter_broker_listener.clone();
         let endpoint = leader.endpoint(&listener).ok_or(ExchangeError::Unknown)?;
         let address = Address { host: endpoint.host.clone(), port: endpoint.port };
-        let (broker, number) = (self.manager.broker, self.lane.number);
-        let name = format!("broker-{broker}-fetcher-{number}");
+        let (broker, number) = (self.manager.broker, self.lane.place.number);
+        let kind = if self.lane.place.in_sync { "fetcher" } else { "catching-up" };
+        let name = format!("broker-{broker}-{kind}-{number}");
         let env = &self.manager.env;
         Ok(Connection::open(env, &address, &name, config.socket_timeout).await?)
     }
@@ -218,7 +219,7 @@ impl Task {
     /// The leader could not be asked.
     async fn unreachable(&mut self, error: &ExchangeError) {
         if self.pause.failures == 0 {
-            tracing::warn!(leader = %self.lane.leader, error = %WithCauses(error), "cannot fetch from a leader");
+            tracing::warn!(leader = %self.lane.place.leader, error = %WithCauses(error), "cannot fetch from a leader");
         }
         let now = self.manager.env.steady.now();
         self.pause = self.pause.longer(now, self.config().backoff_max);
@@ -289,12 +290,12 @@ impl Task {
     }
 
     fn refused(&self, partition: &Partition, code: ErrorCode) {
-        tracing::debug!(leader = %self.lane.leader, topic = %partition.topic(),
+        tracing::debug!(leader = %self.lane.place.leader, topic = %partition.topic(),
             partition = %partition.id().partition, %code, "the leader does not give records");
     }
 
     fn failed(&self, partition: &Partition, error: &FollowError) {
-        tracing::error!(leader = %self.lane.leader, topic = %partition.topic(),
+        tracing::error!(leader = %self.lane.place.leader, topic = %partition.topic(),
             partition = %partition.id().partition, error = %WithCauses(error),
             "cannot follow the leader of a partition");
         let disk = match error {
