@@ -69,11 +69,12 @@ fn parse(table: &str, heads: &[String]) -> HashMap<(String, String), String> {
     cells
 }
 
-/// The APIs on the page, as `kafka-broker-api-versions` names them: `Fetch(1)` and `4 to 18`.
+/// The APIs of brokers on the page, as `kafka-broker-api-versions` names them: `Fetch(1)` and `4 to 18`.
 pub(crate) fn served_apis() -> Result<BTreeMap<String, String>> {
     let page = page()?;
     let (_, lines, _) = split(&page, APIS)?;
-    let rows = lines.lines().skip(2).map(|line| {
+    let of_brokers = lines.lines().skip(2).filter(|line| !line.contains(", of controllers |"));
+    let rows = of_brokers.map(|line| {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
         let [_, name, key, versions, _, _] = cells.as_slice() else {
             anyhow::bail!("not a row of an API: {line}");
