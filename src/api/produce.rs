@@ -47,8 +47,8 @@ const ABORTABLE_SINCE: i16 = 11;
 const ADDS_SINCE: i16 = 12;
 /// First version with topic ids.
 const TOPIC_IDS_SINCE: i16 = 13;
-/// What is to be compressed anew is so on the pool from this size on.
-const RECOMPRESSED_OFFLOAD_BYTES_MIN: usize = 64 * 1024;
+/// Nothing smaller is checked on the pool; what is to be compressed anew is from this size on.
+const OFFLOAD_BYTES_MIN: usize = 64 * 1024;
 /// The client id of Kafka's admin clients, which may write to internal topics (`AdminUtils.ADMIN_CLIENT_ID`).
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
@@ -176,7 +176,7 @@ fn refuse_all(request: &ProduceRequest, code: ErrorCode) -> Answer<ProduceRespon
 const fn offload_bytes_min(codec: Compression) -> usize {
     match codec {
         Compression::None => usize::MAX,
-        Compression::Gzip => 64 * 1024,
+        Compression::Gzip => OFFLOAD_BYTES_MIN,
         Compression::Zstd => 128 * 1024,
         Compression::Snappy | Compression::Lz4 => 256 * 1024,
     }
@@ -194,14 +194,13 @@ fn needs_offload(context: &RequestContext, topic: &ProduceTopic) -> bool {
         let partition = id.and_then(|id| context.services.replicas.partition(id, index));
         partition.is_some_and(|partition| partition.recompresses())
     };
-    let mut with_records = topic
+    let with_records = topic
         .partitions
         .iter()
         .filter_map(|partition| Some((partition.index, partition.records.as_ref()?)));
-    with_records.any(|(index, records)| {
-        slow_to_check(records)
-            || (records.len() >= RECOMPRESSED_OFFLOAD_BYTES_MIN && recompressed(index))
-    })
+    with_records
+        .filter(|(_, records)| records.len() >= OFFLOAD_BYTES_MIN)
+        .any(|(index, records)| slow_to_check(records) || recompressed(index))
 }
 
 fn append_all(
