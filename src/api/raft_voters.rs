@@ -16,7 +16,8 @@ use super::dispatch::Answer;
 use super::error_map;
 use crate::cluster::Refusal;
 use crate::cluster::features::KRAFT_VERSION;
-use crate::controller::{Addition, Answered, QuorumStatus, Voter, VoterChange, host_and_port};
+use crate::config::host_and_port;
+use crate::controller::{Addition, Answered, QuorumStatus, Voter, VoterChange};
 use crate::model::{BrokerId, ErrorCode, UuidText};
 use crate::wire::messages::update_raft_voter_response::CurrentLeader;
 use crate::wire::messages::{

@@ -13,10 +13,8 @@ use super::{BrokerOptions, Founded, StartError, backlog};
 
 use crate::api::{Services, View};
 use crate::cluster::{ClusterImage, Command, Endpoint, Outcome};
-use crate::config::{BrokerConfig, QuorumConfig};
-use crate::controller::{
-    Joining, Lifecycle, Quorum as _, RaftQuorum, Session, host_and_port, join,
-};
+use crate::config::{BrokerConfig, QuorumConfig, host_and_port};
+use crate::controller::{Joining, Lifecycle, Quorum as _, RaftQuorum, Session, join};
 use crate::env::{BoxStream, Env, Listener, host_name};
 use crate::log::{DataDirs, TakenDirs};
 use crate::model::{BrokerId, UuidText};

@@ -37,10 +37,16 @@ pub enum SecurityProtocol {
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.host.as_deref().unwrap_or_default();
-        match host.contains(':') {
-            true => write!(f, "{}://[{host}]:{}", self.name, self.port),
-            false => write!(f, "{}://{host}:{}", self.name, self.port),
-        }
+        write!(f, "{}://{}", self.name, host_and_port(host, self.port))
+    }
+}
+
+/// An address in one piece, with brackets around a host that has colons itself.
+#[must_use]
+pub fn host_and_port(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }
 

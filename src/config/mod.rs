@@ -53,7 +53,7 @@ pub use groups::GroupSettings;
 pub use http::HttpListener;
 pub use key::{Inherited, Key, Literal, OwnDefault, Status, Update};
 pub use layers::{DynamicConfig, Layers, Overrides, Target, Unapplied};
-pub use listeners::{Listener, ListenerError, SecurityProtocol};
+pub use listeners::{Listener, ListenerError, SecurityProtocol, host_and_port};
 pub use metrics::PartitionLevel;
 pub use offsets_topic::OffsetsTopicConfig;
 pub use quorum::{QuorumConfig, QuorumTimers, Roles, Voter};

@@ -23,9 +23,7 @@ use std::sync::Arc;
 pub use decide::{place, preferred_elections};
 pub use inspect::{MetadataReport, inspect_metadata};
 pub use local::{LocalQuorum, Started, Storage};
-pub use raft::{
-    Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, host_and_port, join,
-};
+pub use raft::{Caught, ClusterError, Joining, Lifecycle, RaftQuorum, Session, join};
 
 use serde::{Deserialize, Serialize};
 

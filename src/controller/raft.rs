@@ -30,7 +30,6 @@ use openraft::{CommittedLeaderId, EntryPayload, LogId, Membership, Vote};
 pub use bootstrap::{ClusterError, Joining, join};
 pub use lifecycle::{Lifecycle, Session};
 pub use quorum::{Caught, RaftQuorum};
-pub use voters::host_and_port;
 
 use super::raft_log;
 use crate::cluster::{Command, Outcome};

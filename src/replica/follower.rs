@@ -157,8 +157,8 @@ impl ReplicaManager {
             return;
         }
         let wanted = self.place_of(partition).filter(|_| !partition.is_gone());
-        let others =
-            lanes.by_place.iter().filter(|(place, _)| Some(**place) != wanted.map(|it| it.0));
+        let place = wanted.map(|(place, _)| place);
+        let others = lanes.by_place.iter().filter(|(key, _)| Some(**key) != place);
         others.for_each(|(_, lane)| lane.remove(id));
         if let Some((place, epoch)) = wanted {
             let lane = lanes.by_place.entry(place).or_insert_with(|| {

@@ -169,11 +169,13 @@ pub async fn join(
     });
     env.tasks.spawn_service("nodes", listener::accept(Arc::clone(&seat), joining.listener));
     env.tasks.spawn_service("proposals", take_proposals(Arc::clone(&seat), inbox));
-    let other = |id: Option<BrokerId>, address: String| {
-        let peer = peers.new_peer(Target { address: address.clone(), also: None, raft_id: None });
-        Other { id, address, peer }
+    let other = |id: Option<BrokerId>, address: String| Other {
+        id,
+        peer: peers.new_peer(Target::at(address.clone())),
+        address,
     };
-    let servers_known = servers.clone().map(|server| other(None, server.clone()).peer).collect();
+    let to_servers = servers.clone().map(|server| peers.new_peer(Target::at(server.clone())));
+    let to_servers = to_servers.collect();
     let others = others.into_iter().map(|voter| other(Some(voter.id), voter.address));
     let others = others.chain(servers.map(|server| other(None, server.clone())));
     let candidate = Candidate {
@@ -197,7 +199,7 @@ pub async fn join(
         node: seat.node(),
         is_dynamic,
         auto_join: is_dynamic && joining.quorum.auto_join && seat.is_controller(),
-        servers: servers_known,
+        servers: to_servers,
     };
     env.tasks.spawn_service("voters", keep_known(Arc::clone(&seat), known));
     if let Some(interval) = joining.quorum.balance_interval {

@@ -424,7 +424,7 @@ async fn is_gone(seat: &Seat, broker: &BrokerImage) -> bool {
 
 /// Whether nobody is at an address, or another incarnation.
 async fn is_not_at(seat: &Seat, broker: &BrokerImage, address: String) -> bool {
-    let peer = seat.peers.new_peer(Target { address, also: None, raft_id: None });
+    let peer = seat.peers.new_peer(Target::at(address));
     match peer.standing(PROBE_PATIENCE).await {
         Ok(standing) => standing.identity.incarnation != broker.incarnation,
         Err(PeerError::Unreachable { source, .. }) => {

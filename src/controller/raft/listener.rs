@@ -303,6 +303,6 @@ fn namesakes(metrics: &RaftMetrics<u64, Node>, raft_id: u64, node: &Node) -> Vec
 /// Whether a member answers at the address that it gave itself.
 async fn lives(seat: &Seat, raft_id: u64, node: &Node) -> bool {
     let Some(address) = node.endpoints.first().cloned() else { return false };
-    let peer = seat.peers.new_peer(Target { address, also: None, raft_id: Some(raft_id) });
+    let peer = seat.peers.new_peer(Target { raft_id: Some(raft_id), ..Target::at(address) });
     peer.standing(PROBE_PATIENCE).await.is_ok()
 }

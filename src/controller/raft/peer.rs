@@ -56,6 +56,13 @@ pub(super) struct Target {
     pub(super) raft_id: Option<u64>,
 }
 
+impl Target {
+    /// Whoever is at an address.
+    pub(super) const fn at(address: String) -> Self {
+        Self { address, also: None, raft_id: None }
+    }
+}
+
 /// A node that is asked.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -261,8 +268,7 @@ mod tests {
         let own = Identity { broker: BrokerId(1), raft_id: 1, directory: id, incarnation: id };
         let (_id, cluster_id) = watch::channel(None);
         let address = silent.local_address().to_string();
-        let target = Target { address, also: None, raft_id: None };
-        let peer = Peer::new(&env, target, own, cluster_id);
+        let peer = Peer::new(&env, Target::at(address), own, cluster_id);
         let second = async {
             // The first one is connected, and nobody welcomes it.
             let _connection = silent.accept().await.unwrap();

@@ -197,15 +197,6 @@ pub(super) async fn move_voter(
     }
 }
 
-/// An address as nodes tell it to each other, with brackets around a host that has colons itself.
-#[must_use]
-pub fn host_and_port(host: &str, port: u16) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
-}
-
 /// Lets another node lead if this one leads and does not vote any more, which openraft has go on for as long as it listens: it is
 /// not heard of any longer, so that a voter wants to lead.
 pub(super) fn give_way(seat: &Seat, running: &Running) {

@@ -5,7 +5,7 @@
 
 use super::super::registry::ApiKey;
 use super::super::shape::Kind::{Array, Bool, Bytes, Int8, Int16, Int32, Int64, String, Struct, Structs, Uuid};
-use super::super::shape::{NEVER, Shape, field, shape};
+use super::super::shape::{Field, NEVER, Shape, field, shape};
 
 /// Every shape of this file with its API, in the order of the keys.
 pub(in crate::wire) static ALL: &[(ApiKey, &Shape)] = &[
@@ -587,16 +587,16 @@ pub(in crate::wire) static DESCRIBE_TOPIC_PARTITIONS: Shape = shape("DescribeTop
     ])).nullable(),
 ]);
 
+/// Where a controller listens, also in the answer to DescribeQuorum.
+pub(super) const CONTROLLER_LISTENER: &[Field] =
+    &[field("name", String), field("host", String), field("port", Int16)];
+
 pub(in crate::wire) static ADD_RAFT_VOTER: Shape = shape("AddRaftVoterRequest", 0..=1, 0, &[
     field("cluster_id", String).nullable(),
     field("timeout_ms", Int32),
     field("voter_id", Int32),
     field("voter_directory_id", Uuid),
-    field("listeners", Structs(&[
-        field("name", String),
-        field("host", String),
-        field("port", Int16),
-    ])),
+    field("listeners", Structs(CONTROLLER_LISTENER)),
     field("ack_when_committed", Bool).since(1),
 ]);
 
@@ -611,11 +611,7 @@ pub(in crate::wire) static UPDATE_RAFT_VOTER: Shape = shape("UpdateRaftVoterRequ
     field("current_leader_epoch", Int32),
     field("voter_id", Int32),
     field("voter_directory_id", Uuid),
-    field("listeners", Structs(&[
-        field("name", String),
-        field("host", String),
-        field("port", Int16),
-    ])),
+    field("listeners", Structs(CONTROLLER_LISTENER)),
     field("k_raft_version_feature", Struct(&[
         field("min_supported_version", Int16),
         field("max_supported_version", Int16),

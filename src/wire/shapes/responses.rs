@@ -3,6 +3,7 @@
 //! Names are the schema's in Rust's spelling. A nested field carries only those version bounds that its parent does not
 //! have already; fields of versions older than the table's first are left out.
 
+use super::requests::CONTROLLER_LISTENER;
 use super::super::registry::ApiKey;
 use super::super::shape::Kind::{Array, Bool, Bytes, Int8, Int16, Int32, Int64, String, Struct, Structs, Uuid};
 use super::super::shape::{Field, NEVER, Shape, field, shape};
@@ -660,11 +661,7 @@ pub(in crate::wire) static DESCRIBE_QUORUM: Shape = shape("DescribeQuorumRespons
     ])),
     field("nodes", Structs(&[
         field("node_id", Int32),
-        field("listeners", Structs(&[
-            field("name", String),
-            field("host", String),
-            field("port", Int16),
-        ])),
+        field("listeners", Structs(CONTROLLER_LISTENER)),
     ])).since(2),
 ]);
 
